@@ -1,0 +1,172 @@
+"""Records: what is posted, emitted, run, completed and matched.
+
+One class, `Task`, for tasks and events alike (an event is a task that nothing
+runs). It is immutable; a change gives a new one. Bodies, results and errors
+are trees of JSON values. The limits and the check of such trees are here too.
+
+Times are integers: microseconds since 1970, UTC. Faces print them as ISO 8601.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from then.core.errors import BodyRefused, RuleError
+
+# JSON is recursive; mypy's recursive aliases make every access a cast, so that
+# one named alias marks where a JSON tree is meant.
+Json: TypeAlias = Any
+Body: TypeAlias = dict[str, Any]
+
+State = Literal["waiting", "running", "held", "completed"]
+Outcome = Literal["done", "failed", "cancelled", "timed_out"]
+
+STATES: Final = ("waiting", "running", "held", "completed")
+OUTCOMES: Final = ("done", "failed", "cancelled", "timed_out")
+
+ERROR_KINDS: Final = frozenset(
+    "exit signal spawn exception result timeout deadline expired cancelled skipped lost unknown"
+    " no_executor load oom image engine limit output_limit".split()
+)
+"""Kinds that the engine gives; a task's own kinds come beside them."""
+
+DEPTH_MAX: Final = 64
+"""Nesting of a body: more than any hand-written record, far below what makes a C parser fall over."""
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A body's size as JSON. Larger data belongs into a file that the record names."""
+NAME_LENGTH_MAX: Final = 128
+
+OWN_FIELDS: Final = ("type", "outcome", "error", "attempt", "took", "created", "completed")
+"""What a clause may name without `record.`, where no declared field hides it."""
+
+_NAME_CHARACTERS: Final = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+)
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """A record: what a task is, was given, and came to.
+
+    A `msgspec.Struct` and not an attrs class, because one is made for every
+    emission and one for every completion: 0.1 µs against 1 µs frozen
+    (docs/decisions/0004-records.md).
+    """
+
+    type: str
+    """Its name, such as `build` or `order.placed`."""
+    body: Body = {}
+    """Its inputs: a JSON object."""
+    id: str = ""
+    """Sorts by time, unique across engines; 13 characters. Empty for one made by hand."""
+    flow: str = ""
+    """The id of the root record that it descends from."""
+    parent: str | None = None
+    """The record whose completion emitted it; null for a root."""
+    rule: str | None = None
+    """The rule, or step of a rule (`deploy/2`), that emitted it."""
+    call: str | None = None
+    """The innermost call that it runs in; the stack is the chain of calls from here."""
+    cont: str | None = None
+    """The waiting step of a chain that it is a member of."""
+    attempt: int = 1
+    origin: str | None = None
+    """The id of the first attempt; null there."""
+    state: State = "waiting"
+    outcome: Outcome | None = None
+    result: Body | None = None
+    error: Body | None = None
+    """`kind`, `message` and what the kind has besides; null unless it failed."""
+    priority: int = 0
+    """Higher is taken first."""
+    needs: Body | None = None
+    created: int = 0
+    started: int | None = None
+    completed: int | None = None
+    event: bool = False
+    """Nothing runs it: it is completed, done, as soon as it is posted."""
+    settled: bool = True
+    """False for a failed attempt that a retry takes up."""
+    by_unmatched: bool = False
+    """Emitted by an unmatched rule, or a descendant of one: never shown to another."""
+
+    def __post_init__(self) -> None:
+        # A record made by hand, `Task("build", outcome="done")`, is completed.
+        if self.outcome is not None and self.state == "waiting":
+            msgspec.structs.force_setattr(self, "state", "completed")
+
+    @property
+    def took(self) -> float | None:
+        """Seconds from start to completion; null where one of them is unknown."""
+        if self.started is None or self.completed is None:
+            return None
+        return (self.completed - self.started) / 1e6
+
+    @property
+    def key(self) -> str:
+        """Equal over attempts and re-runs, for a task to be idempotent by."""
+        return self.origin or self.id
+
+
+def check_name(name: str, what: str = "type") -> str:
+    """The name, if it may name a record type, task or rule.
+
+    Raises:
+        RuleError: it is empty, longer than 128 characters, or has others than letters, digits, `_`, `.` and `-`.
+    """
+    if not name or len(name) > NAME_LENGTH_MAX or not _NAME_CHARACTERS.issuperset(name) or name[0] in ".-":
+        shown = name if len(name) <= 60 else name[:57] + "..."
+        raise RuleError(
+            f'{what} {shown!r} is no name: 1 to {NAME_LENGTH_MAX} letters, digits, "_", "." and "-", beginning with a letter, digit or "_"'
+        )
+    return name
+
+
+def check_json(value: Json, what: str) -> None:
+    """Nothing, where the value is a tree of JSON values within the limits.
+
+    Tuples are no JSON; integers have 64 bits; NaN and infinities, lone
+    surrogates and keys that are no text are refused.
+
+    Raises:
+        BodyRefused: with the path to the first thing that is not right.
+
+    Cost: grows with the number of nodes; no recursion, so depth cannot end it.
+    """
+    todo: list[tuple[str, Json, int]] = [("$", value, 0)]
+    while todo:
+        path, node, depth = todo.pop()
+        if node is None or node is True or node is False:
+            continue
+        kind = type(node)
+        if kind is str:
+            _check_text(node, path, what)
+        elif kind is int:
+            if not -(2**63) <= node < 2**63:
+                raise BodyRefused(what, path, "an integer beyond 64 bits; give it as text")
+        elif kind is float:
+            if node != node or node in (float("inf"), float("-inf")):
+                raise BodyRefused(what, path, f"{node} is no JSON number; give null or text")
+        elif kind is list or kind is dict:
+            if depth >= DEPTH_MAX:
+                raise BodyRefused(what, path, f"nested deeper than {DEPTH_MAX} levels")
+            if kind is list:
+                todo.extend((f"{path}[{i}]", item, depth + 1) for i, item in enumerate(node))
+            else:
+                for key, item in node.items():
+                    if type(key) is not str:
+                        raise BodyRefused(what, path, f"the key {key!r} is no text")
+                    _check_text(key, path, what)
+                    todo.append((f"{path}.{key}", item, depth + 1))
+        else:
+            raise BodyRefused(what, path, f"{type(node).__name__} is no JSON value")
+
+
+def _check_text(text: str, path: str, what: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BodyRefused(what, path, "text with half of a surrogate pair, which is no Unicode") from None
