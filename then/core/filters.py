@@ -1,0 +1,244 @@
+"""Expressions and clauses, as data.
+
+The nodes that a `where`, a guard, an argument or a template is made of,
+whichever way it was written (`.then`, YAML, Python's `it`). Nothing here
+evaluates: the plain truth is `then.core.evaluate`, the quick one
+`then.core.index`; one is tested against the other.
+
+A clause has three outcomes: true, false, and *cannot say* (a missing field, a
+value of the wrong type). Units inside expressions: seconds for durations and
+for times (since 1970, UTC), bytes for sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import attrs
+
+from then.core.source import Span
+from then.core.tasks import Json, Task
+
+Steps: TypeAlias = tuple[str | int, ...]
+"""A path into a value: keys of objects and indexes of lists."""
+
+Source = Literal["any", "body", "result", "own"]
+
+
+def _span() -> Span | None:
+    # A span is where a node was written, not what it says: left out of == and repr.
+    return attrs.field(default=None, eq=False, repr=False, kw_only=True)  # type: ignore[no-any-return]
+
+
+@attrs.frozen
+class Const:
+    """A value known at load: a literal, or what a `let` or `load … from` gave."""
+
+    value: Json
+    name: str | None = None
+    """How it was written where it was not a literal: `limits.max`."""
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Field:
+    """A field of a record: `total`, `o.total`, `record.id`, `result.x`, `it.ref`."""
+
+    path: Steps
+    """At least one step; the first is the field's name."""
+    source: Source = "any"
+    """`any`: the result, then the body, then the record's own (`OWN_FIELDS`); `own`: what `record.` says."""
+    record: str | None = None
+    """The alias of the record; None is the record that is being filtered."""
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Name:
+    """A bound value that is no record: a regex group, join key, parameter, loop variable."""
+
+    name: str
+    path: Steps = ()
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class FlowVariable:
+    """`flow.NAME`: a variable of the record's flow."""
+
+    path: Steps
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class LoadRef:
+    """`load x`, `{type: load, name: [x]}`: a flow variable, read when the task is given to its executor."""
+
+    path: Steps
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class SecretRef:
+    """`secret x`: a reference; its value is in no record."""
+
+    name: str
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Template:
+    """Text with `{expr}` in it: text parts and expressions in order."""
+
+    parts: tuple[str | Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class ListOf:
+    items: tuple[Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class MapOf:
+    items: tuple[tuple[str, Expr], ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Not:
+    of: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class And:
+    parts: tuple[Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Or:
+    parts: tuple[Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Compare:
+    """Equality by JSON type and value; order between numbers, or between texts."""
+
+    op: Literal["==", "!=", "<", "<=", ">", ">="]
+    left: Expr
+    right: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class In:
+    """`x in [..]`; `in` a map looks at its keys. `not in` is a Not around it."""
+
+    item: Expr
+    container: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Contains:
+    """A list holds an equal item, or a text holds a text."""
+
+    container: Expr
+    item: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Matches:
+    """A regular expression is found in a text; its named groups are bound where it is."""
+
+    text: Expr
+    pattern: str
+    groups: tuple[str, ...] = ()
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class IsNull:
+    of: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class IsMissing:
+    """`x is missing`; `has x` is a Not around it. Never "cannot say"."""
+
+    of: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Coalesce:
+    """`a ?? b`: the first that is neither missing nor null."""
+
+    parts: tuple[Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Arithmetic:
+    """`+ - * / %` on numbers, `+` on two texts or two lists too; beyond 64 bits and by zero it cannot be said."""
+
+    op: Literal["+", "-", "*", "/", "%"]
+    left: Expr
+    right: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Negative:
+    of: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Function:
+    """A function of `FUNCTIONS`."""
+
+    name: str
+    args: tuple[Expr, ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Quantified:
+    """`some i in xs satisfies …` is an `or` over the items, `every` an `and`."""
+
+    kind: Literal["some", "every"]
+    variable: str
+    items: Expr
+    condition: Expr
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class Opaque:
+    """A Python predicate over the record; allowed as the last clause, shown as opaque."""
+
+    predicate: Callable[[Task], bool]
+    name: str
+    span: Span | None = _span()
+
+
+Expr: TypeAlias = (
+    Const | Field | Name | FlowVariable | LoadRef | SecretRef | Template | ListOf | MapOf
+    | Not | And | Or | Compare | In | Contains | Matches | IsNull | IsMissing | Coalesce
+    | Arithmetic | Negative | Function | Quantified | Opaque
+)  # fmt: skip
+
+FUNCTIONS: dict[str, tuple[int, int]] = {
+    "int": (1, 1), "float": (1, 1), "str": (1, 1), "len": (1, 1), "lower": (1, 1), "upper": (1, 1),
+    "trim": (1, 1), "abs": (1, 1), "round": (1, 2), "min": (1, 8), "max": (1, 8), "json": (1, 1),
+    "sh": (1, 1), "split": (2, 2), "join": (2, 2), "keys": (1, 1), "env": (1, 1),
+}  # fmt: skip
+"""Name: how many arguments, least and most. `env` is for `let` only: it is read once, at load."""
