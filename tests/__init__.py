@@ -1,0 +1,1 @@
+"""The tests; how they are laid out stands in docs/architecture.md."""

@@ -1,0 +1,25 @@
+"""What holds for all tests: what a folder is marked as, and how examples are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+FOLDERS_MARKED = ("crash", "simulation")
+"""tests/crash and tests/simulation carry their marker by where they stand."""
+
+# Equal on every run, and never judged by the clock of a machine that others use.
+# `--hypothesis-profile=long` looks further, from a new seed each time.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("long", max_examples=20_000, deadline=None)
+settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in FOLDERS_MARKED:
+            item.add_marker(folder)
