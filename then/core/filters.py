@@ -12,11 +12,12 @@ for times (since 1970, UTC), bytes for sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, TypeAlias, assert_never
 
 import attrs
 
+from then.core.errors import RuleError
 from then.core.source import Span
 from then.core.tasks import Json, Task
 
@@ -35,7 +36,8 @@ def _span() -> Span | None:
 class Const:
     """A value known at load: a literal, or what a `let` or `load … from` gave."""
 
-    value: Json
+    value: Json = attrs.field(eq=repr)
+    # By repr, because Python holds 1, 1.0 and True for the same, and a list for unhashable.
     name: str | None = None
     """How it was written where it was not a literal: `limits.max`."""
     span: Span | None = _span()
@@ -242,3 +244,98 @@ FUNCTIONS: dict[str, tuple[int, int]] = {
     "sh": (1, 1), "split": (2, 2), "join": (2, 2), "keys": (1, 1), "env": (1, 1),
 }  # fmt: skip
 """Name: how many arguments, least and most. `env` is for `let` only: it is read once, at load."""
+
+DEPTH_MAX: Final = 100
+"""Nesting of an expression: the plain evaluator takes a few frames of the stack for each level."""
+
+
+def operands(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions that a node is directly made of, in the order of writing."""
+    match expr:
+        case Const() | Field() | Name() | FlowVariable() | LoadRef() | SecretRef() | Opaque():
+            return ()
+        case Template(parts):
+            return tuple(part for part in parts if not isinstance(part, str))
+        case ListOf(items):
+            return items
+        case MapOf(items=pairs):
+            return tuple(value for _, value in pairs)
+        case Not(of) | IsNull(of) | IsMissing(of) | Negative(of):
+            return (of,)
+        case And(parts) | Or(parts) | Coalesce(parts):
+            return parts
+        case Compare(_, left, right) | Arithmetic(_, left, right):
+            return (left, right)
+        case In(item, container):
+            return (item, container)
+        case Contains(container, item):
+            return (container, item)
+        case Matches(text):
+            return (text,)
+        case Function(_, args):
+            return args
+        case Quantified(_, _, items, condition):
+            return (items, condition)
+        case _:
+            assert_never(expr)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The node and all below it, parents first. No recursion, so depth cannot end it."""
+    todo = [expr]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo.extend(reversed(operands(node)))
+
+
+def check_depth(expr: Expr) -> None:
+    """Nothing, where the expression is nested no deeper than can be evaluated.
+
+    Raises:
+        RuleError: with the place of the outermost node.
+    """
+    todo = [(expr, 1)]
+    while todo:
+        node, depth = todo.pop()
+        if depth > DEPTH_MAX:
+            raise RuleError(f"an expression nested deeper than {DEPTH_MAX} levels; split it", expr.span)
+        todo.extend((operand, depth + 1) for operand in operands(node))
+
+
+def flow_names(expr: Expr) -> frozenset[str]:
+    """The flow variables that an expression reads: what a match fact has to hold."""
+    return frozenset(str(node.path[0]) for node in walk(expr) if isinstance(node, FlowVariable))
+
+
+def conjuncts(expr: Expr) -> tuple[Expr, ...]:
+    """The clauses that must all hold: an `And` taken apart, one inside another too."""
+    if not isinstance(expr, And):
+        return (expr,)
+    return tuple(clause for part in expr.parts for clause in conjuncts(part))
+
+
+def path_text(steps: Steps) -> str:
+    """`items[0].qty`, as one would write it."""
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.isidentifier():
+            text += f".{step}" if text else step
+        else:
+            text += f'["{step}"]'
+    return text
+
+
+def place_text(node: Field | Name | FlowVariable) -> str:
+    """`o.total`, `record.id`, `flow.tag`: a place as reasons and messages name it."""
+    path = path_text(node.path)
+    match node:
+        case Name(name):
+            return f"{name}.{path}" if path else name
+        case FlowVariable():
+            return f"flow.{path}"
+        case Field(_, source, record):
+            words = [record or "", {"any": "", "own": "record"}.get(source, source), path]
+            return ".".join(word for word in words if word)

@@ -1,0 +1,158 @@
+"""What the nodes of an expression do with the values of their operands.
+
+Only nodes that need all their operands: comparisons, arithmetic, functions,
+templates. Those that may do with fewer (`and`, `or`, `??`, `some`) are in
+`then.core.evaluate`. Both evaluators, the plain and the compiled one, combine
+values here, so that an operator means one thing.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, TypeAlias
+
+from then.core import functions, regex
+from then.core.filters import (
+    Arithmetic,
+    Compare,
+    Contains,
+    Function,
+    In,
+    IsMissing,
+    IsNull,
+    ListOf,
+    MapOf,
+    Matches,
+    Negative,
+    Not,
+    Template,
+)
+from then.core.tasks import Json
+from then.core.values import CannotSay, described, equal, is_ordered, is_within_limits, kind_of, text_of
+
+Strict: TypeAlias = (
+    Template | ListOf | MapOf | Not | Compare | In | Contains | Matches | IsNull | IsMissing
+    | Arithmetic | Negative | Function
+)  # fmt: skip
+
+_ORDERS: Final[dict[str, Callable[[Json, Json], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_SUMS: Final[dict[str, Callable[[Json, Json], Json]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "%": operator.mod,
+}
+
+
+def combine(expr: Strict, values: Sequence[Json]) -> Json:
+    """The node's value from those of its operands, in their order.
+
+    The first operand that cannot be said is the answer; `is missing` alone can always be said.
+    """
+    if isinstance(expr, IsMissing):
+        return isinstance(values[0], CannotSay) and values[0].missing
+    for value in values:
+        if isinstance(value, CannotSay):
+            return value
+    match expr:
+        case Template():
+            return _filled(expr, values)
+        case ListOf():
+            return list(values)
+        case MapOf(items):
+            return {key: value for (key, _), value in zip(items, values, strict=True)}
+        case Not():
+            return truth(values[0]) if not isinstance(values[0], bool) else not values[0]
+        case Compare(op):
+            return compare(op, values[0], values[1])
+        case In():
+            return is_in(values[0], values[1])
+        case Contains():
+            return contains(values[0], values[1])
+        case Matches(pattern=pattern):
+            return is_match(pattern, values[0])
+        case IsNull():
+            return values[0] is None
+        case Arithmetic(op):
+            return calculate(op, values[0], values[1])
+        case Negative():
+            if kind_of(values[0]) != "number":
+                return CannotSay(f"minus {described(values[0])}")
+            return calculate("-", 0, values[0]) if isinstance(values[0], int) else -values[0]
+        case Function(name):
+            return functions.call(name, values)
+
+
+def truth(value: Json) -> Json:
+    """The value where it is a clause's: true, false or `CannotSay`; any other has no truth value."""
+    if value is True or value is False or isinstance(value, CannotSay):
+        return value
+    return CannotSay(f"{described(value)} has no truth value")
+
+
+def compare(op: Literal["==", "!=", "<", "<=", ">", ">="], left: Json, right: Json) -> Json:
+    if op == "==":
+        return equal(left, right)
+    if op == "!=":
+        return not equal(left, right)
+    if not is_ordered(left, right):
+        return CannotSay(f"{described(left)} {op} {described(right)}")
+    return _ORDERS[op](left, right)
+
+
+def is_in(item: Json, container: Json) -> Json:
+    kind = kind_of(container)
+    if kind == "list":
+        return any(equal(item, other) for other in container)
+    if kind == "map":
+        return kind_of(item) == "text" and item in container
+    return CannotSay(f"in {described(container)}; give a list or a map")
+
+
+def contains(container: Json, item: Json) -> Json:
+    kind = kind_of(container)
+    if kind == "list":
+        return any(equal(item, other) for other in container)
+    if kind == "text" and kind_of(item) == "text":
+        return item in container
+    return CannotSay(f"{described(container)} contains {described(item)}")
+
+
+def is_match(pattern: str, text: Json) -> Json:
+    if not isinstance(text, str):
+        return CannotSay(f"{described(text)} matches a regex")
+    try:
+        return regex.is_found(pattern, text)
+    except UnicodeEncodeError:
+        return CannotSay("a text with half of a surrogate pair matches a regex")
+
+
+def calculate(op: Literal["+", "-", "*", "/", "%"], left: Json, right: Json) -> Json:
+    kinds = (kind_of(left), kind_of(right))
+    if kinds == ("number", "number"):
+        if right == 0 and op in ("/", "%"):
+            return CannotSay(f"{left} {op} 0")
+        try:
+            number = _SUMS[op](left, right)
+        except OverflowError:
+            number = math.inf
+        return number if is_within_limits(number) else CannotSay(f"{left} {op} {right} is beyond 64 bits")
+    if op == "+" and kinds in (("text", "text"), ("list", "list")):
+        return left + right
+    return CannotSay(f"{described(left)} {op} {described(right)}")
+
+
+def _filled(template: Template, values: Sequence[Json]) -> Json:
+    left = iter(values)
+    try:
+        return "".join(part if isinstance(part, str) else text_of(next(left)) for part in template.parts)
+    except (TypeError, ValueError, RecursionError) as error:
+        return CannotSay(f"a template with what is no JSON: {error}")
