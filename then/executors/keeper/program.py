@@ -1,0 +1,365 @@
+"""The keeper itself: takes orders, spawns, reaps, stops, remembers until the engine has it."""
+
+# ruff: noqa: TID251  (The keeper's stamps are recorded facts to the engine.)
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from select import POLLIN, POLLOUT, poll
+
+# The C modules beneath `signal` and `socket`: those two alone would cost 10 ms and 1 MB.
+import _signal  # type: ignore[import-not-found]
+import _socket
+
+from . import spawning, stops
+from .folders import Folders
+from .log import Log, take_over
+from .processes import Child, ticks
+from .wire import Wire, frame
+
+PROTOCOL = b"1"
+LOG_REWRITE_BYTES = 1 << 20
+"""The log is written anew when it has grown so far and most of it is forgotten."""
+SYNC_AFTER_S = 1.0
+"""An end that the engine has not taken over for so long is synced by ourselves."""
+FULL_RETRY_S = 1.0
+"""How long orders wait when the disk has no room for their intent."""
+STARTS_A_TURN = 4
+"""So many orders are carried out before ends are looked for again."""
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Keeper:
+    def __init__(self, folder: bytes, wire: Wire) -> None:
+        self.folder = folder
+        self.wire: Wire | None = wire
+        self.base: dict[bytes, bytes] = {}
+        """The environment of the engine."""
+        self.queue: deque[tuple[list[bytes], bytes]] = deque()
+        """Orders not carried out yet."""
+        self.running: dict[bytes, Child] = {}
+        self.own: dict[int, Child] = {}
+        """Those of `running` that are our children, by pid."""
+        self.finished: dict[bytes, bytes] = {}
+        """The line of how each ended, until the engine says that it has it."""
+        self.stopping: list[Child] = []
+        self.watched: dict[int, Child] = {}
+        """Pidfds of orphans, and of members of what is being stopped."""
+        self.unlogged: list[bytes] = []
+        self.sync_due: float | None = None
+        self.full_until: float | None = None
+        self.is_recovered = False
+        self.is_draining = False
+        self.poll = poll()
+        self.wake_fd, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.ignored = self._catch_signals(wake)
+        self.log = Log(folder)
+        self.folders = Folders(folder, self.own)
+        self.folders.watch_children(spawning.become_reaper())
+        for id, end in take_over(self.log).items():
+            if isinstance(end, Child):
+                self.running[id] = end
+                self._watch(end.pidfd, end)
+            else:
+                self.finished[id] = end if end else b"L %s %d %s\n" % (id, now_us(), self.log.why)
+        self._rewrite_log()
+        self.listener = spawning.listen(folder)
+        self.poll.register(self.wake_fd, POLLIN)
+        self.poll.register(wire.fd, POLLIN)
+
+    # -- beginning, turning, ending
+
+    def _catch_signals(self, wake: int) -> tuple[int, ...]:
+        """Sets what the keeper does on signals; gives those that a child must be freed of."""
+        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda number, at: None)
+        _signal.signal(_signal.SIGTERM, self._drain)
+        # A terminal that closes is no reason to end, nor is one who waits for a lease of ours.
+        for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGIO, _signal.SIGPIPE):
+            _signal.signal(number, _signal.SIG_IGN)
+        numbers = [number for number in range(1, 65) if number not in (32, 33)]  # Those are the C library's.
+        return tuple(number for number in numbers if _signal.getsignal(number) == _signal.SIG_IGN)
+
+    def _drain(self, number: int, at: object) -> None:
+        # What is ordered from now on is not logged, so that the next keeper starts it.
+        self.is_draining = True
+
+    def run(self) -> None:
+        while self._is_needed():
+            busy = self.queue and self.full_until is None
+            for fd, _ in self.poll.poll(0 if busy else self._wait_ms()):
+                if fd == self.wake_fd:
+                    os.read(self.wake_fd, 4096)
+                    self._reap()
+                elif self.wire is not None and fd == self.wire.fd:
+                    self._hear(self.wire)
+                elif fd in self.watched:
+                    self._watched_ended(fd)
+                elif fd == self.listener.fileno():
+                    self._accept()
+            self._start_some()
+            self._do_due()
+            if self.wire is not None and self.wire.unsent:
+                self.wire.send(b"")
+                self.poll.modify(self.wire.fd, POLLIN | POLLOUT if self.wire.unsent else POLLIN)
+        os.unlink(self.folder + b"/keeper.sock")
+        self.listener.close()
+        self.folders.clear()
+        self._rewrite_log()
+
+    def _is_needed(self) -> bool:
+        if self.is_draining:
+            self.queue.clear()
+        return bool(self.running or self.queue or (self.wire is not None and not self.is_draining))
+
+    def _wait_ms(self) -> float | None:
+        if self.sync_due is None and self.full_until is None and not self.stopping:
+            return None
+        dues = [child.due for child in self.stopping] + [self.sync_due, self.full_until]
+        set_dues = [due for due in dues if due is not None]
+        return max(0.0, 1000 * (min(set_dues) - time.monotonic())) if set_dues else None
+
+    def _do_due(self) -> None:
+        if self.sync_due is None and self.full_until is None and not self.stopping:
+            return
+        now = time.monotonic()
+        if self.sync_due is not None and now >= self.sync_due:
+            self.sync_due = None
+            self.log.sync()
+        if self.full_until is not None and now >= self.full_until:
+            self.full_until = None
+            self._write([])
+        for child in list(self.stopping):
+            if child.due is not None and now >= child.due:
+                child.due = None
+                stops.signal_all(child, _signal.SIGKILL)
+                self._look_again(child)
+
+    # -- the engine
+
+    def _accept(self) -> None:
+        try:
+            fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  (the C module's name for it)
+        except OSError:
+            return
+        # One engine at a time: the next is heard when this one has gone.
+        self.poll.unregister(self.listener.fileno())
+        self.wire = Wire(fd)
+        self.poll.register(fd, POLLIN)
+
+    def _hear(self, wire: Wire) -> None:
+        frames = wire.receive()
+        if frames is None:
+            self.poll.unregister(wire.fd)
+            wire.socket.close()
+            self.wire = None
+            self.poll.register(self.listener.fileno(), POLLIN)
+            self.log.sync()
+            return
+        for fields, raw in frames:
+            if fields[0] == b"start":
+                self.queue.append((fields, raw))
+            elif fields[0] == b"forget":
+                self._forget(fields[1:])
+            elif fields[0] == b"stop":
+                self._stop(fields[1], float(fields[2]))
+            elif fields[0] == b"recover":
+                self._recover(wire, fields[1:])
+            elif fields[0] == b"hello":
+                entries = [entry.partition(b"=") for entry in fields[2:]]
+                self.base = {name: value for name, _, value in entries}
+                self.is_recovered = False
+                wire.send(frame(b"welcome", PROTOCOL, b"%d" % os.getpid()))
+
+    def _recover(self, wire: Wire, ids: list[bytes]) -> None:
+        self.is_recovered = True
+        here = self.running.keys() | {fields[1] for fields, _ in self.queue}
+        if self.log.gap:
+            # Durable before it is said: the next engine must hear the same.
+            lines = {id: b"L %s %d machine\n" % (id, now_us()) for id in ids if id not in here and id not in self.finished}
+            self.finished.update(lines)
+            self._write(list(lines.values()))
+            self.log.sync()
+        for id in ids:
+            if id in self.finished:
+                self._tell([self.finished[id]])
+            else:
+                wire.send(frame(b"running" if id in here else b"never", id))
+
+    def _forget(self, ids: list[bytes]) -> None:
+        for id in ids:
+            self.finished.pop(id, None)
+        if not self.finished:
+            self.sync_due = None
+        if self.log.size > LOG_REWRITE_BYTES and (len(self.finished) + len(self.running)) * 256 < self.log.size:
+            self._rewrite_log()
+
+    # -- remembering
+
+    def _rewrite_log(self) -> None:
+        running = [b"S " + id + b"\n" + child.line() for id, child in self.running.items()]
+        self.log.rewrite(running + list(self.finished.values()))
+
+    def _write(self, lines: list[bytes]) -> None:
+        """Appends ends to the log; where there is no room they wait in memory for the next try."""
+        self.unlogged += lines
+        try:
+            if self.unlogged:
+                self.log.append(b"".join(self.unlogged))
+            self.unlogged = []
+        except OSError:
+            self.full_until = time.monotonic() + FULL_RETRY_S
+
+    def _tell(self, lines: list[bytes]) -> None:
+        if self.wire is not None:
+            self.wire.send(b"".join([frame(*line[:-1].split(b" ")) for line in lines]))
+
+    def _finish(self, lines: list[bytes]) -> None:
+        """Notes ends, each a line, and passes them on (invariant 2)."""
+        for line in lines:
+            id = line.split(b" ", 2)[1]
+            self.running.pop(id, None)
+            self.finished[id] = line
+        self._write(lines)
+        if self.wire is None:
+            self.log.sync()
+        elif self.sync_due is None:
+            self.sync_due = time.monotonic() + SYNC_AFTER_S
+        self._tell(lines)
+
+    # -- starting
+
+    def _start_some(self) -> None:
+        if not self.queue or self.full_until is not None or self.is_draining:
+            return
+        if self.log.gap and self.is_recovered:
+            # It recovered and now goes on: whatever was open before has been answered.
+            self.log.gap = False
+            self._rewrite_log()
+        for _ in range(min(STARTS_A_TURN, len(self.queue))):
+            fields, raw = self.queue[0]
+            try:
+                self.log.append(b"S " + fields[1] + b"\n")
+            except OSError:
+                self.full_until = time.monotonic() + FULL_RETRY_S
+                return
+            self.queue.popleft()
+            self._start(fields, raw)
+
+    def _start(self, fields: list[bytes], raw: bytes) -> None:
+        id = fields[1]
+        order = spawning.Order(fields, raw, self.base)
+        started, first = now_us(), ticks()
+        try:
+            pid = order.spawn(self.folders, self.ignored)
+        except OSError as error:
+            self.folders.leave(id)
+            where = order.at.replace(b"\\", b"\\\\").replace(b" ", b"\\s").replace(b"\n", b"\\n")
+            self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), where)])
+            return
+        child = Child(id, pid, first, ticks(), started, ours=True)
+        self.running[id] = self.own[pid] = child
+        try:
+            self.log.append(child.line())
+        except OSError:
+            pass  # No room: the environment tells who it is (invariant 3).
+
+    # -- ending
+
+    def _reap(self) -> None:
+        lines: list[bytes] = []
+        # A leader under a stop stays a zombie until all that is its has gone; then the others are asked one by one.
+        held = {child.pid for child in self.stopping}
+        for asked in [pid for pid in self.folders.children() or list(self.own) if pid not in held] if held else [-1]:
+            while True:
+                try:
+                    pid, status = os.waitpid(asked, os.WNOHANG)
+                except ChildProcessError:
+                    break
+                if not pid:
+                    break
+                child = self.own.pop(pid, None)
+                if child is not None:
+                    lines.append(self._ended(child, status, b"ended"))
+        if lines:
+            self._finish(lines)
+        for child in list(self.stopping):
+            self._look_again(child)
+
+    def _ended(self, child: Child, status: int | None, how: bytes) -> bytes:
+        if child.ours:
+            self.folders.leave(child.id)
+        code = b"-" if status is None else b"%d" % os.waitstatus_to_exitcode(status)
+        return b"X %s %d %s %d %d %s\n" % (child.id, child.pid, code, child.started, now_us(), how)
+
+    def _watch(self, fd: int, child: Child) -> None:
+        self.watched[fd] = child
+        self.poll.register(fd, POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        self.poll.unregister(fd)
+        del self.watched[fd]
+        os.close(fd)
+
+    def _watched_ended(self, fd: int) -> None:
+        child = self.watched[fd]
+        if fd == child.pidfd:
+            child.read_status()
+            child.pidfd = -1
+        else:
+            child.watched.remove(fd)
+        self._unwatch(fd)
+        if child in self.stopping:
+            self._look_again(child)
+        elif child.status is None:
+            self._finish([b"L %s %d keeper\n" % (child.id, now_us())])
+        else:
+            self._finish([self._ended(child, child.status, b"ended")])
+
+    def _stop(self, id: bytes, grace_s: float) -> None:
+        child = self.running.get(id)
+        if child is not None:
+            stops.begin(child, grace_s)
+            if child not in self.stopping:
+                self.stopping.append(child)
+            self._look_again(child)
+            return
+        for order in [order for order in self.queue if order[0][1] == id]:
+            self.queue.remove(order)
+            self._finish([b"X %s 0 - 0 %d stopped\n" % (id, now_us())])
+
+    def _look_again(self, child: Child) -> None:
+        """Finishes a stop when all has gone; where the leader has, watches what it left."""
+        if not stops.has_ended(child):
+            return
+        members = stops.members(child)
+        if members and child.due is None:
+            members = stops.signal_all(child, _signal.SIGKILL)
+        for fd in stops.watch(child, members):
+            self._watch(fd, child)
+        if members or child.watched:
+            return
+        self.stopping.remove(child)
+        if child.ours:
+            _, child.status = os.waitpid(child.pid, 0)
+            del self.own[child.pid]
+        self._finish([self._ended(child, child.status, b"stopped")])
+
+
+def main(folder: bytes, fd: int) -> None:
+    """Keeps the processes of a state folder; `fd` is the connection of the engine that started it."""
+    wire = Wire(fd)
+    spawning.close_others(fd)
+    lock = spawning.take_lock(folder)
+    if lock is None:
+        return  # Another keeper lives: the engine sees the connection close, and takes that one.
+    try:
+        Keeper(folder, wire).run()
+    except BaseException as error:
+        spawning.note_crash(folder, error)
+        raise
