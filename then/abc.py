@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from then.core.tasks import Body, Outcome, Task
+from then.core.engine import Report as Report
+from then.core.tasks import Task
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -74,18 +75,6 @@ class Job(NamedTuple):
     """What stood after `run KIND`, evaluated: for a process `argv`, `env`, `cwd`, `stdin`, …"""
 
 
-class Report(NamedTuple):
-    """How a task ended, as its executor saw it."""
-
-    id: str
-    outcome: Outcome
-    result: Body | None
-    error: Body | None
-    started: int | None
-    """Microseconds since 1970, UTC; null where it never started."""
-    completed: int
-
-
 ReportTo: TypeAlias = Callable[[Sequence[Report]], None]
 """Takes reports from any thread; those given in one call share a transaction.
 
@@ -111,6 +100,9 @@ class Executor(Protocol):
         it is certain that it never ran, or report `lost` (`unknown` where
         `options["once"]` is set and a start cannot be ruled out).
         """
+
+    def inventory(self) -> Sequence[str]:
+        """Ids it still has from an engine that is gone, whether or not that one journalled their start."""
 
     def stop(self, id: str, grace_s: float) -> None:
         """Ends one: asks, waits `grace_s`, then kills its whole group; reported as `cancelled` when all is gone."""

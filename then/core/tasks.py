@@ -46,12 +46,13 @@ _NAME_CHARACTERS: Final = frozenset(
 )
 
 
-class Task(msgspec.Struct, frozen=True, gc=False):
+class Task(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A record: what a task is, was given, and came to.
 
     A `msgspec.Struct` and not an attrs class, because one is made for every
     emission and one for every completion: 0.1 µs against 1 µs frozen
-    (docs/decisions/0004-records.md).
+    (docs/decisions/0004-records.md). It is encoded by position: new fields go
+    to the end and have a default.
     """
 
     type: str
@@ -73,7 +74,6 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 1
     origin: str | None = None
     """The id of the first attempt; null there."""
-    state: State = "waiting"
     outcome: Outcome | None = None
     result: Body | None = None
     error: Body | None = None
@@ -90,11 +90,17 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """False for a failed attempt that a retry takes up."""
     by_unmatched: bool = False
     """Emitted by an unmatched rule, or a descendant of one: never shown to another."""
+    is_held: bool = False
+    """Stopped by a breakpoint or guard, before its start or, where `outcome` is there, before its match."""
 
-    def __post_init__(self) -> None:
-        # A record made by hand, `Task("build", outcome="done")`, is completed.
-        if self.outcome is not None and self.state == "waiting":
-            msgspec.structs.force_setattr(self, "state", "completed")
+    @property
+    def state(self) -> State:
+        """Derived, so that it cannot disagree with outcome and times."""
+        if self.is_held:
+            return "held"
+        if self.outcome is not None:
+            return "completed"
+        return "waiting" if self.started is None else "running"
 
     @property
     def took(self) -> float | None:

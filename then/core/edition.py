@@ -1,0 +1,115 @@
+"""An edition: a rule set made ready, under the name of its version.
+
+A flow keeps the version that it was started under; each version that is in
+force somewhere is one `Edition`: the rules, their index, the compiled
+expressions and type checks, and what is known of the declared types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from then.core.evaluate import Scope, compile_value
+from then.core.filters import Expr
+from then.core.index import FilterIndex
+from then.core.rules import Match, RuleSet
+from then.core.tasks import Body, Json, Task
+from then.core.typed import Types
+from then.core.values import CannotSay
+
+PYTHON: Final = "python"
+"""The kind of the executor that runs functions of this process."""
+
+
+class Edition:
+    """One version of the rules, ready to match with. Nothing in it changes but caches."""
+
+    def __init__(self, version: str, rules: RuleSet) -> None:
+        self.version = version
+        self.rules = rules
+        self.index = FilterIndex(rules.rules)
+        self.types = Types(rules)
+        self._values: dict[int, Callable[[Scope], Json | CannotSay]] = {}
+        self._kinds: dict[str, str | None] = {}
+        for name, declared in rules.tasks.items():
+            kind = declared.run.kind if declared.run is not None else None
+            self._kinds[name] = PYTHON if declared.function is not None else kind
+        self._untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
+
+    def kind_of(self, type: str) -> str | None:
+        """The executor that a declared task runs on; None for a person's task, an event, an unknown type."""
+        return self._kinds.get(type)
+
+    def may_fail(self, type: str) -> bool:
+        declared = self.rules.tasks.get(type)
+        return declared is not None and declared.may_fail
+
+    def value(self, expr: Expr, scope: Scope) -> Json | CannotSay:
+        """The value of an expression; its closure is compiled once."""
+        run = self._values.get(id(expr))
+        if run is None:
+            run = self._values[id(expr)] = compile_value(expr)
+        return run(scope)
+
+    def check_body(self, type: str, body: Body) -> Body:
+        """The body with the defaults of its declaration; as it is where nothing is declared.
+
+        Raises:
+            BodyRefused: it is not as declared, with the path.
+        """
+        if type in self._untyped or (type not in self.rules.tasks and type not in self.rules.events):
+            return body
+        return self.types.body(type, body)
+
+    def check_result(self, type: str, result: Body | None) -> str | None:
+        """What is wrong with the result of a task that says `done`; None where nothing is."""
+        return self.types.result(type, result)
+
+    def unmatched(self, record: Task, variables: dict[str, Json]) -> Iterable[Match]:
+        """The `unmatched` rules for a record on which nothing fired."""
+        return self.index.match_unmatched(record, variables)
+
+    def variables_read(self, fired: list[str], variables: dict[str, Json]) -> dict[str, Json]:
+        """The flow variables with their values of now, for the match fact; none where none are kept."""
+        return dict(variables) if variables and fired else {}
+
+    def new_task(
+        self,
+        type: str,
+        body: Body,
+        id: str,
+        flow: str,
+        time: int,
+        parent: str | None = None,
+        rule: str | None = None,
+        call: str | None = None,
+        cont: str | None = None,
+        by_unmatched: bool = False,
+        is_posted: bool = False,
+    ) -> Task:
+        """A record as it is born: an event is done, a person's task runs, an unknown type has failed."""
+        declared = self.rules.tasks.get(type)
+        if declared is None:
+            if is_posted or type in self.rules.events or type in _OWN_EVENTS:
+                return Task(
+                    type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont,
+                    outcome="done", created=time, completed=time, event=True, by_unmatched=by_unmatched,
+                )  # fmt: skip
+            message = f'nothing here runs "{type}" and it is no declared event'
+            return Task(
+                type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, outcome="failed",
+                error={"kind": "no_executor", "message": message}, created=time, completed=time,
+                by_unmatched=by_unmatched,
+            )  # fmt: skip
+        needs = {"slots": 0} if declared.slots == 0 else None
+        started = time if self._kinds[type] is None else None
+        return Task(
+            type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, priority=declared.priority,
+            needs=needs, created=time, started=started, by_unmatched=by_unmatched,
+        )  # fmt: skip
+
+
+_OWN_EVENTS: Final = frozenset(("rule.failed", "flow.ended"))
+
+

@@ -1,0 +1,643 @@
+"""`step`: the pure engine. What the world said goes in, facts and orders come out.
+
+Theory of operation. A cause (a post, a report, a cancellation, a release) is
+turned into facts; each fact is folded into the state as soon as it is decided
+(`State.evolve`), so that what is decided next stands on it. The facts of one
+step form one page for each flow they belong to; the loop writes the pages of a
+step in one transaction and only then carries out its orders (laws 2 and 3).
+
+A completion is matched in the step that records it. An event is matched in a
+step of its own (`Proceed`), after the one that brought it forth.
+
+No clock, no chance, no I/O: time comes in with `Terms`, ids are made from it.
+`step` changes the state it is given; "pure" means that the state before, the
+cause and the terms alone determine the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+import attrs
+from msgspec.structs import replace
+
+from then.core import facts as f
+from then.core.edition import Edition
+from then.core.errors import ConfigError
+from then.core.facts import Flow
+from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
+from then.core.rules import EVENT, FINISHED, Match, TaskDecl
+from then.core.state import FAILURES, RULE_FAILED, Chain, State, ended, id_text, next_id
+from then.core.tasks import Body, Json, Outcome, Task
+
+FLOW_RECORDS_MAX: Final = 1_000_000
+IDLE_RUN_MAX: Final = 10_000
+FLOW_ENDED: Final = "flow.ended"
+
+
+# -- causes ------------------------------------------------------------------
+
+
+class Post(NamedTuple):
+    """A record from outside."""
+
+    type: str
+    body: Body
+    key: str | None = None
+    flow: str | None = None
+    """The flow that it joins; None: the root of a new one."""
+    priority: int = 0
+
+
+class Report(NamedTuple):
+    """How a task ended, as its executor, or a person, saw it."""
+
+    id: str
+    outcome: Outcome
+    result: Body | None
+    error: Body | None
+    started: int | None
+    """Microseconds since 1970, UTC; null where it never started."""
+    completed: int
+    flow: str = ""
+    """Known to who looked the record up; a late report is filed under it."""
+    by: str = "executor"
+
+
+class Cancel(NamedTuple):
+    """These records end; `flow` names a flow that ends as cancelled with them."""
+
+    ids: tuple[str, ...]
+    flow: str | None = None
+
+
+class Retry(NamedTuple):
+    """A new attempt of a settled failure."""
+
+    task: Task
+    past: Flow | None
+    """The flow as it ended, where it did."""
+    chain: Chain | None = None
+    """The chain that it was a member of, as it would be without the failure."""
+
+
+class Release(NamedTuple):
+    """A held record, or all that a held flow holds, goes on."""
+
+    id: str
+
+
+class Adopt(NamedTuple):
+    """The rules version for new flows."""
+
+    version: str
+
+
+class Move(NamedTuple):
+    """A flow goes on under other rules."""
+
+    flow: str
+    version: str
+
+
+class Load(NamedTuple):
+    """Flow variables were resolved into the body of a task that starts."""
+
+    id: str
+    body: Body
+
+
+class Proceed(NamedTuple):
+    """Matches the oldest pending event, and gives out free slots."""
+
+
+Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Load | Proceed
+
+
+# -- orders ------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """Give the task to its executor, as soon as what emitted it is durable."""
+
+    task: Task
+    declaration: TaskDecl
+    edition: Edition
+    after_commit: bool
+    """This step has to be durable too: it holds the start of a `once` task, or variables put into its body."""
+
+
+class Stop(NamedTuple):
+    """End a running task, with its whole group."""
+
+    task: Task
+
+
+class Over(NamedTuple):
+    """A flow ended; tell who waits for it."""
+
+    flow: Flow
+
+
+class AllHeld(NamedTuple):
+    """All that lives of a flow is held, or cannot run here; tell who waits for it."""
+
+    flow: Flow
+    reason: str
+    is_stuck: bool
+    """A task has no executor here."""
+
+
+Order: TypeAlias = Start | Stop | Over | AllHeld
+
+
+class Step(NamedTuple):
+    pages: list[f.Page]
+    orders: list[Order]
+    answer: Task | None = None
+    """The record that a post or retry brought forth, or that the key stood for."""
+
+
+@attrs.define
+class Terms:
+    """What a step stands on beside state and cause. The loop keeps one and moves its time on."""
+
+    time: int
+    editions: Mapping[str, Edition]
+    slots: int
+    engine: int = 0
+    """The engine's number, 0 to 1023: keeps ids of different engines apart."""
+    kinds: frozenset[str] = frozenset()
+    """The executors that are here."""
+
+
+def step(state: State, cause: Cause, terms: Terms) -> Step:
+    """What follows from one cause.
+
+    Raises:
+        RuleError: a post that its declaration refuses; nothing has changed.
+        ConfigError: a key that stands for another body, a flow or record that is not there.
+
+    Cost: grows with what it emits; not with rules, records or history.
+    """
+    return _Stepper(state, terms).run(cause)
+
+
+class _Stepper:
+    """One step under way."""
+
+    def __init__(self, state: State, terms: Terms) -> None:
+        self.state = state
+        self.terms = terms
+        self.pages: list[f.Page] = []
+        self.orders: list[Order] = []
+        self.answer: Task | None = None
+        self.ended: list[Task] = []  # completed in this step, to be matched in it
+
+    def run(self, cause: Cause) -> Step:
+        kind = type(cause)
+        if kind is Report:
+            self.report(cause)  # type: ignore[arg-type]
+        elif kind is Proceed:
+            self.proceed()
+        else:
+            self.other(cause)
+        self.match_ended()
+        self.grant()
+        self.finish_flows()
+        return Step(self.pages, self.orders, self.answer)
+
+    def match_ended(self) -> None:
+        while self.ended:
+            self.match(self.ended.pop(0))
+
+    def other(self, cause: Cause) -> None:
+        match cause:
+            case Post():
+                self.post(cause)
+            case Cancel():
+                self.cancel(cause)
+            case Retry():
+                self.retry(cause)
+            case Release(id=id):
+                self.release(id)
+            case Adopt(version=version):
+                self.add("", f.InForce(version))
+            case Move(flow=flow, version=version):
+                if flow in self.state.flows and self.state.flows[flow].version != version:
+                    self.add(flow, f.FlowMoved(version))
+            case Load(id=id, body=body):
+                task = self.state.task(id)
+                if task is not None:
+                    self.add(task.flow, f.Loaded(id, body))
+
+    def add(self, flow: str, fact: f.Fact) -> None:
+        """Decides a fact: writes it on the flow's page and folds it into the state."""
+        pages = self.pages
+        if not pages or pages[-1].flow != flow:
+            self.state.begin(flow)
+            pages.append(f.Page(flow, self.terms.time, []))
+        pages[-1].facts.append(fact)
+        self.state.evolve(fact, flow, self.terms.time)
+
+    def new_id(self) -> str:
+        number = next_id(self.state.last_id, self.terms.time, self.terms.engine)
+        self.state.last_id = number
+        return id_text(number)
+
+    # -- what comes from outside ----------------------------------------------
+
+    def post(self, cause: Post) -> None:
+        state, time = self.state, self.terms.time
+        if cause.key is not None and self.known_key(cause):
+            return
+        if cause.flow is None:
+            version = state.version
+        elif cause.flow in state.flows:
+            version = state.flows[cause.flow].version
+        else:
+            raise ConfigError(f'no open flow "{cause.flow}"; `andthen flows` lists them')
+        edition = self.terms.editions[version]
+        body = edition.check_body(cause.type, cause.body)
+        id = self.new_id()
+        flow = cause.flow or id
+        task = edition.new_task(cause.type, body, id, flow, time, is_posted=True)
+        if cause.priority:
+            task = replace(task, priority=cause.priority)
+        self.answer = task
+        self.add(flow, f.Posted(task, cause.key, version if cause.flow is None else None))
+
+    def known_key(self, cause: Post) -> bool:
+        known = self.state.keys.get(cause.key or "")
+        if known is None:
+            return False
+        if known.type != cause.type or known.body != cause.body:
+            raise ConfigError(
+                f'key "{cause.key}" stands for another {known.type} (flow {known.flow}) with another body; '
+                "the same key posts the same record once"
+            )
+        self.answer = self.state.task(known.id) or Task(known.type, known.body, id=known.id, flow=known.flow)
+        return True
+
+    def report(self, cause: Report) -> None:
+        state = self.state
+        task = state.task(cause.id)
+        if task is None or task.outcome is not None:
+            flow = task.flow if task is not None else cause.flow
+            self.add(flow, f.Late(cause.id, cause.outcome, cause.result, cause.error, cause.by))
+            return
+        outcome, result, error = cause.outcome, cause.result, cause.error
+        flow_ = state.flows[task.flow]
+        if outcome == "done":
+            wrong = self.terms.editions[flow_.version].check_result(task.type, result)
+            if wrong is not None:
+                outcome, error = "failed", {"kind": "result", "message": wrong}
+        self.complete(task, outcome, result, error, cause.started, cause.completed)
+
+    def complete(
+        self, task: Task, outcome: Outcome, result: Body | None, error: Body | None, started: int | None, at: int
+    ) -> None:
+        """Ends a record; it is matched later in this step, unless its flow is held."""
+        held = self.state.flows[task.flow].held
+        fact = f.Completed(task.id, outcome, result, error, started, at, True, held)
+        self.add(task.flow, fact)
+        if held is None:
+            self.ended.append(ended(task, fact))
+
+    def cancel(self, cause: Cancel) -> None:
+        if cause.flow is not None:
+            self.add(cause.flow, f.FlowBent("cancelled"))
+        for id in cause.ids:
+            task = self.state.task(id)
+            if task is not None:
+                self.end_live(task)
+
+    def end_live(self, task: Task) -> None:
+        """Cancels one live record: at once where nothing runs, else by an order to stop."""
+        if task.id in self.state.running or (task.started is not None and self.runs_here(task)):
+            if task.id not in self.state.stopping:
+                self.add(task.flow, f.Stopping(task.id))
+                self.orders.append(Stop(task))
+        elif task.outcome is not None:
+            # Completed and held, or an event before its match: let go to no rule.
+            self.add(task.flow, f.Taken(task.id))
+        else:
+            self.complete(task, "cancelled", None, {"kind": "cancelled"}, task.started, self.terms.time)
+
+    def runs_here(self, task: Task) -> bool:
+        edition = self.terms.editions[self.state.flows[task.flow].version]
+        return edition.kind_of(task.type) is not None
+
+    def retry(self, cause: Retry) -> None:
+        task = cause.task
+        if cause.past is not None:
+            self.add(task.flow, f.FlowReopened(cause.past))
+        self.add(task.flow, f.TakenUp(task.id))
+        edition = self.terms.editions[self.state.flows[task.flow].version]
+        id, cont = self.new_id(), None
+        chain = cause.chain
+        if chain is not None:
+            cont = self.new_id()
+            aliases = {alias: id if of == task.id else of for alias, of in chain.aliases.items()}
+            members = [id if of == task.id else of for of in chain.waiting]
+            self.add(
+                task.flow,
+                f.Waited(
+                    cont, chain.rule, chain.step, members, aliases, chain.records, chain.values,
+                    chain.call, chain.by_unmatched, chain.otherwise,
+                ),
+            )  # fmt: skip
+        fresh = edition.new_task(task.type, task.body, id, task.flow, self.terms.time)
+        fresh = replace(
+            fresh, parent=task.parent, rule=task.rule, call=task.call, cont=cont, attempt=task.attempt + 1,
+            origin=task.key, by_unmatched=task.by_unmatched, priority=task.priority,
+        )  # fmt: skip
+        self.answer = fresh
+        self.add(task.flow, f.Emitted(fresh))
+
+    def release(self, id: str) -> None:
+        state = self.state
+        flow = state.flows.get(id)
+        if flow is not None and flow.held is not None:
+            self.add(id, f.FlowReleased())
+            for task in list(state.live(id)):
+                if task.is_held:
+                    self.let_go(task)
+                elif task.outcome is None and task.started is None and task.id not in state.running:
+                    state.queue.append(task.id)
+            return
+        held = state.task(id)
+        if held is None or not held.is_held:
+            raise ConfigError(f'"{id}" is not held; `andthen ps` shows what is')
+        self.let_go(held)
+
+    def let_go(self, task: Task) -> None:
+        if task.outcome is None or task.event:
+            self.add(task.flow, f.Released(task.id))
+        else:
+            self.add(task.flow, f.Taken(task.id))
+            self.match(replace(task, is_held=False))
+
+    def proceed(self) -> None:
+        state = self.state
+        if not state.pending:
+            return
+        task = state.task(state.pending[0])
+        if task is None:
+            state.pending.popleft()
+            return
+        flow = state.flows[task.flow]
+        if flow.held is None and flow.idle_run >= IDLE_RUN_MAX:
+            self.add(task.flow, f.FlowHeld(_cycle(flow)))
+        if flow.held is not None:
+            self.add(task.flow, f.Held(task.id, flow.held))
+            return
+        self.add(task.flow, f.Taken(task.id))
+        self.match(task)
+
+    # -- matching --------------------------------------------------------------
+
+    def match(self, record: Task) -> None:
+        """Law 2: a completed record is matched once; firings and emissions are of this step."""
+        state = self.state
+        flow = state.flows[record.flow]
+        edition = self.terms.editions[flow.version]
+        fired: list[str] = []
+        is_failure = record.outcome in FAILURES
+        taken = is_failure and edition.may_fail(record.type)
+        is_awaited = False
+        if record.cont is not None:
+            chain = state.chains.get(record.cont)
+            if chain is not None:
+                is_awaited = True
+                taken |= self.go_on(chain, record, edition, fired)
+        for match in edition.index.match(record, flow.variables):
+            if self.fire(match, edition, flow):
+                fired.append(match.rule.name)
+                taken |= is_failure and _says_failure(match)
+        is_unmatched = False
+        if not fired and not is_awaited and not record.by_unmatched:
+            for match in edition.unmatched(record, flow.variables):
+                if self.fire(match, edition, flow, by_unmatched=True):
+                    fired.append(match.rule.name)
+                    is_unmatched = True
+                    taken |= is_failure
+        if fired or taken:
+            taken |= record.type == RULE_FAILED and bool(fired)
+            variables = edition.variables_read(fired, flow.variables)
+            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, variables, is_unmatched))
+
+    def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> bool:
+        """A member of a chain ended. Returns whether its `else` took a failure up."""
+        if record.outcome == "done":
+            if chain.waiting:
+                return False
+            self.add(record.flow, f.Dropped(chain.id))
+            self.continue_chain(chain, record, edition, chain.rule, chain.step, fired)
+            return False
+        self.add(record.flow, f.Dropped(chain.id))
+        if record.outcome not in FAILURES:
+            return False
+        if chain.otherwise is not None:
+            self.continue_chain(chain, record, edition, chain.otherwise, 0, fired)
+            return True
+        rule = edition.rules.rule(chain.rule)
+        consequence = rule.consequence if rule is not None else None
+        if consequence is None or consequence.otherwise is None or chain.step != len(consequence.steps) - 1:
+            return False
+        self.continue_chain(chain, record, edition, chain.rule, -1, fired)
+        return True
+
+    def continue_chain(
+        self, chain: Chain, record: Task, edition: Edition, address: str, step: int, fired: list[str]
+    ) -> None:
+        """Runs the step of a chain: k > 0 declarative, -1 its `else`, 0 a Python continuation."""
+        name = address if step == 0 else f"{address}/{step}" if step > 0 else f"{address}/{chain.step}/else"
+        firing = Firing(record, name, chain.call, chain.by_unmatched, records=dict(chain.records), values=chain.values)
+        variables = self.state.flows[record.flow].variables
+        try:
+            if step == 0:
+                plan_continuation(firing, edition, address)
+            else:
+                plan_step(firing, edition, address, step, variables)
+        except KeyError:
+            self.add(record.flow, f.FlowHeld(f"the continuation {name} is not in these rules any more"))
+            return
+        except PlanFailed as failed:
+            firing.fail(str(failed))
+        fired.append(name)
+        self.carry_out(firing, edition)
+
+    def fire(self, match: Match, edition: Edition, flow: Flow, by_unmatched: bool = False) -> bool:
+        """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`."""
+        record = match.record
+        firing = Firing(record, match.rule.name, record.call, by_unmatched or record.by_unmatched)
+        try:
+            plan_rule(firing, edition, match, flow.variables)
+        except PlanFailed as failed:
+            firing.fail(str(failed))
+        self.carry_out(firing, edition)
+        return True
+
+    def carry_out(self, firing: Firing, edition: Edition) -> None:
+        """Writes what a firing planned: saves, ends, emissions, and the wait for its next step."""
+        record, time = firing.record, self.terms.time
+        flow = record.flow
+        for name, value in firing.saves:
+            self.add(flow, f.Saved(name, value))
+        if firing.bend is not None:
+            outcome, text = firing.bend
+            before = [task for task in self.state.live(flow) if task.id != record.id]
+            self.add(flow, f.FlowBent(outcome, text))
+            for task in before:
+                self.end_live(task)
+        if self.state.flows[flow].records + len(firing.emissions) > FLOW_RECORDS_MAX:
+            self.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
+            return
+        members: list[str] = []
+        aliases: dict[str, str] = {}
+        shared = self.new_id() if firing.next_step is not None else None
+        for planned in firing.emissions:
+            id = self.new_id()
+            cont = shared
+            if planned.then is not None or planned.otherwise is not None:
+                cont = self.new_id()
+                self.add(
+                    flow,
+                    f.Waited(
+                        cont, planned.then or "", 0, [id], {}, {}, planned.bind, firing.call,
+                        firing.by_unmatched, planned.otherwise,
+                    ),
+                )  # fmt: skip
+            task = edition.new_task(
+                planned.type, planned.body, id, flow, time, record.id, firing.rule, firing.call, cont, firing.by_unmatched
+            )
+            members.append(id)
+            if planned.alias is not None:
+                aliases[planned.alias] = id
+            self.add(flow, f.Emitted(task))
+        if shared is not None and firing.next_step is not None and members:
+            rule, step_ = firing.next_step
+            self.add(
+                flow,
+                f.Waited(
+                    shared, rule, step_, members, aliases, firing.records, firing.values, firing.call, firing.by_unmatched
+                ),
+            )
+
+    # -- ends and starts ---------------------------------------------------------
+
+    def finish_flows(self) -> None:
+        """Flows of which nothing is live any more end; `flow.ended` is announced where a rule listens."""
+        for id in dict.fromkeys(page.flow for page in self.pages):
+            flow = self.state.flows.get(id)
+            if flow is None:
+                continue
+            if flow.live > 0:
+                self.tell_held(flow)
+                continue
+            outcome: Outcome = flow.bent or ("failed" if flow.untaken else "done")
+            version = flow.version
+            self.add(id, f.FlowEnded(outcome, flow.text))
+            self.orders.append(Over(flow))
+            edition = self.terms.editions[version]
+            if flow.type != FLOW_ENDED and edition.index.wants(FLOW_ENDED, EVENT):
+                fresh = self.new_id()
+                body: Body = {"flow": id, "type": flow.type, "outcome": outcome, "text": flow.text}
+                task = edition.new_task(FLOW_ENDED, body, fresh, fresh, self.terms.time, is_posted=True)
+                self.add(fresh, f.Posted(task, None, version))
+
+    def tell_held(self, flow: Flow) -> None:
+        """Tells when nothing of a flow can move any more without a person."""
+        if flow.held is None and flow.stopped < flow.live:
+            return
+        tasks, running = self.state.tasks, self.state.running
+        if flow.held is None or not any(self.state.task(id).flow == flow.id for id in running if id in tasks):  # type: ignore[union-attr]
+            self.orders.append(AllHeld(flow, flow.held or "held at a breakpoint", False))
+
+    def grant(self) -> None:
+        """Gives free slots to waiting tasks."""
+        state, terms = self.state, self.terms
+        while (id := state.next_waiting(terms.slots)) is not None:
+            task = state.task(id)
+            if task is None or task.outcome is not None or task.is_held or id in state.running:
+                continue
+            flow = state.flows[task.flow]
+            if flow.held is not None:
+                continue  # queued again at the release
+            edition = terms.editions[flow.version]
+            declaration = edition.rules.tasks.get(task.type)
+            kind = edition.kind_of(task.type)
+            if declaration is None or kind is None or kind not in terms.kinds:
+                state.stuck[id] = kind or task.type
+                reason = f'task {id} ({task.type}) needs the executor "{kind}", which is not here'
+                self.orders.append(AllHeld(flow, reason, True))
+                continue
+            body, missing = with_variables(task.body, flow.variables)
+            if missing is not None:
+                message = f'flow variable "{missing}" was never saved'
+                self.complete(task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
+                self.match_ended()
+                continue
+            if body is not task.body:
+                self.add(task.flow, f.Loaded(id, body))
+            state.running[id] = declaration.slots
+            state.slots_used += declaration.slots
+            if declaration.once:
+                self.add(task.flow, f.Started(id))
+            self.orders.append(
+                Start(state.task(id) or task, declaration, edition, declaration.once or body is not task.body)
+            )
+
+
+def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str | None]:
+    """The body with `{type: load, name: [x, …]}` replaced by flow variables, and the first that is missing.
+
+    The same body where there is nothing to replace: flat ones are not looked into.
+    """
+    if not any(type(value) is dict or type(value) is list for value in body.values()):
+        return body, None
+    try:
+        filled = _filled(body, variables)
+    except KeyError as missing:
+        return body, str(missing.args[0])
+    return (filled if filled != body else body), None
+
+
+def _filled(value: Json, variables: Mapping[str, Json]) -> Json:
+    if type(value) is list:
+        return [_filled(item, variables) for item in value]
+    if type(value) is not dict:
+        return value
+    if value.keys() == {"type", "name"} and value["type"] == "load" and type(value["name"]) is list and value["name"]:
+        name, *path = value["name"]
+        if name not in variables:
+            raise KeyError(name)
+        found = variables[name]
+        for key in path:
+            try:
+                found = found[key]
+            except (KeyError, IndexError, TypeError):
+                raise KeyError(".".join(map(str, value["name"]))) from None
+        return found
+    return {key: _filled(item, variables) for key, item in value.items()}
+
+
+def _says_failure(match: Match) -> bool:
+    """Whether the rule's pattern says `failed` or `timed out`; `finished` takes nothing up."""
+    outcomes = match.rule.trigger.pattern.outcomes
+    return outcomes != FINISHED and not outcomes.isdisjoint(FAILURES)
+
+
+def _cycle(flow: Flow) -> str:
+    """The reason of the guard, naming the shortest repetition at the end of the run."""
+    trail = flow.trail
+    for length in range(1, len(trail) // 2 + 1):
+        if trail[-length:] == trail[-2 * length : -length]:
+            trail = trail[-length:]
+            break
+    return (
+        f"{IDLE_RUN_MAX} events in a row without a task that ran: {' -> '.join(trail)} -> …; "
+        "mend the rule, then `andthen continue` or `andthen cancel` the flow"
+    )

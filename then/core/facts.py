@@ -1,0 +1,264 @@
+"""Facts: what happened, in the past tense, and how it is written down.
+
+A step of the engine gives pages; a page holds facts of one flow and is one
+entry of the journal, so that a flow can be pruned whole. Facts are positional
+and tagged by number: a kind's number and the order of its fields never change,
+new fields go to the end and have a default (golden histories hold us to it).
+
+Times are microseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from then.core.tasks import Body, Json, Outcome, Task
+
+
+class Flow(msgspec.Struct, array_like=True, gc=False):
+    """A root record and all that descends from it."""
+
+    id: str
+    type: str
+    """The root's type."""
+    version: str
+    """The rules version that it was started under, or moved to."""
+    created: int
+    live: int = 0
+    records: int = 0
+    """How many were ever emitted in it."""
+    untaken: dict[str, bool] = {}
+    """Failures that nothing took up; one is enough for it to fail."""
+    bent: Outcome | None = None
+    """The outcome that `end flow`, `cancel flow` gave it."""
+    text: str | None = None
+    variables: dict[str, Json] = {}
+    held: str | None = None
+    """Why a guard holds it."""
+    idle_run: int = 0
+    """Events in a row without a task that ran between them."""
+    trail: list[str] = []
+    """The last steps of that run, `type by rule`."""
+    outcome: Outcome | None = None
+    ended: int | None = None
+    stopped: int = 0
+    """How many of its live records are held."""
+
+    @property
+    def state(self) -> str:
+        if self.outcome is not None:
+            return "completed"
+        return "held" if self.held or (self.stopped and self.stopped == self.live) else "running"
+
+
+class _Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    pass
+
+
+class Posted(_Fact, tag=1, frozen=True):
+    """A record came from outside: a person, a program, a timer."""
+
+    task: Task
+    key: str | None = None
+    """The same key twice gives the first's flow."""
+    version: str | None = None
+    """The rules version of the flow that it is the root of; null where it joins one."""
+
+
+class Emitted(_Fact, tag=2, frozen=True):
+    """A rule, a retry or the engine itself brought a record forth."""
+
+    task: Task
+
+
+class Started(_Fact, tag=3, frozen=True):
+    """A task marked `once` was given to its executor; of others no restart needs to know."""
+
+    id: str
+
+
+class Completed(_Fact, tag=4, frozen=True):
+    """A record ended. Law 1: once."""
+
+    id: str
+    outcome: Outcome
+    result: Body | None
+    error: Body | None
+    started: int | None
+    completed: int
+    settled: bool = True
+    held: str | None = None
+    """Why it is held with its outcome instead of being matched in this step."""
+
+
+class Matched(_Fact, tag=5, frozen=True):
+    """What the match of a record brought; of a task on which nothing fired only `Completed` tells."""
+
+    id: str
+    rules: list[str]
+    """Continuations first, then rules in order."""
+    version: str
+    taken_up: bool = False
+    """Its failure was taken up by one of them."""
+    variables: dict[str, Json] = {}
+    """The flow variables that clauses may have read, with their values of then."""
+    unmatched: bool = False
+    """The rules are `unmatched` ones."""
+
+
+class Waited(_Fact, tag=6, frozen=True):
+    """A step of a chain waits for its members."""
+
+    id: str
+    rule: str
+    step: int
+    """The step that runs when all members are done; `rule/step` is its name."""
+    members: list[str]
+    aliases: dict[str, str]
+    """Alias: the member that will be it."""
+    records: dict[str, Task]
+    """Records bound so far, by alias."""
+    values: dict[str, Json]
+    """Other names bound so far: groups, `bind` of Python."""
+    call: str | None = None
+    by_unmatched: bool = False
+    otherwise: str | None = None
+    """The return address for a member that failed: of Python's `otherwise=`."""
+
+
+class Taken(_Fact, tag=7, frozen=True):
+    """An event, or a record that was held with its outcome, went to its match."""
+
+    id: str
+
+
+class Dropped(_Fact, tag=8, frozen=True):
+    """A chain ended: it went on, or a member ended otherwise than done."""
+
+    id: str
+
+
+class Saved(_Fact, tag=9, frozen=True):
+    """A flow variable was written."""
+
+    name: str
+    value: Json
+
+
+class Late(_Fact, tag=10, frozen=True):
+    """A report on a record that had ended before; recorded, without effect."""
+
+    id: str
+    outcome: Outcome
+    result: Body | None
+    error: Body | None
+    by: str = "executor"
+
+
+class Stopping(_Fact, tag=11, frozen=True):
+    """A running task was told to stop; it ends `cancelled` when all of it is gone."""
+
+    id: str
+
+
+class Held(_Fact, tag=12, frozen=True):
+    """A waiting task, or an event before its match, is held; nothing sees it until the release."""
+
+    id: str
+    reason: str
+
+
+class Released(_Fact, tag=13, frozen=True):
+    id: str
+
+
+class FlowHeld(_Fact, tag=14, frozen=True):
+    """A guard, or a continuation that is no longer there, stopped a flow."""
+
+    reason: str
+
+
+class FlowReleased(_Fact, tag=15, frozen=True):
+    pass
+
+
+class FlowBent(_Fact, tag=16, frozen=True):
+    """`end flow`, `cancel flow`: the outcome that the flow will end with."""
+
+    outcome: Outcome
+    text: str | None = None
+
+
+class FlowEnded(_Fact, tag=17, frozen=True):
+    """Nothing of the flow is live."""
+
+    outcome: Outcome
+    text: str | None = None
+
+
+class FlowReopened(_Fact, tag=18, frozen=True):
+    """A retry of a record of an ended flow, which is as it was then."""
+
+    flow: Flow
+
+
+class FlowMoved(_Fact, tag=19, frozen=True):
+    """The flow goes on under other rules."""
+
+    version: str
+
+
+class TakenUp(_Fact, tag=20, frozen=True):
+    """A failure was taken up later, by a person's retry."""
+
+    id: str
+
+
+class InForce(_Fact, tag=21, frozen=True):
+    """The rules version for new flows from here on."""
+
+    version: str
+
+
+class Loaded(_Fact, tag=22, frozen=True):
+    """Flow variables were put into a task's body when it was given to its executor."""
+
+    id: str
+    body: Body
+
+
+class Fault(_Fact, tag=23, frozen=True):
+    """Something that should not be and had no effect: a second return, a return without call."""
+
+    id: str
+    text: str
+
+
+Fact: TypeAlias = (
+    Posted | Emitted | Started | Completed | Matched | Waited | Taken | Dropped | Saved | Late
+    | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
+    | FlowMoved | TakenUp | InForce | Loaded | Fault
+)  # fmt: skip
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The facts that one step brought about in one flow: one journal entry."""
+
+    flow: str
+    """Empty for what belongs to no flow (rules in force)."""
+    time: int
+    facts: list[Fact]
+    seed: int = 0
+    """The chance of this step: what jitter is drawn from."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+"""A page, or any of our structs, as bytes."""
+_decoder = msgspec.msgpack.Decoder(Page)
+
+
+def decode(data: bytes) -> Page:
+    """The page in a journal entry."""
+    return _decoder.decode(data)

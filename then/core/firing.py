@@ -1,0 +1,212 @@
+"""What one rule on one record brings forth: planned whole before any of it is written.
+
+A rule that cannot be evaluated to its end emits nothing but a `rule.failed`
+event, so that half of a consequence never happens. Planning is pure and writes
+no facts; `then.core.engine` turns a plan into facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import attrs
+
+from then.core.edition import Edition
+from then.core.errors import RuleError
+from then.core.evaluate import Scope
+from then.core.filters import Expr
+from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Match, Rule, Save
+from then.core.state import RULE_FAILED
+from then.core.tasks import Body, Json, Outcome, Task, check_json
+from then.core.values import CannotSay
+
+EMISSIONS_MAX: Final = 200_000
+ELSE: Final = -1
+"""Stands for the `else` where a step of a chain is named by number."""
+
+
+class PlanFailed(Exception):
+    """Why a rule could not be evaluated; becomes the `error` of a `rule.failed` event."""
+
+
+class Planned(NamedTuple):
+    """A record to be."""
+
+    type: str
+    body: Body
+    alias: str | None = None
+    then: str | None = None
+    otherwise: str | None = None
+    bind: Body = {}
+
+
+@attrs.define
+class Firing:
+    """A rule, or a step of one, that fires on a record."""
+
+    record: Task
+    rule: str
+    """The name that what it emits carries: `deploy`, `deploy/2`, `deploy/2/else`."""
+    call: str | None
+    by_unmatched: bool
+    records: dict[str, Task] = attrs.field(factory=dict)
+    values: dict[str, Json] = attrs.field(factory=dict)
+    emissions: list[Planned] = attrs.field(factory=list)
+    saves: list[tuple[str, Json]] = attrs.field(factory=list)
+    bend: tuple[Outcome, str | None] | None = None
+    next_step: tuple[str, int] | None = None
+    """The rule and step that wait for what is emitted."""
+
+    def fail(self, error: str) -> None:
+        """Drops the plan; `rule.failed` is all that comes of it."""
+        body: Body = {"rule": self.rule, "record": self.record.id, "error": error}
+        self.emissions, self.saves, self.bend, self.next_step = [Planned(RULE_FAILED, body)], [], None, None
+
+
+def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[str, Json]) -> None:
+    """Plans a rule that fires on a record.
+
+    Raises:
+        PlanFailed: the generator raised or yielded what is no emission, or a value cannot be said.
+    """
+    rule = match.rule
+    if rule.generator is not None:
+        _collect(firing, edition, rule.name, lambda: rule.generator(match))  # type: ignore[misc]
+        return
+    for name, bound in match.bindings.items():
+        if isinstance(bound, Task):
+            firing.records[name] = bound
+        else:
+            firing.values[name] = bound
+    _plan_steps(firing, edition, rule, 0, variables)
+
+
+def plan_step(firing: Firing, edition: Edition, name: str, step: int, variables: dict[str, Json]) -> None:
+    """Plans a later step of a chain, or its `else`.
+
+    Raises:
+        KeyError: the rule, or its step, is not in these rules.
+        PlanFailed: a value cannot be said.
+    """
+    rule = edition.rules.rule(name)
+    if rule is None or rule.consequence is None:
+        raise KeyError(name)
+    if step == ELSE:
+        if rule.consequence.otherwise is None:
+            raise KeyError(name)
+        scope = _scope(firing, variables)
+        for act in rule.consequence.otherwise:
+            _plan_act(firing, edition, act, scope)
+        return
+    if step >= len(rule.consequence.steps):
+        raise KeyError(name)
+    _plan_steps(firing, edition, rule, step, variables)
+
+
+def plan_continuation(firing: Firing, edition: Edition, name: str) -> None:
+    """Plans a Python continuation: it gets the returned record and what was bound.
+
+    Raises:
+        KeyError: no continuation of that name is registered.
+        PlanFailed: it raised, or yielded what is no emission.
+    """
+    if not name:
+        return
+    function = edition.rules.continuations[name]
+    _collect(firing, edition, name, lambda: function(firing.record, **firing.values))
+
+
+def _scope(firing: Firing, variables: dict[str, Json]) -> Scope:
+    return Scope(firing.record, {**firing.records, **firing.values}, variables)
+
+
+def _plan_steps(firing: Firing, edition: Edition, rule: Rule, step: int, variables: dict[str, Json]) -> None:
+    steps = rule.consequence.steps  # type: ignore[union-attr]
+    scope = _scope(firing, variables)
+    while True:
+        acted = [_plan_act(firing, edition, act, scope) for act in steps[step]]
+        step += 1
+        if not any(acted) or step == len(steps):
+            return
+        if firing.emissions:
+            firing.next_step = (rule.name, step)
+            return
+        # Only variables were saved: there is nothing to wait for.
+
+
+def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
+    """Plans one act. False where its guard left it out."""
+    if act.guard is not None and edition.value(act.guard, scope) is not True:
+        return _plan_act(firing, edition, act.otherwise, scope) if act.otherwise is not None else False
+    match act:
+        case Emit():
+            body = {name: value for name, expr in act.args if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT}
+            _add(firing, edition, Planned(act.type, _checked(edition, act.type, body), act.alias))
+        case Save(name=name, value=expr):
+            firing.saves.append((name, _said(edition, expr, scope, f"save {name}")))
+        case EndFlow(outcome=outcome, text=text):
+            said = _said(edition, text, scope, "the text of `end flow`") if text is not None else None
+            firing.bend = (outcome, str(said) if said is not None else None)
+        case CancelFlow():
+            firing.bend = ("cancelled", None)
+    return True
+
+
+_LEFT_OUT: Final = object()
+
+
+def _arg(edition: Edition, act: Emit, name: str, expr: Expr, scope: Scope) -> Json:
+    value = edition.value(expr, scope)
+    if isinstance(value, CannotSay):
+        declared = edition.types.inputs(act.type) or ()
+        if any(field.name == name and field.type.optional for field in declared):
+            return _LEFT_OUT
+        raise PlanFailed(f"{act.type}({name}: …) cannot be said: {value.reason}")
+    return value
+
+
+def _said(edition: Edition, expr: Expr, scope: Scope, what: str) -> Json:
+    value = edition.value(expr, scope)
+    if isinstance(value, CannotSay):
+        raise PlanFailed(f"{what} cannot be said: {value.reason}")
+    return value
+
+
+def _checked(edition: Edition, type: str, body: Body) -> Body:
+    try:
+        return edition.check_body(type, body)
+    except RuleError as refused:
+        raise PlanFailed(refused.text()) from refused
+
+
+def _add(firing: Firing, edition: Edition, planned: Planned) -> None:
+    if len(firing.emissions) >= EMISSIONS_MAX:
+        raise PlanFailed(f"more than {EMISSIONS_MAX} emissions from one match")
+    firing.emissions.append(planned)
+
+
+def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
+    """Runs a generator of Python to its end and takes what it yields."""
+    try:
+        given = run()  # type: ignore[operator]
+        emissions: Iterable[object] = () if given is None else (given,) if isinstance(given, Emission) else given
+        for emission in emissions:
+            if not isinstance(emission, Emission):
+                raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
+            body = dict(emission.body)
+            check_json(body, f"{name}: {emission.type}")
+            for address in (emission.then, emission.otherwise):
+                if address is not None and address not in edition.rules.continuations:
+                    raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')
+            _add(
+                firing, edition,
+                Planned(
+                    emission.type, _checked(edition, emission.type, body), None,
+                    emission.then, emission.otherwise, emission.bind,
+                ),
+            )  # fmt: skip
+    except PlanFailed:
+        raise
+    except Exception as error:  # The one guard round a user's generator: it becomes a `rule.failed` event.
+        raise PlanFailed(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,460 @@
+"""The state of an engine: a reading of the journal, and the only way it changes.
+
+Theory of operation. `then.core.engine` decides and gives facts; `evolve` here
+folds one fact into the state. Nothing else writes to a `State`, so replay of
+the facts gives the same state (law 6, held by a property test).
+
+What is live is kept as *cells* beside the log: `task`, `flow`, `chain`, `key`.
+Cells are written in batches (`State.cells`), not with each entry: a task that
+is born and ends between two checkpoints never touches a table. A start loads
+the cells and folds the entries after the checkpoint.
+
+Invariants:
+1. `flows[f].live` is the number of records of f in `tasks`; at 0 the flow ends.
+2. A record in `tasks` has no outcome, unless it is in `pending` or held.
+3. `pending` holds the records that are completed and not matched yet (events), in order of emission.
+4. `queue` and `waiting` hold every task that may be started and is not, and perhaps ids that ended meanwhile.
+5. `running` is not journalled (but for `once`): after a crash a running task is
+   waiting, and whoever ran it is asked first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+import msgspec
+from msgspec.structs import replace
+
+from then.core import facts as f
+from then.core.facts import Flow
+from then.core.tasks import Json, Outcome, Task
+
+FAILURES: Final = frozenset(("failed", "timed_out"))
+RULE_FAILED: Final = "rule.failed"
+"""The event of a generator that raised, yielded what is no emission, or overran its limits."""
+TRAIL_LENGTH: Final = 12
+"""How many steps of a run of events are remembered, to name a cycle."""
+
+
+class Chain(msgspec.Struct, array_like=True, gc=False):
+    """A step of a chain that waits for its members."""
+
+    id: str
+    flow: str
+    rule: str
+    step: int
+    waiting: dict[str, bool]
+    aliases: dict[str, str]
+    records: dict[str, Task]
+    values: dict[str, Json]
+    call: str | None = None
+    by_unmatched: bool = False
+    otherwise: str | None = None
+
+
+class PostKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was posted under a key."""
+
+    id: str
+    flow: str
+    type: str
+    body: dict[str, Json]
+
+
+_encode = f.encode
+_decode_task = msgspec.msgpack.Decoder(Task).decode
+_decode_flow = msgspec.msgpack.Decoder(Flow).decode
+_decode_chain = msgspec.msgpack.Decoder(Chain).decode
+_decode_key = msgspec.msgpack.Decoder(PostKey).decode
+decode_flow = _decode_flow
+
+
+@attrs.define
+class State:
+    """All that an engine knows without reading history. Memory follows what is live."""
+
+    tasks: dict[str, Task | bytes] = attrs.field(factory=dict)
+    """Live records by id; those that wait since before the last start are kept encoded."""
+    flows: dict[str, Flow] = attrs.field(factory=dict)
+    chains: dict[str, Chain] = attrs.field(factory=dict)
+    keys: dict[str, PostKey] = attrs.field(factory=dict)
+    pending: deque[str] = attrs.field(factory=deque)
+    waiting: list[tuple[int, str]] = attrs.field(factory=list)
+    """A heap of (-priority, id)."""
+    queue: deque[str] = attrs.field(factory=deque)
+    """The waiting ones of priority 0, which need no heap: ids sort by time."""
+    free: deque[str] = attrs.field(factory=deque)
+    """The waiting ones that take no slot."""
+    running: dict[str, int] = attrs.field(factory=dict)
+    """Id: slots taken."""
+    stopping: set[str] = attrs.field(factory=set)
+    stuck: dict[str, str] = attrs.field(factory=dict)
+    """Waiting tasks that no executor here can run, with the kind that is missing."""
+    slots_used: int = 0
+    seq: int = 0
+    last_id: int = 0
+    version: str = ""
+    """The rules version for new flows."""
+    dirty: dict[tuple[str, str], bool] = attrs.field(factory=dict)
+    """(kind, key) of cells that differ from the journal; True where the journal has an older one."""
+    trace: dict[str, list[int]] = attrs.field(factory=dict)
+    """Flow: seqs of its entries since the last checkpoint."""
+    past: list[Flow] = attrs.field(factory=list)
+    """Flows that ended since the last checkpoint."""
+    window: tuple[str, int] | None = None
+    """First id and first seq since the last checkpoint: what finds a record by its id."""
+
+    def task(self, id: str) -> Task | None:
+        """A live record."""
+        task = self.tasks.get(id)
+        if type(task) is bytes:
+            task = self.tasks[id] = _decode_task(task)
+        return task  # type: ignore[return-value]
+
+    def next_waiting(self, slots: int) -> str | None:
+        """Takes the id that may start next: highest priority first, then oldest; None where none or no slot is free."""
+        if self.free:
+            return self.free.popleft()
+        if self.slots_used >= slots:
+            return None
+        if self.waiting and (self.waiting[0][0] < 0 or not self.queue):
+            return heapq.heappop(self.waiting)[1]
+        return self.queue.popleft() if self.queue else None
+
+    def live(self, flow: str | None = None) -> Iterator[Task]:
+        """Live records, in order of their ids."""
+        for id in sorted(self.tasks):
+            task = self.task(id)
+            if task is not None and (flow is None or task.flow == flow):
+                yield task
+
+    # -- checkpoint and load --------------------------------------------------
+
+    def cells(self) -> list[tuple[str, str, bytes | None]]:
+        """What changed since the last call, as (kind, key, data or None), and forgets that it changed."""
+        found: list[tuple[str, str, bytes | None]] = []
+        for (kind, key), is_stored in self.dirty.items():
+            value = self._value(kind, key)
+            if value is not None:
+                found.append((kind, key, value if type(value) is bytes else _encode(value)))
+            elif is_stored:
+                found.append((kind, key, None))
+        self.dirty.clear()
+        for flow, seqs in self.trace.items():
+            found.append(("trace", f"{flow}/{seqs[0]:016x}", _encode(seqs)))
+        self.trace.clear()
+        for ended in self.past:
+            found.append(("past", ended.id, _encode(ended)))
+        self.past.clear()
+        if self.window is not None:
+            found.append(("window", self.window[0], _encode((self.window[1], self.seq))))
+            self.window = None
+        found.append(("meta", "state", _encode((self.seq, self.last_id, self.version))))
+        return found
+
+    def _value(self, kind: str, key: str) -> object:
+        match kind:
+            case "task":
+                return self.tasks.get(key)
+            case "flow":
+                return self.flows.get(key)
+            case "chain":
+                return self.chains.get(key)
+        return self.keys.get(key)
+
+    def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, `task`, in this order."""
+        match kind:
+            case "meta":
+                for _, data in rows:
+                    self.seq, self.last_id, self.version = msgspec.msgpack.decode(data)
+            case "flow":
+                self.flows.update((key, _decode_flow(data)) for key, data in rows)
+            case "chain":
+                self.chains.update((key, _decode_chain(data)) for key, data in rows)
+            case "key":
+                self.keys.update((key, _decode_key(data)) for key, data in rows)
+            case "task":
+                for key, data in rows:
+                    self._queue(_decode_task(data))
+                    self.tasks[key] = data
+
+    def _queue(self, task: Task) -> None:
+        if task.is_held or (task.started is not None and task.outcome is None):
+            return
+        if task.outcome is not None:
+            self.pending.append(task.id)
+        elif task.needs is not None and task.needs.get("slots") == 0:
+            self.free.append(task.id)
+        elif task.priority:
+            heapq.heappush(self.waiting, (-task.priority, task.id))
+        else:
+            self.queue.append(task.id)
+
+    def touch(self, kind: str, key: str, is_new: bool = False) -> None:
+        """Notes that a cell differs from the journal's."""
+        self.dirty.setdefault((kind, key), not is_new)
+
+    def drop(self, kind: str, key: str) -> None:
+        """Notes that a cell is gone; one the journal never had is forgotten at once."""
+        if self.dirty.get((kind, key)) is False:
+            del self.dirty[kind, key]
+        else:
+            self.dirty[kind, key] = True
+
+    # -- the fold -------------------------------------------------------------
+
+    def turn(self, page: f.Page) -> None:
+        """Folds a page of the journal: the way of a start and of a reader."""
+        self.begin(page.flow)
+        for fact in page.facts:
+            self.evolve(fact, page.flow, page.time)
+
+    def begin(self, flow: str) -> None:
+        """The next entry of the journal is one of this flow."""
+        self.seq += 1
+        if flow:
+            self.trace.setdefault(flow, []).append(self.seq)
+
+    def evolve(self, fact: f.Fact, flow: str, time: int) -> None:
+        """Folds one fact of a flow into the state."""
+        _FOLDS[type(fact)](self, fact, flow, time)
+
+    def _emitted(self, fact: f.Emitted, flow: str, time: int) -> None:
+        self._born(fact.task)
+
+    def _posted(self, fact: f.Posted, flow: str, time: int) -> None:
+        task = fact.task
+        if fact.version is not None:
+            self.flows[flow] = Flow(flow, task.type, fact.version, time)
+            self.touch("flow", flow, is_new=True)
+        if fact.key is not None:
+            self.keys[fact.key] = PostKey(task.id, flow, task.type, task.body)
+            self.touch("key", fact.key, is_new=True)
+        self._born(task)
+
+    def _born(self, task: Task) -> None:
+        id = task.id
+        if self.window is None:
+            self.window = (id, self.seq)
+        self.last_id = max(self.last_id, id_number(id))
+        self.tasks[id] = task
+        self.dirty[("task", id)] = False
+        flow = self.flows[task.flow]
+        flow.live += 1
+        flow.records += 1
+        self.touch("flow", task.flow)
+        if task.outcome in FAILURES or task.type == RULE_FAILED:
+            flow.untaken[id] = True
+        self._queue(task)
+
+    def _completed(self, fact: f.Completed, flow: str, time: int) -> None:
+        id = fact.id
+        task = self.task(id)
+        if task is None:
+            return
+        taken = self.running.pop(id, None)
+        if taken is not None:
+            self.slots_used -= taken
+        self.stopping.discard(id)
+        task = ended(task, fact)
+        open_flow = self.flows[flow]
+        open_flow.idle_run = 0
+        if open_flow.trail:
+            open_flow.trail = []
+        if fact.outcome in FAILURES and fact.settled:
+            open_flow.untaken[id] = True
+        if fact.held is None:
+            self._leave(task)
+        else:
+            self.tasks[id] = replace(task, is_held=True)
+            open_flow.stopped += 1
+            self.touch("task", id)
+
+    def _leave(self, task: Task) -> None:
+        """A record is not live any more: it was matched."""
+        del self.tasks[task.id]
+        self.drop("task", task.id)
+        self.flows[task.flow].live -= 1
+        if task.is_held:
+            self.flows[task.flow].stopped -= 1
+        self.touch("flow", task.flow)
+        if task.cont is not None and task.outcome == "done":
+            chain = self.chains.get(task.cont)
+            if chain is not None:
+                chain.waiting.pop(task.id, None)
+                for alias, member in chain.aliases.items():
+                    if member == task.id:
+                        chain.records[alias] = task
+                self.touch("chain", chain.id)
+
+    def _matched(self, fact: f.Matched, flow: str, time: int) -> None:
+        if fact.taken_up:
+            self.flows[flow].untaken.pop(fact.id, None)
+
+    def _taken(self, fact: f.Taken, flow: str, time: int) -> None:
+        task = self.task(fact.id)
+        if task is not None:
+            if self.pending and self.pending[0] == fact.id:
+                self.pending.popleft()
+            self._count_idle(task)
+            self._leave(task)
+
+    def _count_idle(self, task: Task) -> None:
+        """A run of records that bring forth records while nothing ran: counted, its end remembered, for the guard."""
+        flow = self.flows[task.flow]
+        flow.idle_run += 1
+        if task.rule is not None:
+            flow.trail = [*flow.trail[1 - TRAIL_LENGTH :], f"{task.type} by rule {task.rule}"]
+
+    def _waited(self, fact: f.Waited, flow: str, time: int) -> None:
+        self.chains[fact.id] = Chain(
+            fact.id, flow, fact.rule, fact.step, dict.fromkeys(fact.members, True), fact.aliases,
+            dict(fact.records), fact.values, fact.call, fact.by_unmatched, fact.otherwise,
+        )  # fmt: skip
+        self.touch("chain", fact.id, is_new=True)
+
+    def _dropped(self, fact: f.Dropped, flow: str, time: int) -> None:
+        if self.chains.pop(fact.id, None) is not None:
+            self.drop("chain", fact.id)
+
+    def _saved(self, fact: f.Saved, flow: str, time: int) -> None:
+        self.flows[flow].variables[fact.name] = fact.value
+        self.touch("flow", flow)
+
+    def _started(self, fact: f.Started, flow: str, time: int) -> None:
+        self._change(fact.id, started=time)
+
+    def _loaded(self, fact: f.Loaded, flow: str, time: int) -> None:
+        self._change(fact.id, body=fact.body)
+
+    def _stopping(self, fact: f.Stopping, flow: str, time: int) -> None:
+        self.stopping.add(fact.id)
+
+    def _held(self, fact: f.Held, flow: str, time: int) -> None:
+        if self.pending and self.pending[0] == fact.id:
+            self.pending.popleft()
+        self._change(fact.id, is_held=True)
+        self.flows[flow].stopped += 1
+
+    def _released(self, fact: f.Released, flow: str, time: int) -> None:
+        task = self.task(fact.id)
+        if task is not None and task.is_held:
+            self._change(fact.id, is_held=False)
+            self.flows[flow].stopped -= 1
+            self._queue(replace(task, is_held=False))
+
+    def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
+        self.flows[flow].untaken.pop(fact.id, None)
+        self.touch("flow", flow)
+
+    def _in_force(self, fact: f.InForce, flow: str, time: int) -> None:
+        self.version = fact.version
+
+    def _flow_held(self, fact: f.FlowHeld, flow: str, time: int) -> None:
+        self.flows[flow].held = fact.reason
+        self.touch("flow", flow)
+
+    def _flow_released(self, fact: f.FlowReleased, flow: str, time: int) -> None:
+        self.flows[flow].held = None
+        self.flows[flow].idle_run = 0
+        self.touch("flow", flow)
+
+    def _flow_bent(self, fact: f.FlowBent, flow: str, time: int) -> None:
+        self.flows[flow].bent = fact.outcome
+        self.flows[flow].text = fact.text
+        self.touch("flow", flow)
+
+    def _flow_moved(self, fact: f.FlowMoved, flow: str, time: int) -> None:
+        self.flows[flow].version = fact.version
+        self.touch("flow", flow)
+
+    def _flow_reopened(self, fact: f.FlowReopened, flow: str, time: int) -> None:
+        again = _decode_flow(_encode(fact.flow))
+        again.outcome = again.ended = again.bent = again.text = None
+        self.flows[flow] = again
+        self.touch("flow", flow, is_new=True)
+        self.past = [past for past in self.past if past.id != flow]
+        self.drop("past", flow)
+
+    def _flow_ended(self, fact: f.FlowEnded, flow: str, time: int) -> None:
+        over = self.flows.pop(flow)
+        over.outcome, over.text, over.ended = fact.outcome, fact.text, time
+        self.drop("flow", flow)
+        self.past.append(over)
+
+    def _nothing(self, fact: f.Fact, flow: str, time: int) -> None:
+        """A fact that is for readers only."""
+
+    def _change(self, id: str, **changes: object) -> None:
+        task = self.task(id)
+        if task is not None:
+            self.tasks[id] = replace(task, **changes)
+            self.touch("task", id)
+
+
+_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
+    f.Emitted: State._emitted, f.Posted: State._posted, f.Completed: State._completed,
+    f.Matched: State._matched, f.Taken: State._taken, f.Waited: State._waited, f.Dropped: State._dropped,
+    f.Saved: State._saved, f.Started: State._started, f.Loaded: State._loaded,
+    f.Stopping: State._stopping, f.Held: State._held, f.Released: State._released,
+    f.TakenUp: State._taken_up, f.InForce: State._in_force, f.FlowHeld: State._flow_held,
+    f.FlowReleased: State._flow_released, f.FlowBent: State._flow_bent, f.FlowMoved: State._flow_moved,
+    f.FlowReopened: State._flow_reopened, f.FlowEnded: State._flow_ended,
+    f.Late: State._nothing, f.Fault: State._nothing,
+}  # fmt: skip
+
+
+def ended(task: Task, fact: f.Completed) -> Task:
+    """The record as it is after its completion."""
+    return replace(
+        task, outcome=fact.outcome, result=fact.result, error=fact.error,
+        started=fact.started, completed=fact.completed, settled=fact.settled,
+    )  # fmt: skip
+
+
+# -- ids ------------------------------------------------------------------------
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+EPOCH_MS = 1_767_225_600_000
+"""2026-01-01 UTC: 41 bits of milliseconds from here last until 2095."""
+COUNT_BITS, ENGINE_BITS = 12, 10
+
+
+def id_text(number: int) -> str:
+    """13 characters in Crockford's base 32, lower case, sorting like the number.
+
+    Cost: 0.6 µs; two digits at a time from a table.
+    """
+    pairs = _PAIRS
+    return (
+        _DIGITS[number >> 60] + pairs[number >> 50 & 1023] + pairs[number >> 40 & 1023] + pairs[number >> 30 & 1023]
+        + pairs[number >> 20 & 1023] + pairs[number >> 10 & 1023] + pairs[number & 1023]
+    )  # fmt: skip
+
+
+def id_number(text: str) -> int:
+    """The number of an id's text."""
+    number = 0
+    for digit in text:
+        number = number << 5 | _VALUES[digit]
+    return number
+
+
+def next_id(last: int, time_us: int, engine: int) -> int:
+    """The id after `last`, made from the recorded time: 41 bits of ms, 12 of a counter, 10 of the engine.
+
+    It only grows, also when the clock steps back; a counter that runs over
+    borrows from the next millisecond.
+    """
+    fresh = (time_us // 1000 - EPOCH_MS) << (COUNT_BITS + ENGINE_BITS) | engine
+    if fresh > last:
+        return fresh
+    following = last + (1 << ENGINE_BITS)
+    return following & ~((1 << ENGINE_BITS) - 1) | engine

@@ -1,0 +1,270 @@
+"""Runs tasks as Python functions: `def` in a pool of threads, `async def` on an event loop.
+
+What runs here ends with the engine; after a restart it is run again, with the
+same id and attempt (law 4), unless it is marked `once`.
+
+The worker that ran a function brings its report itself, and takes its next
+task from the queue when that call returns: no hand-over between threads while
+there is one chain to follow. asyncio is imported with the first `async def`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+from then.abc import Clock, Job, Report, ReportTo
+from then.core.errors import BodyRefused
+from then.core.tasks import Body, Outcome, check_json
+
+WORKERS_MAX: Final = 64
+"""Threads at most: tasks that take no slot could else ask for any number."""
+
+
+class Coroutines(Protocol):
+    """Where `async def` tasks run."""
+
+    def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Runs it on the event loop, from any thread; gives what cancels it."""
+
+    def close(self, *, wait: bool) -> None:
+        """Ends what still runs there, or waits for it."""
+
+
+class FunctionExecutor:
+    """The executor of the kind `python`."""
+
+    def __init__(self, report: ReportTo, clock: Clock, coroutines: Coroutines, root: str | None = None) -> None:
+        self._report = report
+        self._clock = clock
+        self._coroutines = coroutines
+        self._root = root
+        self._jobs: deque[Job] = deque()
+        self._idle: list[threading.Lock] = []
+        self._workers: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._is_closing = False
+        self._cancelled: set[str] = set()
+        self._coroutine_cancels: dict[str, Callable[[], object]] = {}
+        self._own = threading.local()
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    # -- the seam ---------------------------------------------------------------
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            function = job.options.get("function")
+            if function is not None and inspect.iscoroutinefunction(function):
+                self._start_coroutine(job, function)
+            else:
+                self._jobs.append(job)
+        waiting = len(self._jobs)
+        # A worker that starts tasks while it reports takes one of them itself.
+        if getattr(self._own, "is_worker", False):
+            waiting -= 1
+        if waiting > 0:
+            self._wake(waiting)
+
+    def recover(self, jobs: Sequence[Job]) -> None:
+        """Functions died with their engine: they run again, those marked `once` end in doubt."""
+        again = [job for job in jobs if not job.options.get("once")]
+        doubt = [job for job in jobs if job.options.get("once")]
+        now = self._clock.now_us()
+        message = "the engine went down while this ran, and it is marked `once`"
+        if doubt:
+            self._report(
+                [
+                    Report(job.task.id, "failed", None, {"kind": "unknown", "message": message}, job.task.started, now)
+                    for job in doubt
+                ]
+            )
+        self.start(again)
+
+    def inventory(self) -> Sequence[str]:
+        """Nothing outlives the engine here."""
+        return ()
+
+    def stop(self, id: str, grace_s: float) -> None:
+        """A coroutine is cancelled; a thread cannot be: its task ends as cancelled when the function returns."""
+        self._cancelled.add(id)
+        for job in list(self._jobs):
+            if job.task.id == id:
+                try:
+                    self._jobs.remove(job)
+                except ValueError:
+                    break
+                self._ended(job, "cancelled", None, {"kind": "cancelled"}, None)
+                return
+        cancel = self._coroutine_cancels.get(id)
+        if cancel is not None:
+            cancel()
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Nothing is kept."""
+
+    def close(self, *, wait: bool) -> None:
+        self._is_closing = True
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for gate in idle:
+            gate.release()
+        if wait:
+            for worker in self._workers:
+                if worker is not threading.current_thread():
+                    worker.join()
+        self._coroutines.close(wait=wait)
+
+    # -- threads ------------------------------------------------------------------
+
+    def _wake(self, count: int) -> None:
+        with self._lock:
+            while count > 0 and self._idle:
+                self._idle.pop().release()
+                count -= 1
+            spare = min(count, WORKERS_MAX - len(self._workers))
+            fresh = [
+                threading.Thread(target=self._work, name=f"andthen-worker-{len(self._workers) + i}", daemon=True)
+                for i in range(max(0, spare))
+            ]
+            self._workers.extend(fresh)
+        for worker in fresh:
+            worker.start()
+
+    def _work(self) -> None:
+        self._own.is_worker = True
+        gate = threading.Lock()
+        gate.acquire()
+        jobs = self._jobs
+        while not self._is_closing:
+            try:
+                job = jobs.popleft()
+            except IndexError:
+                with self._lock:
+                    if jobs or self._is_closing:
+                        continue
+                    self._idle.append(gate)
+                gate.acquire()
+                continue
+            self._run(job)
+
+    def _run(self, job: Job) -> None:
+        started = self._clock.now_us()
+        try:
+            function = self._function(job)
+            given = function(**job.task.body, **_extra(job))
+        except Exception as error:
+            self._raised(job, error, started)
+            return
+        except BaseException as error:  # SystemExit of a task ends the task, not the worker.
+            self._raised(job, error, started)
+            return
+        if inspect.iscoroutine(given):
+            self._submit(job, given, started)
+            return
+        self._returned(job, given, started)
+
+    def _function(self, job: Job) -> Callable[..., Any]:
+        function = job.options.get("function")
+        if callable(function):
+            return function
+        return self._import(str(job.options["target"]))
+
+    def _import(self, target: str) -> Callable[..., Any]:
+        """`module:function`, imported with the project's root on the path; once."""
+        known = self._functions.get(target)
+        if known is not None:
+            return known
+        module_name, _, name = target.partition(":")
+        if not name:
+            raise ImportError(f'run python "{target}" names no function; write "module:function"')
+        if self._root is not None and self._root not in sys.path:
+            sys.path.insert(0, self._root)
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+        self._functions[target] = found
+        return found  # type: ignore[no-any-return]
+
+    # -- coroutines -----------------------------------------------------------------
+
+    def _start_coroutine(self, job: Job, function: Callable[..., Any]) -> None:
+        started = self._clock.now_us()
+        try:
+            coroutine = function(**job.task.body, **_extra(job))
+        except TypeError as error:  # The body does not fit the parameters.
+            self._raised(job, error, started)
+            return
+        self._submit(job, coroutine, started)
+
+    def _submit(self, job: Job, coroutine: Coroutine[Any, Any, Any], started: int) -> None:
+        async def run() -> None:
+            import asyncio
+
+            try:
+                given = await coroutine
+            except asyncio.CancelledError:
+                self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
+            except Exception as error:
+                self._raised(job, error, started)
+            else:
+                self._returned(job, given, started)
+            finally:
+                self._coroutine_cancels.pop(job.task.id, None)
+
+        self._coroutine_cancels[job.task.id] = self._coroutines.submit(run())
+
+    # -- outcomes ---------------------------------------------------------------------
+
+    def _returned(self, job: Job, given: object, started: int) -> None:
+        if given is None:
+            given = {}
+        if not isinstance(given, dict):
+            message = f"returned {type(given).__name__}; a task returns a dict of JSON values, or None"
+            self._ended(job, "failed", None, {"kind": "result", "message": message}, started)
+            return
+        if given:
+            try:
+                check_json(given, "result")
+            except BodyRefused as refused:
+                self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
+                return
+        self._ended(job, "done", given, None, started)
+
+    def _raised(self, job: Job, error: BaseException, started: int) -> None:
+        message = f"{type(error).__name__}: {error}"
+        shown = "".join(traceback.format_exception(type(error), error, _own_frames_off(error)))
+        clean = shown.encode("utf-8", "backslashreplace").decode()
+        failure: Body = {
+            "kind": "exception",
+            "message": message.encode("utf-8", "backslashreplace").decode(),
+            "type": type(error).__name__,
+            "traceback": clean,
+        }
+        self._ended(job, "failed", None, failure, started)
+
+    def _ended(self, job: Job, outcome: Outcome, result: Body | None, error: Body | None, started: int | None) -> None:
+        id = job.task.id
+        if self._cancelled and id in self._cancelled:
+            self._cancelled.discard(id)
+            outcome, result, error = "cancelled", None, {"kind": "cancelled"}
+        self._report((Report(id, outcome, result, error, started, self._clock.now_us()),))
+
+
+def _extra(job: Job) -> dict[str, Any]:
+    """`with {…}` of the run line: keyword arguments that are in no record."""
+    extra = job.options.get("with")
+    return extra if isinstance(extra, dict) else {}
+
+
+def _own_frames_off(error: BaseException) -> Any:  # noqa: ANN401 (types.TracebackType | None)
+    """The traceback from the task's own code on: ours says nothing to its author."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace or error.__traceback__

@@ -1,0 +1,480 @@
+"""Drives the pure core in real time: steps, appends to the journal, then acts.
+
+Theory of operation. There is no thread that owns the engine. Whoever brings a
+cause (a worker whose function returned, the reader of the process keeper, a
+person's thread) puts it into the inbox and tries to take the one lock. Who has
+it works the inbox off: step after step, then one commit for all of them, then
+the orders that waited for it. Who does not get it leaves: its cause is worked
+off by the holder, and shares a commit with what else came meanwhile. So a
+completion that comes alone is committed in the thread that brought it, with no
+hand-over (which costs a third of what a commit takes), and under load commits
+are grouped by themselves.
+
+Orders. A task may start once the transaction that emitted it is durable (law
+3). One that was emitted earlier may start before the step that gave it its
+slot is committed: the commit may then be put off by `DELAY_S`, for which the
+committer, a thread that sleeps till then, stands in.
+
+Invariants:
+1. State and journal are touched only under `_lock`.
+2. `_unwritten` are the entries between the journal's last and the state's seq.
+3. An order of `_gated` is carried out after the commit of what is unwritten.
+4. Nobody is answered before its facts are durable.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+import attrs
+
+from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
+from then.core import facts as f
+from then.core.edition import Edition
+from then.core.engine import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Terms, step
+from then.core.errors import JournalError, JournalFull, ThenError
+from then.core.facts import Flow
+from then.core.launch import CannotLaunch, launch_options
+from then.core.state import State, id_text
+from then.core.tasks import Task
+
+DELAY_S: Final = 0.002
+"""How long a commit may be put off while there is other work: bounds what a crash runs again."""
+TURN_S: Final = 0.002
+"""How long a turn steps before it commits."""
+CHECKPOINT_ENTRIES: Final = 1000
+"""Cells are written every so many entries: few enough that a start folds the rest in milliseconds."""
+FULL_RETRY_S: Final = 0.5
+"""How often a full disk is asked for room; no kernel tells when there is some."""
+GRACE_S: Final = 5.0
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Ticket:
+    """Waits for the answer to a cause: set when its facts are durable."""
+
+    __slots__ = ("_done", "answer", "error")
+
+    def __init__(self) -> None:
+        self._done = threading.Lock()
+        self._done.acquire()
+        self.answer: Task | None = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        self._done.release()
+
+    def wait(self) -> Task | None:
+        """The record that the cause brought forth.
+
+        Raises:
+            ThenError: why it was refused, or why the engine ended.
+        """
+        self._done.acquire()
+        self._done.release()
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+class FlowNews(NamedTuple):
+    """What a waiter for a flow is told: that it ended, or that nothing of it can move."""
+
+    flow: Flow
+    held: str | None = None
+    is_stuck: bool = False
+    error: ThenError | None = None
+
+
+Watcher: TypeAlias = Callable[[f.Page], None]
+"""Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
+StartWatcher: TypeAlias = Callable[[Task], None]
+Waiter: TypeAlias = Callable[[FlowNews], None]
+
+
+@attrs.define
+class _Batch:
+    """What was stepped and is not durable yet."""
+
+    entries: list[Entry] = attrs.field(factory=list)
+    pages: list[f.Page] = attrs.field(factory=list)
+    gated: list[Order] = attrs.field(factory=list)
+    tickets: list[Ticket] = attrs.field(factory=list)
+    reported: list[tuple[Executor, str]] = attrs.field(factory=list)
+    cells: list[Cell] = attrs.field(factory=list)
+    """The checkpoint that goes with it."""
+
+
+class Loop:
+    """One engine at work: state, journal and executors held together."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: State,
+        editions: Mapping[str, Edition],
+        *,
+        clock: Clock,
+        slots: int,
+        engine: int = 0,
+    ) -> None:
+        self.journal = journal
+        self.state = state
+        self.executors: dict[str, Executor] = {}
+        self.clock = clock
+        self.failure: ThenError | None = None
+        """Why the engine ended by itself."""
+        self.is_full = False
+        """The disk has no room: nothing is taken up until there is."""
+        self.committer: Committer | None = None
+        """Stands in for commits that are put off; without one none is."""
+        self.watchers: list[Watcher] = []
+        self.start_watchers: list[StartWatcher] = []
+        self.fullness_watchers: list[Callable[[bool], None]] = []
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._terms = Terms(0, editions, slots, engine)
+        self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
+        self._lock = threading.Lock()
+        self._batch = _Batch()
+        self._durable_id = id_text(state.last_id)
+        self._checkpoint_seq = state.seq
+        self._first_unwritten = 0.0
+        self._is_draining = False
+        self._is_closed = False
+
+    # -- from outside -----------------------------------------------------------
+
+    def attach(self, kind: str, executor: Executor) -> None:
+        """Tasks of this kind run there from now on."""
+        self.executors[kind] = executor
+        self._terms.kinds = frozenset(self.executors)
+
+    def reporter(self, kind: str) -> ReportTo:
+        """Where an executor of this kind brings its reports."""
+
+        def report(reports: Sequence[Report]) -> None:
+            executor = self.executors.get(kind)
+            self._inbox.extend((one, None, executor) for one in reports)
+            self.drive()
+
+        return report
+
+    def give(self, *causes: Cause) -> None:
+        """Brings causes; they are worked off here, or by whoever is at it."""
+        self._inbox.extend((cause, None, None) for cause in causes)
+        self.drive()
+
+    def ask(self, cause: Cause) -> Task | None:
+        """Brings a cause and waits until its facts are durable.
+
+        Raises:
+            ThenError: it was refused (nothing changed), the disk is full (nothing was taken up), or the engine ended.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.is_full:
+            raise JournalFull("of this engine")
+        ticket = Ticket()
+        self._inbox.append((cause, ticket, None))
+        self.drive()
+        return ticket.wait()
+
+    def wait_for(self, flow: str, waiter: Waiter) -> None:
+        """Tells `waiter` once when the flow has ended, or stands still until a person acts."""
+        with self._lock:
+            if self.failure is None and flow in self.state.flows:
+                self._waiters.setdefault(flow, []).append(waiter)
+                return
+        over = self.past(flow)
+        waiter(FlowNews(over or Flow(flow, "", "", 0), error=self.failure))
+
+    def past(self, flow: str) -> Flow | None:
+        """A flow that ended, from the journal."""
+        with self._lock:
+            for over in self.state.past:
+                if over.id == flow:
+                    return over
+        from then.core.state import decode_flow
+
+        return next((decode_flow(data) for key, data in self.journal.cells("past", flow) if key == flow), None)
+
+    def look(self, at: Callable[[State], object]) -> object:
+        """What `at` gives for the state of now, while nothing moves."""
+        with self._lock:
+            return at(self.state)
+
+    def drain(self) -> None:
+        """Starts nothing more; what runs goes on."""
+        self._is_draining = True
+        with self._lock:
+            self._terms.slots = 0
+
+    def running(self) -> list[str]:
+        with self._lock:
+            return list(self.state.running)
+
+    def close(self) -> None:
+        """Writes what is unwritten and a checkpoint. The journal stays open; executors are the caller's."""
+        if self.committer is not None:
+            self.committer.close()
+        self.drive(must_commit=True)
+        with self._lock:
+            self._is_closed = True
+            if self.failure is None and not self.is_full:
+                self.journal.append((), [Cell(*cell) for cell in self.state.cells()])
+
+    # -- the work ------------------------------------------------------------------
+
+    def drive(self, must_commit: bool = False) -> None:
+        """Works off the inbox, unless somebody is at it: then that one does."""
+        while must_commit or self._inbox or self.state.pending:
+            if not self._lock.acquire(blocking=must_commit):
+                return
+            try:
+                if self.failure is not None or self._is_closed:
+                    self._refuse()
+                    return
+                self._turn(must_commit)
+            finally:
+                self._lock.release()
+            must_commit = False
+            if self.is_full:
+                return
+
+    def _turn(self, must_commit: bool) -> None:
+        """Steps until the inbox is empty or the time of a turn is over; commits; acts; again."""
+        if self.is_full and not self._commit():
+            return
+        inbox, state, clock = self._inbox, self.state, self.clock
+        while True:
+            began = clock.monotonic()
+            has_started = False
+            while inbox or state.pending:
+                if state.pending:
+                    has_started |= self._step(Proceed(), None, None)
+                else:
+                    has_started |= self._step(*inbox.popleft())
+                if clock.monotonic() - began > TURN_S:
+                    break
+            batch = self._batch
+            if not batch.entries and not batch.gated and not batch.tickets:
+                return
+            if has_started and not must_commit and not batch.gated and not batch.tickets and self._may_put_off(began):
+                return
+            if not self._commit():
+                return
+
+    def _may_put_off(self, now: float) -> bool:
+        if self.committer is None or len(self._batch.entries) >= CHECKPOINT_ENTRIES:
+            return False
+        if not self.committer.is_armed:
+            self._first_unwritten = now
+            self.committer.arm()
+        return now - self._first_unwritten < DELAY_S
+
+    def _step(self, cause: Cause, ticket: Ticket | None, executor: Executor | None) -> bool:
+        """One step of the core. Returns whether something was given to an executor at once."""
+        terms, state, batch = self._terms, self.state, self._batch
+        terms.time = self.clock.now_us()
+        try:
+            done: Step = step(state, cause, terms)
+        except ThenError as error:
+            if ticket is None:
+                raise
+            ticket.error = error
+            ticket.settle()
+            return False
+        seq = state.seq - len(done.pages)
+        for page in done.pages:
+            seq += 1
+            batch.entries.append(Entry(seq, f.encode(page)))
+        if self.watchers:
+            batch.pages.extend(done.pages)
+        if ticket is not None:
+            ticket.answer = done.answer
+            batch.tickets.append(ticket)
+        if executor is not None and type(cause) is Report:
+            batch.reported.append((executor, cause.id))
+        has_started = False
+        for order in done.orders:
+            if type(order) is Start and not order.after_commit and order.task.id <= self._durable_id:
+                self._start([order])
+                has_started = True
+            else:
+                batch.gated.append(order)
+        return has_started
+
+    def _commit(self) -> bool:
+        """Makes the batch durable and acts on it. False where the journal could not take it."""
+        batch = self._batch
+        if not batch.cells and self.state.seq - self._checkpoint_seq >= CHECKPOINT_ENTRIES:
+            batch.cells = [Cell(*cell) for cell in self.state.cells()]
+            self._checkpoint_seq = self.state.seq
+        try:
+            if batch.entries or batch.cells:
+                self.journal.append(batch.entries, batch.cells)
+        except JournalFull:
+            self._wait_for_room()
+            return False
+        except JournalError as error:
+            self._fail(error)
+            return False
+        if self.is_full:
+            self._set_full(False)
+        self._batch = _Batch()
+        self._durable_id = id_text(self.state.last_id)
+        for ticket in batch.tickets:
+            ticket.settle()
+        for page in batch.pages:
+            for watcher in self.watchers:
+                watcher(page)
+        if batch.reported:
+            self._forget(batch.reported)
+        if batch.gated:
+            self._carry_out(batch.gated)
+        return True
+
+    def _carry_out(self, orders: list[Order]) -> None:
+        starts: list[Start] = []
+        for order in orders:
+            match order:
+                case Start():
+                    starts.append(order)
+                case Stop(task=task):
+                    kind = self._kind(task)
+                    if kind is not None and kind in self.executors:
+                        self.executors[kind].stop(task.id, GRACE_S)
+                case Over(flow=flow):
+                    self._tell(FlowNews(flow))
+                case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
+                    self._tell(FlowNews(flow, reason, is_stuck))
+        if starts:
+            self._start(starts)
+
+    def _start(self, orders: list[Start]) -> None:
+        """Gives tasks to their executors; one whose run line cannot be evaluated fails at once."""
+        jobs: dict[str, list[Job]] = {}
+        for order in orders:
+            task = order.task
+            try:
+                options = launch_options(task, order.declaration, order.edition)
+            except CannotLaunch as error:
+                refused: f.Body = {"kind": "spawn", "message": str(error)}
+                self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
+                continue
+            for watcher in self.start_watchers:
+                watcher(task)
+            jobs.setdefault(order.edition.kind_of(task.type) or "", []).append(Job(task, options))
+        for kind, group in jobs.items():
+            self.executors[kind].start(group)
+
+    def _tell(self, news: FlowNews) -> None:
+        for waiter in self._waiters.pop(news.flow.id, ()):
+            waiter(news)
+
+    def _kind(self, task: Task) -> str | None:
+        flow = self.state.flows.get(task.flow)
+        return None if flow is None else self._terms.editions[flow.version].kind_of(task.type)
+
+    def _forget(self, reported: list[tuple[Executor, str]]) -> None:
+        by_executor: dict[int, tuple[Executor, list[str]]] = {}
+        for executor, id in reported:
+            by_executor.setdefault(id_of(executor), (executor, []))[1].append(id)
+        for executor, ids in by_executor.values():
+            executor.forget(ids)
+
+    # -- when the journal cannot go on ------------------------------------------------
+
+    def _wait_for_room(self) -> None:
+        """No room: the batch stays, and with it all that would follow from it."""
+        if not self.is_full:
+            self._set_full(True)
+        if self.committer is not None:
+            self.committer.arm(FULL_RETRY_S)
+
+    def _set_full(self, is_full: bool) -> None:
+        self.is_full = is_full
+        for watcher in self.fullness_watchers:
+            watcher(is_full)
+
+    def _fail(self, error: ThenError) -> None:
+        """A write that failed ends the engine; what was acknowledged is safe."""
+        self.failure = error
+        for ticket in self._batch.tickets:
+            ticket.error = error
+            ticket.settle()
+        self._batch = _Batch()
+        self._refuse()
+        for flow, waiters in self._waiters.items():
+            for waiter in waiters:
+                waiter(FlowNews(Flow(flow, "", "", 0), error=error))
+        self._waiters.clear()
+
+    def _refuse(self) -> None:
+        """Nothing more is taken up: who waits for an answer is told."""
+        error = self.failure or JournalError("this engine is closed")
+        while self._inbox:
+            _, ticket, _ = self._inbox.popleft()
+            if ticket is not None:
+                ticket.error = error
+                ticket.settle()
+
+
+def id_of(executor: Executor) -> int:
+    return id(executor)
+
+
+class Committer:
+    """A thread that commits what was put off, when nobody did until then."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.is_armed = False
+        self._loop = loop
+        self._delay_s = DELAY_S
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="andthen-commit", daemon=True)
+        self._thread.start()
+
+    def arm(self, delay_s: float = DELAY_S) -> None:
+        """Commits after this time, in seconds. Called under the loop's lock."""
+        self._delay_s = delay_s
+        if not self.is_armed:
+            self.is_armed = True
+            self._wake.release()
+
+    def hurry(self) -> None:
+        """Works the inbox off now, in this thread rather than the caller's (an event loop's)."""
+        self.arm(0)
+
+    def close(self) -> None:
+        self._is_closing = True
+        if not self.is_armed:
+            self.is_armed = True
+            self._wake.release()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.acquire()
+            if self._is_closing:
+                return
+            if self._delay_s:
+                time.sleep(self._delay_s)
+            self.is_armed = False
+            self._loop.drive(must_commit=True)
