@@ -1,0 +1,1 @@
+"""What runs tasks: one module a kind, each imported on first use."""
