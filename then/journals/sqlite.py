@@ -1,0 +1,328 @@
+"""A journal in an SQLite file, `journal.db` in the state folder.
+
+Theory of operation. One connection writes; another reads, a page at a time
+(`then.journals.pages`), so that readers in any thread see only what is durable
+and hold nothing up. The file is in WAL mode: a commit appends pages to a log,
+and now and then a checkpoint copies the log into the file.
+
+1. What `append` has returned from is in the log, and, in `power`, synced. A
+   batch of one entry is one statement, which SQLite wraps into a transaction
+   of its own at less cost than BEGIN and COMMIT.
+2. A failed write or sync ends the object. SQLite would go on, but the kernel
+   reports a failed sync once and then calls the lost pages clean.
+3. For the same reason a start copies what it finds in the log into the file
+   and syncs that: pages that only the kernel still remembers are written anew.
+4. No room is no failure: the transaction is rolled back, and the log's space
+   is won back by a checkpoint where that can be, so that a later try may fit.
+5. Checkpoints are made here and not by SQLite, which swallows their errors, and
+   by the writer's connection alone: SQLite before 3.51.3 may damage a file
+   when one connection commits while another checkpoints
+   (https://sqlite.org/wal.html#walresetbug).
+6. Checkpoints and the return of room come after the commit. If one fails, the
+   call has succeeded all the same, and the next one says what happened.
+
+The lock on the folder, not SQLite's, keeps a second engine out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from then.abc import Cell, Entry
+from then.core.errors import JournalError, JournalFailed, JournalFull
+from then.journals import opening
+from then.journals.batch import Cells, cells_of, out_of_order, rows_of, runs_of
+from then.journals.connection import Connect, connect, is_busy, is_full, reason_of
+from then.journals.lock import StateLock
+from then.journals.opening import Durability
+from then.journals.pages import Pages
+
+CHECKPOINT_PAGES: Final = 1000
+"""Pages in the log, about 4 MB, at which it is copied into the file: three syncs for so many commits."""
+VACUUM_PAGES: Final = 500
+"""Free pages given back in one transaction, about 2 MB: no reader waits long, no log swells."""
+SEQ_MAX: Final = 2**63 - 1
+
+_INSERT: Final = "INSERT INTO entry VALUES (?, ?)"
+_PUT: Final = "INSERT INTO cell VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data"
+_DROP: Final = "DELETE FROM cell WHERE kind = ? AND key = ?"
+_PRUNE: Final = "DELETE FROM entry WHERE seq BETWEEN ? AND ?"
+_MARK: Final = "INSERT INTO mark VALUES ('last', ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_LAST: Final = (
+    "SELECT max(ifnull((SELECT max(seq) FROM entry), 0), ifnull((SELECT value FROM mark WHERE name = 'last'), 0))"
+)
+_READ: Final = "SELECT seq, data FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq"
+_CELLS: Final = "SELECT key, data FROM cell WHERE kind = ? AND key >= ? ORDER BY key"
+_CELLS_BELOW: Final = "SELECT key, data FROM cell WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
+
+
+def open_sqlite(folder: Path, *, durability: Durability = "power", read_only: bool = False) -> SqliteJournal:
+    """The journal of a state folder; made, or led to the newest schema, where it is opened for writing.
+
+    Args:
+        folder: the state folder; made with mode 0700 where it is missing.
+        durability: `power` syncs each commit; `process` leaves that to the system, so that the last
+            commits may be lost with the machine, never with the process.
+        read_only: takes no lock and makes no file; for readers beside a running engine, or after it.
+
+    Raises:
+        ConfigError: `read_only`, and the folder holds no journal.
+        JournalLocked: another engine has it open.
+        JournalForeign, JournalTooNew: what is there is not for us; it is left as it was.
+        JournalFull: no room to make or open it.
+        JournalError: it cannot be opened.
+    """
+    return SqliteJournal(folder, connect, opening.load_schemas(), durability=durability, read_only=read_only)
+
+
+class SqliteJournal:
+    """Entries and cells in SQLite; the seam is `then.abc.Journal`.
+
+    Writes are made by one thread at a time, which the caller sees to; reads by any.
+
+    Args:
+        connect: makes the connections.
+        schemas: the steps of the schema, the oldest first.
+    """
+
+    def __init__(
+        self, folder: Path, connect: Connect, schemas: Sequence[str], *, durability: Durability, read_only: bool
+    ) -> None:
+        self._pid = os.getpid()
+        self._refusal: JournalError | None = None
+        self._is_closed = False
+        self._pages_logged = 0
+        with contextlib.ExitStack() as undo:
+            if read_only:
+                self._path = opening.find(folder)
+                schema = self._identify(undo, connect, len(schemas))
+                if schema < len(schemas):
+                    raise JournalError(
+                        f"journal {self._path} has schema {schema}, this andthen reads {len(schemas)};"
+                        " `andthen resume` leads it there"
+                    )
+                self._writer: sqlite3.Connection | None = None
+                self._refusal = JournalError(f"journal {self._path}: opened for reading only")
+            else:
+                self._path = folder / opening.FILE_NAME
+                self._open_to_write(undo, folder, connect, schemas, durability)
+            undo.pop_all()
+
+    def _identify(self, undo: contextlib.ExitStack, connect: Connect, known: int) -> int:
+        self._pages = Pages(self._path, connect)
+        undo.callback(self._pages.close)
+        return opening.check_identity(self._pages, self._path, known)
+
+    def _open_to_write(
+        self,
+        undo: contextlib.ExitStack,
+        folder: Path,
+        connect: Connect,
+        schemas: Sequence[str],
+        durability: Durability,
+    ) -> None:
+        opening.make_folder(folder)
+        if self._path.exists():
+            # Before the lock file is made: a foreign folder stays as it was.
+            with contextlib.ExitStack() as look:
+                self._identify(look, connect, len(schemas))
+        self._lock = StateLock(folder)
+        undo.callback(self._lock.release)
+        if not self._path.exists():
+            opening.create(self._path, connect, schemas)
+        schema = self._identify(undo, connect, len(schemas))
+        self._writer = opening.connect_writer(self._path, connect, durability)
+        undo.callback(self._writer.close)
+        if schema < len(schemas):
+            opening.migrate(self._writer, self._path, schema, schemas)
+        self._execute = self._writer.cursor().execute
+        self._checkpoint()
+        if self._refusal is not None:
+            self._refuse()
+        self._last: int = self._writer.execute(_LAST).fetchall()[0][0]
+
+    @property
+    def last(self) -> int:
+        if self._writer is not None:
+            return self._last
+        self._check_process()
+        return int(self._pages.value(_LAST))
+
+    def append(self, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
+        if self._refusal is not None or os.getpid() != self._pid:
+            self._refuse()
+        if len(entries) != 1 or cells:
+            rows = rows_of(entries, self._last)
+            self._write(rows, cells_of(cells), [])
+            return
+        entry = entries[0]
+        seq = entry.seq
+        if seq != self._last + 1:
+            raise out_of_order(seq, self._last + 1)
+        try:
+            self._execute(_INSERT, (seq, entry.data))
+            self._last = seq
+        except sqlite3.Error as error:
+            raise self._undone(error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        self._pages_logged += 1 + (len(entry.data) >> 12)
+        if self._pages_logged >= CHECKPOINT_PAGES:
+            self._checkpoint()
+
+    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+        newest = SEQ_MAX if upto is None else upto
+        while True:
+            self._check_process()
+            page = self._pages.page(_READ, (after, newest))
+            for seq, data in page:
+                yield Entry(seq, data)
+            if not page:
+                return
+            after = page[-1][0]
+
+    def cells(self, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        begin, bound = prefix, _after_all(prefix)
+        sql, end = (_CELLS, ()) if bound is None else (_CELLS_BELOW, (bound,))
+        while True:
+            self._check_process()
+            page = self._pages.page(sql, (kind, begin, *end))
+            yield from ((key, data) for key, data in page)
+            if not page:
+                return
+            begin = page[-1][0] + "\0"  # The least text after that key.
+
+    def prune(self, seqs: Iterable[int], cells: Iterable[Cell] = ()) -> None:
+        if self._refusal is not None or os.getpid() != self._pid:
+            self._refuse()
+        self._write([], cells_of(cells), runs_of(seqs))
+        self._give_back()
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if os.getpid() != self._pid:
+            return  # A forked child leaves its parent's files alone.
+        self._pages.close()
+        if self._writer is not None:
+            if self._refusal is None:
+                # Closing does it too, but not while somebody reads.
+                self._checkpoint()
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.close()
+            self._lock.release()
+        self._refusal = JournalError(f"journal {self._path}: closed")
+
+    def _write(self, rows: list[tuple[int, bytes]], cells: Cells, pruned: list[tuple[int, int]]) -> None:
+        """One transaction: all of it, or an error and nothing."""
+        assert self._writer is not None
+        if not (rows or cells.puts or cells.drops or pruned):
+            return
+        many = self._writer.executemany
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            if rows:
+                many(_INSERT, rows)
+            if pruned:
+                many(_PRUNE, pruned)
+                self._execute(_MARK, (self._last,))
+            many(_PUT, cells.puts)
+            many(_DROP, cells.drops)
+            self._execute("COMMIT")
+            self._last += len(rows)
+        except sqlite3.Error as error:
+            raise self._undone(error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        size_bytes = sum(len(row[1]) for row in rows) + sum(len(put[2]) for put in cells.puts)
+        # A cell that is touched may lie on a page of its own.
+        self._pages_logged += 1 + (size_bytes >> 12) + (len(cells.puts) + len(cells.drops) >> 2) + len(pruned)
+        if self._pages_logged >= CHECKPOINT_PAGES:
+            self._checkpoint()
+
+    def _undone(self, error: sqlite3.Error) -> JournalError:
+        """What the caller is to be told of a batch that did not go in; rolled back, or this object is done for."""
+        if not is_full(error):
+            return self._fail(error)
+        if not self._roll_back():
+            assert self._refusal is not None
+            return self._refusal
+        self._checkpoint()
+        return JournalFull(str(self._path))
+
+    def _roll_back(self) -> bool:
+        """Takes back what was cut short, and finds out anew how far the journal came; False where it cannot."""
+        assert self._writer is not None
+        try:
+            if self._writer.in_transaction:
+                self._execute("ROLLBACK")
+            self._last = self._execute(_LAST).fetchall()[0][0]
+        except sqlite3.Error as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _fail(self, error: BaseException) -> JournalFailed:
+        failed = JournalFailed(str(self._path), reason_of(error))
+        self._refusal = failed
+        return failed
+
+    def _refuse(self) -> None:
+        self._check_process()
+        if isinstance(self._refusal, JournalFailed):
+            raise JournalFailed(self._refusal.place, self._refusal.reason)
+        assert self._refusal is not None
+        raise JournalError(*self._refusal.args)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise JournalError(
+                f"journal {self._path}: opened by process {self._pid} and used in its fork {os.getpid()};"
+                " open it after the fork"
+            )
+
+    def _checkpoint(self, how: Literal["PASSIVE", "TRUNCATE"] = "PASSIVE") -> None:
+        """Copies the log into the file. What readers or lack of room keep in the log goes the next time."""
+        self._pages_logged = 0
+        try:
+            self._execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+        except sqlite3.Error as error:
+            if not is_full(error) and not is_busy(error):
+                self._fail(error)
+
+    def _give_back(self) -> None:
+        """Shrinks the file by its free pages, in short transactions; what was pruned leaves the log as well."""
+        assert self._writer is not None
+        try:
+            free = self._execute("PRAGMA freelist_count").fetchall()[0][0]
+            for _ in range(0, free, VACUUM_PAGES):
+                self._writer.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            # Only here would a checkpoint wait for readers.
+            patience_ms = self._execute("PRAGMA busy_timeout").fetchall()[0][0]
+            self._execute("PRAGMA busy_timeout = 0").fetchall()
+            self._checkpoint("TRUNCATE")
+            self._execute(f"PRAGMA busy_timeout = {patience_ms}").fetchall()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self._fail(error)
+
+
+def _after_all(prefix: str) -> str | None:
+    """The least text that comes after every text that begins so; None where none does.
+
+    SQLite compares UTF-8 bytes, Python code points; for valid text the order is the same.
+    """
+    for end in range(len(prefix), 0, -1):
+        point = ord(prefix[end - 1]) + 1
+        if point <= 0x10FFFF:
+            # Surrogates are no text.
+            return prefix[: end - 1] + chr(0xE000 if point == 0xD800 else point)
+    return None
