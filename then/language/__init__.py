@@ -1,0 +1,1 @@
+"""The `.then` language: text to rules and back."""

@@ -1,0 +1,244 @@
+"""The LALR(1) machine: text and tables in, tree out; it stops at the first thing that may not stand.
+
+Theory of operation
+-------------------
+The tables (grammar.lark, compiled by Lark) hold for each state and terminal
+what to do: go on to a state, or reduce by a production. Three stacks run
+alongside: states, values (trees, tokens, lists of a `*`), and the offset at
+which each value begins. Terminals that are only words and punctuation have no
+value. Lark's own machine does the same at five times the cost, most of it in
+chains of productions that pass one value on (an `atom` that is a `unary` that
+is a `term` … ten times for each operand): those are followed once for each
+pair of states and terminal, and remembered in `_jumps`.
+
+1. A word is a word of the language where the state takes it, else a name.
+2. A node ends where the last token ends that was taken when it is made.
+3. The stack holds what is open, so its height bounds nesting, together with
+   the count of open brackets; trees that come near are measured. What is
+   returned is at most TREE_DEPTH_MAX deep, so that readers may recurse.
+
+Who calls: `then.language.parser`. What a stop means in words, and where to go
+on after it, is in `then.language.messages` and `then.language.recovery`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from then.language.lexer import CLOSING, MARK, OPENING, mark_type, regex_pattern, token_pattern
+from then.language.tables import END, Production, Tables
+from then.language.tree import Lines, Token, Tree
+
+BRACKETS_MAX: Final = 64
+"""Open brackets. More than any hand-written rule; the same as for a record's body."""
+STACK_MAX: Final = 400
+"""Open constructs of all kinds: 64 levels with six open operators each."""
+TREE_DEPTH_MAX: Final = 256
+"""Depth of a tree: two functions a level stay below Python's limit on recursion."""
+_STACK_SOFT: Final = 96
+_BRACKETS_SOFT: Final = 16
+"""A tree that came from less cannot be too deep: a bracket adds at most 8 levels, and 16 * 8 + 96 < 256."""
+
+_Value: TypeAlias = Any
+"""`Tree`, `Token`, a list of them for a `*`, or None for a word. The tables say which: no check could say more."""
+
+
+class Stacks(NamedTuple):
+    """What is open: states, and for all but the first the value read there and where it begins."""
+
+    states: list[int]
+    values: list[_Value]
+    begins: list[int]
+
+    def cut(self, height: int) -> Stacks:
+        """The lowest so many states, with their values."""
+        return Stacks(self.states[:height], self.values[: height - 1], self.begins[: height - 1])
+
+
+class Stop(Exception):
+    """Something stands where it may not, or is nested too deeply."""
+
+    def __init__(self, stacks: Stacks, terminal: str, begin: int, end: int, opened: list[int], too_deep: bool) -> None:
+        super().__init__(terminal, begin)
+        self.stacks = stacks
+        self.terminal = terminal
+        self.begin = begin
+        """Offset of what was found."""
+        self.end = end
+        self.opened = opened
+        """Offsets of the brackets that are open."""
+        self.too_deep = too_deep
+
+
+class _Plan(NamedTuple):
+    """How a production makes its value."""
+
+    origin: str
+    size: int
+    name: str | None
+    """None: a list."""
+    keep: tuple[int, ...] | None
+    """None: all of its symbols, as they are."""
+    spliced: tuple[int, ...]
+    folds: bool
+    passes: bool
+    """One value in, the same value out."""
+
+    def make(self, values: list[_Value], start: int, end: int, lines: Lines) -> _Value:
+        """The value of the production, from the values of its symbols, which it may keep."""
+        if self.keep is None:
+            children = values
+        elif not self.spliced:
+            children = [values[i] for i in self.keep]
+        else:
+            # A list that comes first is taken over, so that a list of n items costs n, not n squared.
+            head = self.keep[0]
+            children = values[head] if head in self.spliced else [values[head]]
+            for i in self.keep[1:]:
+                if i in self.spliced:
+                    children.extend(values[i])
+                else:
+                    children.append(values[i])
+        if self.name is None:
+            return children
+        if self.folds and len(children) == 1:
+            return children[0]
+        return Tree(self.name, children, start, end, lines)
+
+
+def _plan(production: Production) -> _Plan:
+    is_list = production.origin.startswith("_")
+    whole = len(production.keep) == production.size and not production.spliced
+    return _Plan(
+        origin=production.origin,
+        size=production.size,
+        name=None if is_list else production.name,
+        keep=None if whole else production.keep,
+        spliced=production.spliced,
+        folds=production.folds,
+        passes=production.size == 1 and production.folds and production.keep == (0,) and not production.spliced,
+    )
+
+
+class Automaton:
+    """A machine for one language; holds nothing between runs but what it has learnt about chains."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._plans = [_plan(production) for production in tables.productions]
+        self._jumps: dict[tuple[int, int, str], int] = {}
+
+    def run(self, start: str, lines: Lines, at: int = 0, stacks: Stacks | None = None) -> Tree | Token:
+        """The tree of a text, from an offset to its end.
+
+        Args:
+            start: which part of the language it is, one of STARTS.
+            lines: holds the text.
+            at: where to begin.
+            stacks: what is open already; taken over and changed.
+
+        Raises:
+            Stop: at the first thing that may not stand.
+
+        Cost: grows with the length of the text.
+        """
+        stacks = stacks or Stacks([self.tables.starts[start]], [], [])
+        states, values, begins = stacks
+        actions, keywords, kept = self.tables.actions, self.tables.keywords, self.tables.kept
+        text, match = lines.text, token_pattern().match
+        opened: list[int] = []
+        height, end, check = _STACK_SOFT, at, False
+        while True:
+            found = match(text, at)
+            assert found is not None
+            kind = found.lastgroup
+            assert kind is not None
+            value, at = found[kind], found.end()
+            begin = at - len(value)
+            row = actions[states[-1]]
+            if kind == "NAME":
+                terminal = keywords.get(value, kind)
+                if terminal not in row:
+                    terminal = kind
+            elif kind in (MARK, OPENING, CLOSING):
+                terminal, value, at = _marked(kind, value, row, text, at, opened)
+            else:
+                terminal = kind
+            action = row.get(terminal)
+            if action is not None and action < 0:
+                action = self._reduce(stacks, terminal, begin, end, lines)
+            if action is None or len(opened) > BRACKETS_MAX:
+                raise Stop(stacks, terminal, begin, at, opened, too_deep=action is not None)
+            if terminal == END:
+                break
+            states.append(action)
+            values.append(Token(terminal, value, begin, lines) if terminal in kept else None)
+            begins.append(begin)
+            end = at
+            if len(states) > height or len(opened) > _BRACKETS_SOFT:
+                check = True
+                if len(states) > STACK_MAX:
+                    raise Stop(stacks, terminal, begin, at, opened, too_deep=True)
+        tree = values[-1]
+        assert isinstance(tree, (Tree, Token))
+        if check and isinstance(tree, Tree):
+            _check_depth(tree, stacks)
+        return tree
+
+    def _reduce(self, stacks: Stacks, terminal: str, begin: int, end: int, lines: Lines) -> int | None:
+        """Makes what is complete before a terminal; gives the state that it leads to, None where it may not stand."""
+        states, values, begins = stacks
+        actions, gotos = self.tables.actions, self.tables.gotos
+        while True:
+            action = actions[states[-1]].get(terminal)
+            if action is None or action >= 0:
+                return action
+            plan = self._plans[-action - 1]
+            if plan.passes:
+                states[-1] = self._jump(states[-2], states[-1], terminal)
+                continue
+            size = plan.size
+            if size:
+                children = values[-size:]
+                start = begins[-size]
+                del states[-size:], values[-size:], begins[-size:]
+            else:
+                children, start = [], begin
+            values.append(plan.make(children, start, end if size else begin, lines))
+            begins.append(start)
+            states.append(gotos[states[-1]][plan.origin])
+
+    def _jump(self, below: int, state: int, terminal: str) -> int:
+        """The state after all productions in a row that pass one value on."""
+        key = (below, state, terminal)
+        after = self._jumps.get(key)
+        if after is None:
+            after = state
+            while (action := self.tables.actions[after].get(terminal, 0)) < 0:
+                plan = self._plans[-action - 1]
+                if not plan.passes:
+                    break
+                after = self.tables.gotos[below][plan.origin]
+            self._jumps[key] = after
+        return after
+
+
+def _marked(kind: str, mark: str, row: dict[str, int], text: str, at: int, opened: list[int]) -> tuple[str, str, int]:
+    """Terminal, text and end of a mark, which may be the beginning of a regular expression. Keeps count of brackets."""
+    if kind == OPENING:
+        opened.append(at - 1)
+    elif kind == CLOSING:
+        if opened:
+            opened.pop()
+    elif mark == "/" and "REGEX" in row and (regex := regex_pattern().match(text, at - 1)):
+        return "REGEX", regex[0], regex.end()
+    return mark_type(mark, row), mark, at
+
+
+def _check_depth(tree: Tree, stacks: Stacks) -> None:
+    todo: list[tuple[Tree, int]] = [(tree, 1)]
+    while todo:
+        node, depth = todo.pop()
+        if depth > TREE_DEPTH_MAX:
+            raise Stop(stacks, "", node.start_pos, node.start_pos + 1, [], too_deep=True)
+        todo.extend((child, depth + 1) for child in node.children if isinstance(child, Tree))
