@@ -10,6 +10,9 @@ from hypothesis import settings
 FOLDERS_MARKED = ("crash", "simulation")
 """tests/crash and tests/simulation carry their marker by where they stand."""
 
+# The suites of the seams are no test files by name; their asserts tell what was found all the same.
+pytest.register_assert_rewrite("tests.seams", "tests.crash", "tests.simulation")
+
 # Equal on every run, and never judged by the clock of a machine that others use.
 # `--hypothesis-profile=long` looks further, from a new seed each time.
 settings.register_profile("steady", derandomize=True, deadline=None)

@@ -221,12 +221,22 @@ def test_nothing_names_a_machine_or_a_page_that_a_clone_does_not_have() -> None:
 
 def test_every_module_has_its_sentence_in_the_architecture_and_every_sentence_its_module() -> None:
     modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in _python("then") if path.stem != "__init__"
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in _python("then")
+        if path.stem != "__init__"
     }
     text = (ROOT / "docs/architecture.md").read_text()
-    named = set(re.findall(r"^\| `(then\.[\w.]+)` \|", text, re.MULTILINE))
-    assert sorted(modules - named) == [], "not in a table of docs/architecture.md"
-    assert sorted(named - modules) == [], "no such module"
+    named = re.findall(r"^\| `(then\.[\w.]+)` \|", text, re.MULTILINE)
+    missing = [f"| `{name}` | {_sentence(path)} |" for name, path in sorted(modules.items()) if name not in named]
+    assert not missing, "rows for the tables of docs/architecture.md:\n" + "\n".join(missing)
+    assert not [name for name in named if name not in modules], "no such module"
+    assert len(named) == len(set(named))
+
+
+def _sentence(path: Path) -> str:
+    """What a module says of itself first."""
+    text = ast.get_docstring(_tree(path)) or ""
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def test_folders_of_tests_are_packages_so_that_two_files_may_have_one_name() -> None:
