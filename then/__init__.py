@@ -1,5 +1,41 @@
-"""A rule-based reactive task engine: when a task has completed like so, run those."""
+"""A rule-based reactive task engine: when a task has completed like so, run those.
+
+The names here are the public API; they are found on first use, so that
+`import then` costs little and a program that only matches opens no database.
+"""
 
 from __future__ import annotations
 
+import importlib
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncEngine": "then.app.aio",
+    "AsyncFlow": "then.app.aio",
+    "Engine": "then.app.engine",
+    "Flow": "then.app.engine",
+    "FlowFailed": "then.app.engine",
+    "Match": "then.core.rules",
+    "Rule": "then.core.rules",
+    "Rules": "then.app.rules",
+    "Task": "then.core.tasks",
+    "ThenError": "then.core.errors",
+    "emit": "then.app.rules",
+    "it": "then.core.it",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

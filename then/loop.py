@@ -24,6 +24,7 @@ Invariants:
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -40,7 +41,7 @@ from then.core.errors import JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
 from then.core.state import State, id_text
-from then.core.tasks import Task
+from then.core.tasks import Body, Task
 
 DELAY_S: Final = 0.002
 """How long a commit may be put off while there is other work: bounds what a crash runs again."""
@@ -116,6 +117,8 @@ class _Batch:
     reported: list[tuple[Executor, str]] = attrs.field(factory=list)
     cells: list[Cell] = attrs.field(factory=list)
     """The checkpoint that goes with it."""
+    notes: list[Cell] = attrs.field(factory=list)
+    """Other cells that go with it: the text of a rules version."""
 
 
 class Loop:
@@ -168,7 +171,10 @@ class Loop:
         def report(reports: Sequence[Report]) -> None:
             executor = self.executors.get(kind)
             self._inbox.extend((one, None, executor) for one in reports)
-            self.drive()
+            if self.committer is not None and is_on_event_loop():
+                self.committer.hurry()
+            else:
+                self.drive()
 
         return report
 
@@ -191,6 +197,11 @@ class Loop:
         self._inbox.append((cause, ticket, None))
         self.drive()
         return ticket.wait()
+
+    def note(self, cell: Cell) -> None:
+        """Writes a cell with the next commit."""
+        with self._lock:
+            self._batch.notes.append(cell)
 
     def wait_for(self, flow: str, waiter: Waiter) -> None:
         """Tells `waiter` once when the flow has ended, or stands still until a person acts."""
@@ -215,6 +226,24 @@ class Loop:
         """What `at` gives for the state of now, while nothing moves."""
         with self._lock:
             return at(self.state)
+
+    def recover(self) -> None:
+        """After a start: asks the executors for what still runs, or ended, since the engine before."""
+        jobs: dict[str, list[Job]] = {}
+        with self._lock:
+            state = self.state
+            known = {id for executor in self.executors.values() for id in executor.inventory()}
+            for task in [task for task in state.live() if task.outcome is None and not task.is_held]:
+                kind = self._kind(task)
+                if kind not in self.executors or (task.started is None and task.id not in known):
+                    continue
+                edition = self._terms.editions[state.flows[task.flow].version]
+                declared = edition.rules.tasks[task.type]
+                state.running[task.id] = declared.slots
+                state.slots_used += declared.slots
+                jobs.setdefault(kind or "", []).append(Job(task, launch_options(task, declared, edition)))
+        for kind, group in jobs.items():
+            self.executors[kind].recover(group)
 
     def drain(self) -> None:
         """Starts nothing more; what runs goes on."""
@@ -324,8 +353,8 @@ class Loop:
             batch.cells = [Cell(*cell) for cell in self.state.cells()]
             self._checkpoint_seq = self.state.seq
         try:
-            if batch.entries or batch.cells:
-                self.journal.append(batch.entries, batch.cells)
+            if batch.entries or batch.cells or batch.notes:
+                self.journal.append(batch.entries, batch.cells + batch.notes)
         except JournalFull:
             self._wait_for_room()
             return False
@@ -372,7 +401,7 @@ class Loop:
             try:
                 options = launch_options(task, order.declaration, order.edition)
             except CannotLaunch as error:
-                refused: f.Body = {"kind": "spawn", "message": str(error)}
+                refused: Body = {"kind": "spawn", "message": str(error)}
                 self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
                 continue
             for watcher in self.start_watchers:
@@ -431,6 +460,12 @@ class Loop:
             if ticket is not None:
                 ticket.error = error
                 ticket.settle()
+
+
+def is_on_event_loop() -> bool:
+    """Whether this thread runs an event loop, which no commit may stop. asyncio is not imported for it."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def id_of(executor: Executor) -> int:

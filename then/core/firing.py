@@ -72,7 +72,7 @@ def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[st
     """
     rule = match.rule
     if rule.generator is not None:
-        _collect(firing, edition, rule.name, lambda: rule.generator(match))  # type: ignore[misc]
+        _collect(firing, edition, rule.name, lambda: rule.generator(match))
         return
     for name, bound in match.bindings.items():
         if isinstance(bound, Task):

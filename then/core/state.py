@@ -170,8 +170,9 @@ class State:
         """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, `task`, in this order."""
         match kind:
             case "meta":
-                for _, data in rows:
-                    self.seq, self.last_id, self.version = msgspec.msgpack.decode(data)
+                for key, data in rows:
+                    if key == "state":
+                        self.seq, self.last_id, self.version = msgspec.msgpack.decode(data)
             case "flow":
                 self.flows.update((key, _decode_flow(data)) for key, data in rows)
             case "chain":
@@ -407,6 +408,25 @@ _FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.FlowReopened: State._flow_reopened, f.FlowEnded: State._flow_ended,
     f.Late: State._nothing, f.Fault: State._nothing,
 }  # fmt: skip
+
+
+def restore(
+    cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[[int], Iterable[bytes]]
+) -> State:
+    """The state that a journal tells: its cells, and the entries after them folded in.
+
+    Args:
+        cells: gives the cells of a kind.
+        read: gives the data of the entries after a seq.
+
+    Cost: grows with what is live and with the entries since the last checkpoint, not with history.
+    """
+    state = State()
+    for kind in ("meta", "flow", "chain", "key", "task"):
+        state.load(kind, cells(kind))
+    for data in read(state.seq):
+        state.turn(f.decode(data))
+    return state
 
 
 def ended(task: Task, fact: f.Completed) -> Task:

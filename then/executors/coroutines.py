@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
+
+
+class Coroutines(Protocol):
+    """Where `async def` tasks run."""
+
+    def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Runs it on the event loop, from any thread; gives what cancels it."""
+
+    def close(self, *, wait: bool) -> None:
+        """Ends what still runs there, or waits for it."""
 
 
 class OwnLoop:

@@ -17,24 +17,15 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from then.abc import Clock, Job, Report, ReportTo
 from then.core.errors import BodyRefused
 from then.core.tasks import Body, Outcome, check_json
+from then.executors.coroutines import Coroutines
 
 WORKERS_MAX: Final = 64
 """Threads at most: tasks that take no slot could else ask for any number."""
-
-
-class Coroutines(Protocol):
-    """Where `async def` tasks run."""
-
-    def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
-        """Runs it on the event loop, from any thread; gives what cancels it."""
-
-    def close(self, *, wait: bool) -> None:
-        """Ends what still runs there, or waits for it."""
 
 
 class FunctionExecutor:

@@ -1,0 +1,1 @@
+"""Readings of the journal: what was, and why. Nothing here changes anything."""

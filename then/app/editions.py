@@ -1,0 +1,88 @@
+"""Which rules a flow stands under: editions by version, kept in the journal by hash.
+
+A version's text is written once, in a `rules` cell (law 10). Where a flow's
+version is not the one that is loaded, it is loaded from there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from then.abc import Cell, Journal
+from then.app.rules import Rules
+from then.core.edition import Edition
+from then.core.errors import ConfigError
+
+
+class KeptRules(msgspec.Struct, array_like=True):
+    """What the journal keeps of a version."""
+
+    root: str
+    path: str | None
+    """What was given to `run`; None where the rules were written in a program."""
+    sources: dict[str, str]
+    """Text by path, of all files that were read."""
+    python: dict[str, str]
+    """Source hash by name, of the rules in Python."""
+
+
+class Editions(Mapping[str, Edition]):
+    """Editions by version; those of earlier engines are loaded when a flow asks for them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, Edition] = {}
+        self._kept: set[str] = set()
+
+    def add(self, edition: Edition, rules: Rules, note: Callable[[Cell], None]) -> None:
+        """Takes an edition in, and notes it for the journal where it is not there yet."""
+        self._known[edition.version] = edition
+        if edition.version in self._kept or self.kept(edition.version) is not None:
+            return
+        self._kept.add(edition.version)
+        python = {rule.name: rule.source for rule in rules.set.rules if rule.generator is not None}
+        path = str(rules.path) if rules.path is not None else None
+        kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python)
+        note(Cell("rules", edition.version, msgspec.msgpack.encode(kept)))
+
+    def kept(self, version: str) -> KeptRules | None:
+        """What the journal has of a version."""
+        for key, data in self._journal.cells("rules", version):
+            if key == version:
+                return msgspec.msgpack.decode(data, type=KeptRules)
+        return None
+
+    def engine_number(self) -> int:
+        """The number of the engines on this state, 0 to 1023: drawn once, so that ids of two states differ."""
+        for key, data in self._journal.cells("meta", "engine"):
+            if key == "engine":
+                return int(msgspec.msgpack.decode(data))
+        number = secrets.randbelow(1024)
+        self._journal.append((), [Cell("meta", "engine", msgspec.msgpack.encode(number))])
+        return number
+
+    def __getitem__(self, version: str) -> Edition:
+        edition = self._known.get(version)
+        if edition is None:
+            edition = self._known[version] = self._load(version)
+        return edition
+
+    def _load(self, version: str) -> Edition:
+        kept = self.kept(version)
+        if kept is None:
+            raise ConfigError(f"no rules are in force in this state (version {version!r}); run or resume with a PATH")
+        if kept.sources or kept.path is not None:
+            from then.app.loading import load_kept
+
+            return Edition(version, load_kept(kept.path, Path(kept.root), kept.sources).set)
+        raise ConfigError(f"rules version {version} was written in a program: open the engine with its `Rules`")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)

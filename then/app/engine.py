@@ -1,0 +1,355 @@
+"""`Engine`: rules, a journal and executors put together, and the handles on what runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from then.abc import Executor, Journal
+from then.analysis.history import FlowHistory, History, Record, descendants
+from then.app.editions import Editions
+from then.app.rules import Rules
+from then.core.engine import Adopt, Cancel, Post, Proceed, Release, Report, Retry
+from then.core.errors import ConfigError, ExecutorError, ThenError
+from then.core.facts import Flow as FlowState
+from then.core.state import FAILURES, restore
+from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name
+from then.executors.coroutines import Coroutines, OwnLoop
+from then.loop import Committer, FlowNews, Loop, SystemClock
+
+Durability = Literal["power", "process"]
+
+
+class FlowFailed(ThenError):
+    """A flow ended otherwise than done; raised by `Flow.check` alone."""
+
+    number = "T600"
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow.id)
+        self.flow = flow
+
+    def text(self) -> str:
+        failed = [task for task in self.flow.tasks if task.outcome in FAILURES]
+        first = failed[0] if failed else None
+        what = f"; {first.type} ({first.id}): {(first.error or {}).get('message', first.outcome)}" if first else ""
+        return f"flow {self.flow.id} ended {self.flow.outcome or self.flow.state}{what}"
+
+
+class Flow:
+    """A handle on a root record and all that descends from it.
+
+    What it shows is read from the journal when it is asked for.
+    """
+
+    def __init__(self, engine: Engine, id: str) -> None:
+        self.engine = engine
+        self.id = id
+        self.news: FlowNews | None = None
+        """What the last wait came to; None before."""
+
+    def wait(self, timeout_s: float | None = None) -> Flow:
+        """Waits until it has ended, or all that lives of it is held or cannot run here.
+
+        Raises:
+            TimeoutError: it did neither in this time.
+            ThenError: the engine ended by itself.
+        """
+        told = threading.Event()
+
+        def tell(news: FlowNews) -> None:
+            self.news = news
+            told.set()
+
+        self.engine.loop.wait_for(self.id, tell)
+        if not told.wait(timeout_s):
+            raise TimeoutError(f"flow {self.id} did not end in {timeout_s} s")
+        if self.news is not None and self.news.error is not None:
+            raise self.news.error
+        return self
+
+    @property
+    def history(self) -> FlowHistory:
+        """All that is known of it."""
+        return self.engine.history().flow(self.id)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """`done`, `failed` or `cancelled`; None while it lives."""
+        return self._flow().outcome
+
+    @property
+    def state(self) -> str:
+        """`running`, `held` or `completed`."""
+        return self._flow().state
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Its records, in the order in which they came."""
+        return tuple(record.task for record in self.history.records.values())
+
+    def check(self) -> Flow:
+        """Itself, where it ended done.
+
+        Raises:
+            FlowFailed: it did not.
+        """
+        if self.outcome != "done":
+            raise FlowFailed(self)
+        return self
+
+    def _flow(self) -> FlowState:
+        if self.news is not None and self.news.flow.outcome is not None:
+            return self.news.flow
+        return self.history.flow
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.id}>"
+
+
+class Engine:
+    """Rules at work on a journal.
+
+    Args:
+        rules: what follows what.
+        state: the state folder, made where it is missing; None keeps all in memory.
+        durability: `power` survives loss of power, `process` a kill.
+        slots: how many tasks run at once; None: the cores.
+        coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
+
+    Raises:
+        JournalLocked: another engine has the state.
+        JournalError: it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        state: str | os.PathLike[str] | None = None,
+        *,
+        durability: Durability = "power",
+        slots: int | None = None,
+        coroutines: Coroutines | None = None,
+    ) -> None:
+        self._coroutines = coroutines
+        self.rules = rules
+        self.folder = Path(state) if state is not None else None
+        self.clock = SystemClock()
+        self.journal = open_journal(self.folder, durability)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._pid = os.getpid()
+        try:
+            restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
+            self.editions = Editions(self.journal)
+            number = self.editions.engine_number()
+            self.loop = Loop(
+                self.journal, restored, self.editions, clock=self.clock, slots=slots or os.cpu_count() or 1, engine=number
+            )
+            self.loop.committer = Committer(self.loop)
+            self._adopt(rules)
+            self._take_up()
+        except BaseException:
+            self.journal.close()
+            raise
+
+    # -- what people do ---------------------------------------------------------
+
+    def run(self, type: str, /, **body: Json) -> Flow:
+        """Posts a record and waits for its flow: until it ended, or all that lives is held.
+
+        Raises nothing for a flow that failed; `flow.check()` does.
+        """
+        return self.post(type, **body).wait()
+
+    def post(self, type: str, /, **body: Json) -> Flow:
+        """Posts a record; it is durable when this returns."""
+        return self.post_record(type, body)
+
+    def post_record(self, type: str, body: Body, *, key: str | None = None, flow: str | None = None) -> Flow:
+        """Posts a record.
+
+        Args:
+            key: the same key twice is the same record: the second gives the first's flow.
+            flow: an open flow that it joins.
+
+        Raises:
+            BodyRefused: the body is no JSON, or not as declared.
+            ConfigError: the key stands for another body; the flow is not open.
+        """
+        self._check_process()
+        check_name(type)
+        check_json(body, type)
+        task = self.loop.ask(Post(type, body, key, flow))
+        assert task is not None
+        return Flow(self, task.flow)
+
+    def complete(self, id: str, outcome: Outcome = "done", /, **result: Json) -> Task:
+        """Reports on a task that nothing here runs: a person's answer.
+
+        Raises:
+            UnknownId: no record begins so.
+            ConfigError: an executor runs it.
+        """
+        if outcome not in OUTCOMES:
+            raise ConfigError(f'"{outcome}" is no outcome; one of {", ".join(OUTCOMES)}')
+        check_json(result, "result")
+        full, flow = self.history().find(id)
+        task = self.history().flow(flow).records[full].task
+        if task.outcome is None and self.kind_of(task) is not None:
+            raise ConfigError(f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside')
+        error: Body | None = None if outcome == "done" else {"kind": "cancelled" if outcome == "cancelled" else "exit", **result}
+        now = self.clock.now_us()
+        self.loop.ask(Report(full, outcome, result, error, task.started, now, flow, "person"))
+        return task
+
+    def cancel(self, id: str, *, only: bool = False) -> list[str]:
+        """Ends a record and what descends from it; of an event or a root that ended: its flow. Gives the ids.
+
+        Args:
+            only: the record alone.
+        """
+        history = self.history()
+        full, flow_id = history.find(id)
+        flow = history.flow(flow_id)
+        task = flow.records[full].task
+        if flow.flow.outcome is not None:
+            return []
+        is_whole = not only and (full == flow_id) and task.outcome is not None
+        if is_whole:
+            ids = [record.task.id for record in flow.records.values() if record.task.outcome is None or record.task.is_held]
+            self.loop.ask(Cancel(tuple(ids), flow_id))
+        else:
+            ids = [full] if only else descendants(flow, full)
+            self.loop.ask(Cancel(tuple(ids)))
+        return ids
+
+    def retry(self, id: str) -> list[Task]:
+        """A new attempt of a settled failure; of a flow: of every failure that nothing took up.
+
+        Raises:
+            UnknownId: no record begins so.
+            ConfigError: it did not fail.
+        """
+        history = self.history()
+        full, flow_id = history.find(id)
+        flow = history.flow(flow_id)
+        record = flow.records[full]
+        failed = [record] if record.task.outcome in FAILURES else []
+        if not failed and full == flow_id:
+            failed = [flow.records[failure] for failure in flow.flow.untaken if failure in flow.records]
+        if not failed:
+            raise ConfigError(f"{record.task.type} ({full}) is {record.task.outcome or record.task.state}; what failed can be tried again")
+        return [self._retry(one, flow) for one in failed]
+
+    def _retry(self, record: Record, flow: FlowHistory) -> Task:
+        state = self.loop.look(lambda state: record.task.flow in state.flows)
+        past = None if state else self.loop.past(record.task.flow)
+        task = self.loop.ask(Retry(record.task, past, self.history().chain_of(record, flow)))
+        assert task is not None
+        return task
+
+    def release(self, id: str) -> None:
+        """Continues a held record or flow.
+
+        Raises:
+            ConfigError: it is not held.
+        """
+        self.loop.ask(Release(id))
+
+    def reload(self, rules: Rules) -> None:
+        """These rules for new flows from here on; open flows keep theirs."""
+        self._adopt(rules)
+        self.rules = rules
+
+    def flow(self, id: str) -> Flow:
+        """A handle on a flow."""
+        return Flow(self, id)
+
+    def history(self) -> History:
+        """A reader over what is durable now."""
+        return History(self.journal)
+
+    def kind_of(self, task: Task) -> str | None:
+        """The executor that a record's type runs on."""
+        version = self.loop.look(lambda state: state.flows[task.flow].version if task.flow in state.flows else state.version)
+        return self.editions[str(version)].kind_of(task.type)
+
+    # -- opening and closing -------------------------------------------------------
+
+    def _adopt(self, rules: Rules) -> None:
+        """Makes the rules those of new flows, and attaches the executors that they ask for."""
+        edition = rules.edition
+        self.editions.add(edition, rules, self.loop.note)
+        for kind in {edition.kind_of(name) for name in rules.set.tasks}:
+            self._attach(kind, rules.root)
+        if self.loop.look(lambda state: state.version) != edition.version:
+            self.loop.ask(Adopt(edition.version))
+
+    def _attach(self, kind: str | None, root: Path) -> None:
+        if kind is None or kind in self.loop.executors:
+            return
+        executor: Executor
+        if kind == "python":
+            from then.executors.function import FunctionExecutor
+
+            executor = FunctionExecutor(
+                self.loop.reporter(kind), self.clock, self._coroutines or OwnLoop(), str(root.resolve())
+            )
+        elif kind == "process":
+            from then.executors.process import ProcessExecutor
+
+            executor = ProcessExecutor(self._task_folder(), self.loop.reporter(kind))
+        else:
+            return
+        self.loop.attach(kind, executor)
+
+    def _task_folder(self) -> Path:
+        if self.folder is not None:
+            return self.folder
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="andthen-")
+        return Path(self._temporary.name)
+
+    def _take_up(self) -> None:
+        """Goes on with what an engine before left: open flows, and what still runs outside."""
+        self.loop.recover()
+        self.loop.give(Proceed())
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ExecutorError("this engine was opened by another process; a fork cannot use it: open one of its own")
+
+    def close(self, *, wait: bool = True) -> None:
+        """Takes up nothing more, waits for functions that run, leaves processes to their keeper, closes the journal."""
+        if os.getpid() != self._pid:
+            return
+        self.loop.drain()
+        for executor in self.loop.executors.values():
+            executor.close(wait=wait)
+        self.loop.close()
+        self.journal.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_journal(folder: Path | None, durability: Durability) -> Journal:
+    """The journal of a state folder; in memory where there is none."""
+    if folder is None:
+        from then.journals.memory import open_memory
+
+        return open_memory()
+    from then.journals.sqlite import open_sqlite
+
+    return open_sqlite(folder, durability=durability)
+
+
