@@ -1,0 +1,142 @@
+"""A plain Python matcher without an engine around it: the speed that the index should be near.
+
+Hash buckets for equality and membership, bisect for ranges, what is left (prefix,
+regex) compiled into one function for each type and outcome. Gives the numbers of
+the rules that hold, in order. No missing fields beyond `None`, no odd types, no
+Match objects: what it leaves out is what `then` adds.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+from bench.workloads import Record, Rule
+
+Numbers = tuple[int, ...]
+Match = Callable[[Record], Any]
+
+
+class _Group:
+    """The rules of one type and outcome."""
+
+    def __init__(self) -> None:
+        self.equal: dict[str, dict[object, list[int]]] = {}
+        self.ranges: dict[str, list[tuple[int, int, int]]] = {}
+        self.rest: list[tuple[int, str, str, str]] = []
+
+
+def build(rules: list[Rule]) -> Match:
+    """The matcher over these rules."""
+    groups: dict[tuple[str, str], _Group] = {}
+    for number, ((_, _, type), (_, _, outcome), (field, operator, operand)) in enumerate(rules):
+        group = groups.setdefault((type, outcome), _Group())
+        if operator == "==":
+            group.equal.setdefault(field, {}).setdefault(operand, []).append(number)
+        elif operator == "in":
+            for value in operand:
+                group.equal.setdefault(field, {}).setdefault(value, []).append(number)
+        elif operator == "range":
+            group.ranges.setdefault(field, []).append((*operand, number))
+        else:
+            group.rest.append((number, field, operator, operand))
+    return _matcher({key: _frozen(group) for key, group in groups.items()})
+
+
+_Frozen = tuple[
+    tuple[tuple[str, dict[object, Numbers]], ...],
+    tuple[tuple[str, list[int], list[Numbers]], ...],
+    Callable[[dict[str, Any], list[int]], None] | None,
+]
+
+
+def _frozen(group: _Group) -> _Frozen:
+    equal = tuple(
+        (field, {value: tuple(numbers) for value, numbers in values.items()}) for field, values in group.equal.items()
+    )
+    ranges = tuple((field, *_intervals(found)) for field, found in group.ranges.items())
+    return equal, ranges, _compiled(group.rest) if group.rest else None
+
+
+def _intervals(ranges: list[tuple[int, int, int]]) -> tuple[list[int], list[Numbers]]:
+    """Bounds in order, and the rules that hold from each bound to the next."""
+    bounds = sorted({bound for low, high, _ in ranges for bound in (low, high)})
+    place = {bound: n for n, bound in enumerate(bounds)}
+    held: list[list[int]] = [[] for _ in range(len(bounds) + 1)]
+    for low, high, number in ranges:
+        for n in range(place[low], place[high]):
+            held[n + 1].append(number)
+    return bounds, [tuple(numbers) for numbers in held]
+
+
+def _compiled(rest: list[tuple[int, str, str, str]]) -> Callable[[dict[str, Any], list[int]], None]:
+    lines = ["def rest(body, found):"]
+    names: dict[str, object] = {}
+    for field in dict.fromkeys(field for _, field, _, _ in rest):
+        lines.append(f"    value = body.get({field!r})")
+        lines.append("    if value is not None:")
+        for number, at, operator, operand in rest:
+            if at != field:
+                continue
+            if operator == "prefix":
+                lines.append(f"        if value.startswith({operand!r}): found.append({number})")
+            else:
+                names[f"search{number}"] = re.compile(operand).search
+                lines.append(f"        if search{number}(value): found.append({number})")
+    exec("\n".join(lines), names)  # noqa: S102 - our own text, of our own data
+    return names["rest"]  # type: ignore[return-value]
+
+
+def _matcher(groups: dict[tuple[str, str], _Frozen]) -> Match:
+    nothing: Numbers = ()
+
+    def match(record: Record) -> Any:
+        group = groups.get((record.type, record.outcome))
+        if group is None:
+            return nothing
+        equal, ranges, rest = group
+        body = record.body
+        if not ranges and rest is None and len(equal) == 1:
+            field, values = equal[0]
+            return values.get(body.get(field), nothing)
+        found: list[int] = []
+        for field, values in equal:
+            hits = values.get(body.get(field))
+            if hits is not None:
+                found += hits
+        for field, bounds, held in ranges:
+            value = body.get(field)
+            if value is not None:
+                found += held[bisect_right(bounds, value)]
+        if rest is not None:
+            rest(body, found)
+        found.sort()
+        return found
+
+    return match
+
+
+# -- the other ways ---------------------------------------------------------------
+
+
+def build_lambdas(rules: list[Rule]) -> Match:
+    """A list of lambdas, each called in turn: what one writes without an engine."""
+    tests = [(number, _lambda(rule)) for number, rule in enumerate(rules)]
+    return lambda record: [number for number, test in tests if test(record)]
+
+
+def _lambda(rule: Rule) -> Callable[[Record], bool]:
+    (_, _, type), (_, _, outcome), (field, operator, operand) = rule
+    if operator == "==":
+        return lambda r: r.type == type and r.outcome == outcome and r.body.get(field) == operand
+    if operator == "range":
+        low, high = operand
+        return lambda r: r.type == type and r.outcome == outcome and low <= r.body.get(field, -1) < high
+    if operator == "in":
+        return lambda r: r.type == type and r.outcome == outcome and r.body.get(field) in operand
+    if operator == "prefix":
+        return lambda r: r.type == type and r.outcome == outcome and r.body.get(field, "").startswith(operand)
+    search = re.compile(operand).search
+    return lambda r: r.type == type and r.outcome == outcome and search(r.body.get(field, "")) is not None
