@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
 import subprocess
@@ -66,9 +67,17 @@ def _shown(path: Path) -> str:
 
 def _blocks(page: Path, info: str) -> list[tuple[int, str]]:
     """Line and text of the fenced blocks of a page whose info string is exactly that."""
-    found = re.finditer(rf"^```{re.escape(info)}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     text = page.read_text()
+    found = re.finditer(rf"^```{re.escape(info)}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text.count("\n", 0, match.start()) + 2, match[1]) for match in found]
+
+
+def _printed(page: Path, line: int) -> str:
+    """The block `text` that follows, with at most a line of words between, the block that begins at a line."""
+    rest = "".join(page.read_text().splitlines(keepends=True)[line - 1 :])
+    found = re.match(r"(?:.*\n)*?```\n\s*(?:[^`\n]*\n\s*)?```text\n((?:.*\n)*?)```\n", rest)
+    assert found is not None, f"{_shown(page)}:{line}: no block says what this prints"
+    return found[1]
 
 
 def _rows(page: Path) -> list[list[str]]:
@@ -92,7 +101,7 @@ RUNNABLE = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "line", "code"), RUNNABLE)
 def test_python_in_the_pages_runs(page: Path, line: int, code: str, tmp_path: Path) -> None:
-    """A block ```` ```python run ```` is a program of its own; its folder is an empty one."""
+    """A block ```` ```python run ```` is a program of its own, in an empty folder; ```` ```text ```` after it, what it prints."""
     source = tmp_path / "example.py"
     source.write_text("\n" * (line - 1) + code)
     done = subprocess.run(
@@ -100,10 +109,12 @@ def test_python_in_the_pages_runs(page: Path, line: int, code: str, tmp_path: Pa
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    assert done.returncode == 0, f"{page.name}\n{done.stderr}"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == _printed(page, line)
 
 
 def test_every_error_has_its_row_and_every_row_its_error() -> None:
