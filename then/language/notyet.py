@@ -1,0 +1,63 @@
+"""What parses and does not run in this version, in one place.
+
+A row here is the one answer to a form of the language: `FILE:LINE:COL: … is
+not there yet`. Who brings a form to life takes its row away; the passes ask
+`is_there` before they look at a tree.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from then.core.errors import NotYet
+from then.language.tree import Tree
+from then.language.units import Unit
+
+NOT_YET: Final = {
+    # Items.
+    "secret": "`secret`",
+    "procedure": "`procedure`",
+    "timer": "`every` and `cron`",
+    "breakpoint": "`breakpoint`",
+    "logpoint": "`logpoint`",
+    "test": "`test`",
+    # What stands after a task's `run` line, or after an act.
+    "retry": "`retry`",
+    "timeout": "`timeout`",
+    "deadline": "`deadline`",
+    "expires": "`expires`",
+    "limit": "`limit`",
+    "idem": "`idempotent by`",
+    "finally": "`finally`",
+    "after": "`after`",
+    "at": "`at`",
+    "atmost": "`at most once per`",
+    "failfast": "`fail fast`",
+    # Triggers.
+    "allof": "`all of`",
+    "anyof": "`any of`",
+    "set": "`every … done`",
+    "times": "`… times`",
+    "by": "`by`",
+    "quiet": "`quiet for`",
+    "within": "`within`",
+    "late": "`on timeout`",
+    # Acts.
+    "call": "`call`",
+    "loop": "`for … emit`",
+    "ret": "`return`",
+    "cancel": "`cancel` of a task (`cancel flow` is)",
+    "skip": "`skip`",
+}
+"""Name of the tree: how the answer names it."""
+
+RUN_NOT_YET: Final = frozenset(("docker", "script"))
+"""Executors that have a name and no code."""
+
+
+def is_there(tree: Tree, unit: Unit) -> bool:
+    """Whether this form runs; if not, that is reported."""
+    what = NOT_YET.get(tree.data)
+    if what is not None:
+        unit.refuse(NotYet(what), tree)
+    return what is None
