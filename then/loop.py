@@ -513,3 +513,5 @@ class Committer:
                 time.sleep(self._delay_s)
             self.is_armed = False
             self._loop.drive(must_commit=True)
+            if self._is_closing:  # `close` may have found it armed, and then did not wake it.
+                return
