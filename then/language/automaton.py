@@ -23,6 +23,7 @@ on after it, is in `then.language.messages` and `then.language.recovery`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from then.language.lexer import CLOSING, MARK, OPENING, mark_type, regex_pattern, token_pattern
@@ -33,11 +34,11 @@ BRACKETS_MAX: Final = 64
 """Open brackets. More than any hand-written rule; the same as for a record's body."""
 STACK_MAX: Final = 400
 """Open constructs of all kinds: 64 levels with six open operators each."""
-TREE_DEPTH_MAX: Final = 256
-"""Depth of a tree: two functions a level stay below Python's limit on recursion."""
+TREE_DEPTH_MAX: Final = 160
+"""Depth of a tree: room for 64 maps in one another, and far from Python's limit for those who recurse."""
 _STACK_SOFT: Final = 96
-_BRACKETS_SOFT: Final = 16
-"""A tree that came from less cannot be too deep: a bracket adds at most 8 levels, and 16 * 8 + 96 < 256."""
+_BRACKETS_SOFT: Final = 8
+"""A tree that came from less cannot be too deep: a bracket adds at most 8 levels, and 8 * 8 + 96 = 160."""
 
 _Value: TypeAlias = Any
 """`Tree`, `Token`, a list of them for a `*`, or None for a word. The tables say which: no check could say more."""
@@ -58,13 +59,17 @@ class Stacks(NamedTuple):
 class Stop(Exception):
     """Something stands where it may not, or is nested too deeply."""
 
-    def __init__(self, stacks: Stacks, terminal: str, begin: int, end: int, opened: list[int], too_deep: bool) -> None:
+    def __init__(
+        self, stacks: Stacks, terminal: str, begin: int, end: int, after: int, opened: Sequence[int], *, too_deep: bool
+    ) -> None:
         super().__init__(terminal, begin)
         self.stacks = stacks
         self.terminal = terminal
         self.begin = begin
         """Offset of what was found."""
         self.end = end
+        self.after = after
+        """Where the token before it ended."""
         self.opened = opened
         """Offsets of the brackets that are open."""
         self.too_deep = too_deep
@@ -128,7 +133,14 @@ class Automaton:
         self._plans = [_plan(production) for production in tables.productions]
         self._jumps: dict[tuple[int, int, str], int] = {}
 
-    def run(self, start: str, lines: Lines, at: int = 0, stacks: Stacks | None = None) -> Tree | Token:
+    def run(
+        self,
+        start: str,
+        lines: Lines,
+        at: int = 0,
+        stacks: Stacks | None = None,
+        keywords: Mapping[str, str] | None = None,
+    ) -> Tree | Token:
         """The tree of a text, from an offset to its end.
 
         Args:
@@ -136,6 +148,7 @@ class Automaton:
             lines: holds the text.
             at: where to begin.
             stacks: what is open already; taken over and changed.
+            keywords: the words of the language and their terminals; recovery adds misspelt ones.
 
         Raises:
             Stop: at the first thing that may not stand.
@@ -144,7 +157,8 @@ class Automaton:
         """
         stacks = stacks or Stacks([self.tables.starts[start]], [], [])
         states, values, begins = stacks
-        actions, keywords, kept = self.tables.actions, self.tables.keywords, self.tables.kept
+        actions, kept = self.tables.actions, self.tables.kept
+        keywords = keywords or self.tables.keywords
         text, match = lines.text, token_pattern().match
         opened: list[int] = []
         height, end, check = _STACK_SOFT, at, False
@@ -168,7 +182,7 @@ class Automaton:
             if action is not None and action < 0:
                 action = self._reduce(stacks, terminal, begin, end, lines)
             if action is None or len(opened) > BRACKETS_MAX:
-                raise Stop(stacks, terminal, begin, at, opened, too_deep=action is not None)
+                raise Stop(stacks, terminal, begin, at, end, opened, too_deep=action is not None)
             if terminal == END:
                 break
             states.append(action)
@@ -178,11 +192,10 @@ class Automaton:
             if len(states) > height or len(opened) > _BRACKETS_SOFT:
                 check = True
                 if len(states) > STACK_MAX:
-                    raise Stop(stacks, terminal, begin, at, opened, too_deep=True)
-        tree = values[-1]
-        assert isinstance(tree, (Tree, Token))
+                    raise Stop(stacks, terminal, begin, at, end, opened, too_deep=True)
+        tree: Tree | Token = values[-1]
         if check and isinstance(tree, Tree):
-            _check_depth(tree, stacks)
+            check_depth(tree, TREE_DEPTH_MAX)
         return tree
 
     def _reduce(self, stacks: Stacks, terminal: str, begin: int, end: int, lines: Lines) -> int | None:
@@ -207,6 +220,22 @@ class Automaton:
             values.append(plan.make(children, start, end if size else begin, lines))
             begins.append(start)
             states.append(gotos[states[-1]][plan.origin])
+
+    def takes(self, states: list[int], terminal: str) -> bool:
+        """Whether a terminal may stand after what these states have read."""
+        states = list(states)
+        while (action := self.tables.actions[states[-1]].get(terminal)) is not None:
+            if action >= 0:
+                return True
+            plan = self._plans[-action - 1]
+            if plan.size:
+                del states[-plan.size :]
+            states.append(self.tables.gotos[states[-1]][plan.origin])
+        return False
+
+    def expected(self, states: list[int]) -> frozenset[str]:
+        """All terminals that may stand after what these states have read."""
+        return frozenset(terminal for terminal in self.tables.actions[states[-1]] if self.takes(states, terminal))
 
     def _jump(self, below: int, state: int, terminal: str) -> int:
         """The state after all productions in a row that pass one value on."""
@@ -235,10 +264,16 @@ def _marked(kind: str, mark: str, row: dict[str, int], text: str, at: int, opene
     return mark_type(mark, row), mark, at
 
 
-def _check_depth(tree: Tree, stacks: Stacks) -> None:
+def check_depth(tree: Tree, depth_max: int) -> None:
+    """Nothing, where no node is deeper.
+
+    Raises:
+        Stop: at one that is.
+    """
     todo: list[tuple[Tree, int]] = [(tree, 1)]
     while todo:
         node, depth = todo.pop()
-        if depth > TREE_DEPTH_MAX:
-            raise Stop(stacks, "", node.start_pos, node.start_pos + 1, [], too_deep=True)
-        todo.extend((child, depth + 1) for child in node.children if isinstance(child, Tree))
+        if depth > depth_max:
+            at = node.start_pos
+            raise Stop(Stacks([], [], []), "", at, at + 1, at, (), too_deep=True)
+        todo.extend((child, depth + 1) for child in reversed(node.children) if isinstance(child, Tree))

@@ -10,12 +10,17 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Final
 
-from then.core.errors import RulesRefused, RuleSyntaxError
-from then.core.source import Span
-from then.language.automaton import Automaton, Stop
+from then.core.errors import RulesRefused
+from then.language.automaton import Automaton, Stop, check_depth
+from then.language.messages import TOO_DEEP, syntax_error
+from then.language.recovery import find_errors
 from then.language.tables import tables
 from then.language.tree import Lines, Token, Tree
+
+_INNER_DEPTH_MAX: Final = 64
+"""Depth of a tree in braces, which may itself stand deep in a tree."""
 
 
 @cache
@@ -32,7 +37,7 @@ def parse(text: str, file: str) -> Tree:
 
     Cost: about 0.2 ms a rule.
     """
-    tree = _parse(text, file, "start", Lines(text))
+    tree = _parse(file, "start", Lines(text))
     assert isinstance(tree, Tree)
     return tree
 
@@ -50,7 +55,7 @@ def parse_part(text: str, file: str, start: str, line: int = 1, column: int = 1)
     Raises:
         RulesRefused: as for `parse`.
     """
-    return _parse(text, file, start, Lines(text, line, column))
+    return _parse(file, start, Lines(text, line, column))
 
 
 def parse_expression(text: str, file: str, line: int = 1, column: int = 1) -> Tree | Token:
@@ -58,20 +63,27 @@ def parse_expression(text: str, file: str, line: int = 1, column: int = 1) -> Tr
     return parse_part(text, file, "expr", line, column)
 
 
-def _parse(text: str, file: str, start: str, lines: Lines) -> Tree | Token:
+def parse_inner(lines: Lines, file: str) -> Tree | Token:
+    """The expression in the braces of a template.
+
+    Raises:
+        RulesRefused: as for `parse`.
+    """
+    tree = _parse(file, "expr", lines)
+    if isinstance(tree, Tree):
+        try:
+            check_depth(tree, _INNER_DEPTH_MAX)
+        except Stop as stop:
+            raise RulesRefused([syntax_error(TOO_DEEP, lines, stop.begin, 1, file)]) from None
+    return tree
+
+
+def _parse(file: str, start: str, lines: Lines) -> Tree | Token:
     try:
         with _collector_paused():
             return automaton().run(start, lines)
-    except Stop as stop:
-        line, column = lines.place(stop.begin)
-        found = text[stop.begin : stop.end]
-        raise RulesRefused(
-            [
-                RuleSyntaxError(
-                    f'found "{found}"', Span(file, line, column, max(1, len(found))), lines.line_of(stop.begin)
-                )
-            ]
-        ) from None
+    except Stop:
+        raise RulesRefused(find_errors(automaton(), start, lines, file)) from None
 
 
 @contextmanager

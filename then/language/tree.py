@@ -17,22 +17,20 @@ from then.core.source import Span
 
 
 class Lines:
-    """Where the lines of a text begin, to turn offsets into lines and columns.
+    """A text, and where it stands in a file: turns offsets into lines and columns.
 
     Args:
         text: the whole text, or a part of one.
         line: the line in which `text` begins, counted from 1.
         column: the column in which it begins there.
-        removed: offsets into `text` before which a character of the source was taken out (an escape).
     """
 
-    __slots__ = ("_column", "_line", "_removed", "_starts", "text")
+    __slots__ = ("_column", "_line", "_starts", "text")
 
-    def __init__(self, text: str, line: int = 1, column: int = 1, removed: tuple[int, ...] = ()) -> None:
+    def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
         self.text = text
         self._line = line
         self._column = column
-        self._removed = removed
         self._starts: list[int] | None = None
 
     def place(self, offset: int) -> tuple[int, int]:
@@ -41,17 +39,43 @@ class Lines:
             self._starts = line_starts(self.text)
         index = bisect_right(self._starts, offset) - 1
         column = offset - self._starts[index] + 1
-        if index == 0:
-            column += self._column - 1
-        if self._removed:
-            column += bisect_right(self._removed, offset)
-        return self._line + index, column
+        return self._line + index, column if index else column + self._column - 1
 
-    def line_of(self, offset: int) -> str:
-        """The text of the line that holds an offset, without its end."""
+    def line_of(self, offset: int) -> str | None:
+        """The line that holds an offset, without its end; None where only a part of that is known."""
         start = self.text.rfind("\n", 0, offset) + 1
+        if not start and self._column > 1:
+            return None
         end = self.text.find("\n", offset)
         return self.text[start : end if end >= 0 else len(self.text)]
+
+
+class InnerLines(Lines):
+    """A text that stands in another: what is in the braces of a template.
+
+    Args:
+        text: the inner text, escapes taken out.
+        outer: what it stands in.
+        at: the offset there at which it begins.
+        removed: offsets into `text` before which an escaping character was taken out, ascending.
+    """
+
+    __slots__ = ("_at", "_outer", "_removed")
+
+    def __init__(self, text: str, outer: Lines, at: int, removed: tuple[int, ...] = ()) -> None:
+        super().__init__(text)
+        self._outer = outer
+        self._at = at
+        self._removed = removed
+
+    def _outward(self, offset: int) -> int:
+        return self._at + offset + bisect_right(self._removed, offset)
+
+    def place(self, offset: int) -> tuple[int, int]:
+        return self._outer.place(self._outward(offset))
+
+    def line_of(self, offset: int) -> str | None:
+        return self._outer.line_of(self._outward(offset))
 
 
 def line_starts(text: str) -> list[int]:
@@ -240,6 +264,6 @@ def span_of(node: Tree | Token, file: str) -> Span:
     return Span(file, line, column, max(1, end - node.start_pos))
 
 
-def line_text(node: Tree | Token) -> str:
+def line_text(node: Tree | Token) -> str | None:
     """The source line of a node's beginning, for the caret of an error."""
     return node.lines.line_of(node.start_pos)
