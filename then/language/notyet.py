@@ -61,3 +61,9 @@ def is_there(tree: Tree, unit: Unit) -> bool:
     if what is not None:
         unit.refuse(NotYet(what), tree)
     return what is None
+
+
+def report_not_yet(tree: Tree, unit: Unit) -> None:
+    """Reports all such forms in a tree that is not looked at otherwise."""
+    for node in tree.iter_trees():
+        is_there(node, unit)

@@ -257,10 +257,21 @@ class Resolver:
             wanted = str(counts[0]) if counts[0] == counts[1] else f"{counts[0]} to {counts[1]}"
             message = f"{name} takes {wanted} argument{'' if wanted == '1' else 's'}, here are {len(children)}"
             return self._refuse(TypeMismatch(message), node)
-        if name == "env" and scope.place != "let":
+        if name == "env":
+            return self._env(node, children[0], scope)
+        return Function(name, tuple(self.expr(child, scope) for child in children), span=self.unit.span(node))
+
+    def _env(self, node: Tree, argument: Tree | Token, scope: Scope) -> Expr:
+        """A variable of the environment: a text, or, where it is not set, a name that nothing is bound to."""
+        if scope.env is None:
             message = 'env(…) is read once, at load: put it into a `let`, as in `let region = env("REGION") ?? "eu-west"`'
             return self._refuse(Misplaced(message), node)
-        return Function(name, tuple(self.expr(child, scope) for child in children), span=self.unit.span(node))
+        name = self.expr(argument, scope)
+        if not isinstance(name, Const) or not isinstance(name.value, str):
+            return self._refuse(Misplaced('env takes the name of a variable, as in env("REGION")'), node)
+        written, span = f'env("{name.value}")', self.unit.span(node)
+        value = scope.env.get(name.value)
+        return Name(written, span=span) if value is None else Const(value, written, span=span)
 
     # -- names -----------------------------------------------------------------
 

@@ -72,8 +72,10 @@ class Shape:
         """Which part of the record a bare name means: a result field hides an input, both hide the record's own."""
         if self.result is not None and name in self.result:
             # The exit code needs no declaration, so an input of that name is still the input.
-            if not (name == "code" and self.body is not None and name in self.body and self.result[name] is CODE):
-                return "result", self.result[name]
+            ref = self.result[name]
+            is_declared = ref is not CODE and ref is not CODE_OF_DONE
+            if is_declared or self.body is None or name not in self.body:
+                return "result", ref
         if self.body is not None and name in self.body:
             return "body", self.body[name]
         if name in OWN_FIELDS:
@@ -86,7 +88,8 @@ class Shape:
 
 
 CODE: Final = TypeRef("int", optional=True)
-"""The type of `code` in the result of a process; not `is` that of a declared field."""
+"""The type of `code` in the result of a process that may not have begun."""
+CODE_OF_DONE: Final = TypeRef("int")
 
 Place = Literal["clause", "act", "run", "let", "value"]
 """A `where` or guard over one record; a consequence; a task's `run` line; a `let`; a default or `start` argument."""
@@ -108,6 +111,8 @@ class Scope:
     """Loop variables, the innermost last."""
     guarded: set[str] = attrs.field(factory=set)
     """Optional places that something before has looked at, as `place_text` writes them."""
+    env: Mapping[str, str] | None = None
+    """What `env("NAME")` reads, in a `let`."""
     unbound: set[str] = attrs.field(factory=set)
     """Regex groups that are not bound, since their `matches` need not hold."""
 
@@ -164,7 +169,7 @@ class Declared:
                     # Only a task that is done is known to have handed back all that it declares.
                     result = {name: attrs.evolve(ref, optional=True) for name, ref in result.items()}
                 if declared.run is not None and declared.run.kind == "process":
-                    result = {"code": CODE, **(result or {})}
+                    result = {"code": CODE_OF_DONE if outcomes == {"done"} else CODE, **(result or {})}
                 return Shape(family, body, result, is_loose=is_loose and declared.result is None, own=own)
             case _:
                 return Shape("any" if family == "*" else family, is_loose=is_loose, own=own)
