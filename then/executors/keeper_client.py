@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from then.core.errors import ExecutorError
@@ -42,9 +43,26 @@ def connect(folder: Path) -> socket.socket:
     return link
 
 
+def has_traces(folder: Path) -> bool:
+    """Whether a keeper lives, or one that is gone may have left something open."""
+    try:
+        log = (folder / "keeper.log").read_bytes()
+    except FileNotFoundError:
+        return False
+    # Its first line says which boot; a keeper that ended well leaves no other.
+    return log.count(b"\n") != 1 or (folder / "keeper.sock").exists()
+
+
+def now_us() -> int:
+    """For what is noted without the engine: stamps are recorded facts to it."""
+    return time.time_ns() // 1000  # noqa: TID251
+
+
 def _start(folder: Path) -> socket.socket:
     if not sys.executable:
-        raise ExecutorError("process: this Python does not know its own program (sys.executable is empty), which the keeper of processes needs")
+        raise ExecutorError(
+            "process: this Python does not know its own program (sys.executable is empty), which the keeper of processes needs"
+        )
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     # It lives in a session of its own: what closes the terminal or ends the engine's group is not meant for it.
     silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
@@ -52,11 +70,17 @@ def _start(folder: Path) -> socket.socket:
     try:
         os.set_inheritable(its.fileno(), True)
         pid = os.posix_spawn(
-            sys.executable, argv, os.environ, file_actions=[*silent, (os.POSIX_SPAWN_DUP2, its.fileno(), 3)], setsid=True
+            sys.executable,
+            argv,
+            os.environ,
+            file_actions=[*silent, (os.POSIX_SPAWN_DUP2, its.fileno(), 3)],
+            setsid=True,
         )
     except OSError as error:
         ours.close()
-        raise ExecutorError(f"process: {sys.executable}: {error.strerror}; the keeper of processes cannot be started") from error
+        raise ExecutorError(
+            f"process: {sys.executable}: {error.strerror}; the keeper of processes cannot be started"
+        ) from error
     finally:
         its.close()
     _started.append(pid)

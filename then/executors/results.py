@@ -6,13 +6,19 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from then.abc import Job, Report
 from then.core.errors import BodyRefused
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
+
+CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
+LOST: Final = {b"machine": "the machine went down", b"keeper": "its keeper was killed"}
+"""By the word of the keeper: why nobody saw the end."""
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
@@ -23,14 +29,14 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     error: Body | None
 
 
-def judge(code: int, path: Path, options: Mapping[str, object]) -> Ending:
+def judge(code: int, path: str | None, options: Mapping[str, object]) -> Ending:
     """The end of a process that exited with a code, or minus the number of a signal.
 
     Args:
-        path: what THEN_RESULT named; most often it is not there.
+        path: what THEN_RESULT named; none where it is known not to be there.
         options: `done_on` and `result_fields` are read.
     """
-    given, fault = read_result(path)
+    given, fault = read_result(path) if path is not None else (None, None)
     result = {**given, "code": code} if given else {"code": code}
     done_on = options.get("done_on")
     if not (code == 0 if done_on is None else code in done_on):  # type: ignore[operator]
@@ -70,7 +76,7 @@ def _own_error(given: object) -> Body:
     return given if 0 < len(kind) <= NAME_LENGTH_MAX else {}
 
 
-def read_result(path: Path) -> tuple[Body | None, str | None]:
+def read_result(path: str) -> tuple[Body | None, str | None]:
     """The JSON object at the path, if there is one; else why what is there is none."""
     try:
         # A task may have put a pipe or a link there: neither is waited for or followed.
@@ -85,7 +91,10 @@ def read_result(path: Path) -> tuple[Body | None, str | None]:
         if not stat.S_ISREG(found.st_mode):
             return None, "THEN_RESULT: not a file"
         if found.st_size > BODY_BYTES_MAX:
-            return None, f"THEN_RESULT: {found.st_size} bytes, more than {BODY_BYTES_MAX}; put large data into THEN_ARTIFACTS"
+            return (
+                None,
+                f"THEN_RESULT: {found.st_size} bytes, more than {BODY_BYTES_MAX}; put large data into THEN_ARTIFACTS",
+            )
         data = file.read(BODY_BYTES_MAX + 1)
     return _parse(data)
 
@@ -108,7 +117,84 @@ def _parse(data: bytes) -> tuple[Body | None, str | None]:
     return value, None
 
 
+def report(job: Job, fields: Sequence[bytes], folder: Path, is_stopped: bool) -> Report:
+    """What a line of the keeper's log (`then.executors.keeper.log`) says of a task's end.
+
+    Args:
+        is_stopped: a stop was ordered; then an end that nobody saw is taken for its doing.
+    """
+    id = job.task.id
+    if fields[0] == b"E":
+        error = spawn_error(int(fields[2]), fields[3].decode(), unescape(fields[5]), job.options)
+        return Report(id, "failed", None, error, None, int(fields[4]))
+    if fields[0] == b"L":
+        if is_stopped:
+            return Report(id, "cancelled", None, CANCELLED, None, int(fields[2]))
+        return lost(job, LOST[fields[3]], int(fields[2]))
+    started, completed = int(fields[4]) or None, int(fields[5])
+    if fields[6] == b"stopped":
+        return Report(
+            id, "cancelled", None if fields[3] == b"-" else {"code": int(fields[3])}, CANCELLED, started, completed
+        )
+    path = None if fields[6] == b"empty" else f"{folder}/tasks/{id}/result.json"
+    end = judge(int(fields[3]), path, job.options)
+    return Report(id, end.outcome, end.result, end.error, started, completed)
+
+
+def lost(job: Job, reason: str, at: int) -> Report:
+    """The end of a task that nobody saw."""
+    if job.options.get("once"):
+        error = {
+            "kind": "unknown",
+            "message": f"{reason}; it may have run, and is marked once: look before you run it again",
+        }
+    else:
+        error = {"kind": "lost", "message": f"{reason}; how it ended is not known"}
+    return Report(job.task.id, "failed", None, error, None, at)
+
+
+def unescape(word: bytes) -> str:
+    """A path or message as `then.executors.keeper.log` writes it."""
+    parts = [part.replace(b"\\s", b" ").replace(b"\\n", b"\n") for part in word.split(b"\\\\")]
+    return b"\\".join(parts).decode(errors="backslashreplace").strip()
+
+
 def spawn_error(number: int, what: str, path: str, options: Mapping[str, object]) -> Body:
-    """The error of a task that could not be started: what, which path, what to do."""
-    program = str(options["argv"][0]) if options.get("argv") else ""  # type: ignore[index]
-    return {"kind": "spawn", "message": f"{program}: {what} {path}: {os.strerror(number)}"}
+    """The error of a task that could not be started: what is in the way, and what to do."""
+    error: Body = {"kind": "spawn", "message": _spawn_message(number, what, path, options)}
+    if what != "order":
+        error["path"] = path
+        error["errno"] = errno.errorcode.get(number, str(number))
+    return error
+
+
+def _spawn_message(number: int, what: str, path: str, options: Mapping[str, object]) -> str:
+    reason = os.strerror(number)
+    match what, number:
+        case "order", _:
+            return path
+        case "cwd", errno.ENOENT:
+            return f'cwd "{path}" is not there; make the folder, or give cwd another'
+        case "cwd", _:
+            return f'cwd "{path}": {reason}'
+        case "program", errno.ENOENT:
+            return f'program "{path}" is not found on PATH; install it, or give its path'
+        case "program", errno.EACCES:
+            return f'program "{path}" is found on PATH, but may not be executed; chmod +x it'
+        case "spawn", errno.ENOENT:
+            if os.path.lexists(path):
+                return f'program "{path}": the interpreter that its first line names is not there'
+            return f'program "{path}" is not there; relative paths start from cwd'
+        case "spawn", errno.EACCES:
+            return f'program "{path}" may not be executed; chmod +x it, and look at the folders above'
+        case "spawn", errno.ENOEXEC:
+            return f'program "{path}" is none that this system runs; a script begins with #! and its interpreter'
+        case "spawn", errno.E2BIG:
+            size = sum(len(str(word)) + 1 for word in options["argv"])  # type: ignore[attr-defined,misc]
+            return f'program "{path}": arguments ({size} bytes) and environment are more than the system takes; give large data by stdin or a file'
+        case "spawn", errno.EAGAIN | errno.ENOMEM:
+            return f'program "{path}": the system has no room for another process ({reason}); see ulimit -u and free memory'
+        case _, errno.ENOSPC | errno.EDQUOT:
+            return f'{what} "{path}": no room left on the disk'
+        case _:
+            return f'{what} "{path}": {reason}'

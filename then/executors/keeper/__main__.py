@@ -9,6 +9,6 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from keeper.program import main  # noqa: E402  (a top-level package inside the program only)
+from keeper.program import main
 
 main(os.fsencode(sys.argv[1]), int(sys.argv[2]))

@@ -1,12 +1,12 @@
 """The keeper's log: starts and ends of processes, a line each.
 
-    then-keeper 1 BOOT_ID
-    S id                                        it will be spawned
-    P id pid first last started                 it was, between these two ticks
-    X id pid code started completed how         it ended (how: ended, stopped)
-    E id errno what completed path              it could not be spawned
-    L id completed why                          nobody knows (why: keeper, machine)
-    gap                                         orders of before may be unknown here
+then-keeper 1 BOOT_ID
+S id                                        it will be spawned
+P id pid first last started                 it was, between these two ticks
+X id pid code started completed how         it ended (how: ended, empty, stopped)
+E id errno what completed path              it could not be spawned
+L id completed why                          nobody knows (why: keeper, machine)
+gap                                         orders of before may be unknown here
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .processes import Child, living, read_file, task_id_of
 HEAD = b"then-keeper 1 "
 WORDS = {b"S": 2, b"P": 6, b"X": 7, b"E": 6, b"L": 4, b"gap": 1}
 ENOSPC = 28
+WORD_MAX = 1000
 
 
 class Log:
@@ -112,3 +113,8 @@ def take_over(log: Log) -> dict[bytes, Child | bytes]:
         if isinstance(child, Child) and not (is_same_boot and child.watch()):
             found[id] = b""
     return found
+
+
+def one_word(text: bytes) -> bytes:
+    """A path or message as a word of a line; `then.executors.results.unescape` reads it."""
+    return text[:WORD_MAX].replace(b"\\", b"\\\\").replace(b" ", b"\\s").replace(b"\n", b"\\n") or b"\\s"

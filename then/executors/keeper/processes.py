@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+# The C module beneath `signal`: that one would cost 5 ms and 0.5 MB (enum).
+import _signal
 import fcntl
 import os
 import time
-
-# The C module beneath `signal`: that one would cost 5 ms and 0.5 MB (enum).
-import _signal  # type: ignore[import-not-found]
 
 PIDFD_GET_INFO = 0xC040FF0B
 """_IOWR(0xFF, 11, struct pidfd_info of 64 bytes): Linux 6.13; with the exit status since 6.15."""

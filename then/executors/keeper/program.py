@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
+# The C modules beneath `signal` and `socket`: those two alone would cost 10 ms and 1 MB.
+import _signal
 import os
 import time
-from collections import deque
+from _collections import deque  # type: ignore[import-not-found]  # (`collections` costs 3 ms)
 from select import POLLIN, POLLOUT, poll
-
-# The C modules beneath `signal` and `socket`: those two alone would cost 10 ms and 1 MB.
-import _signal  # type: ignore[import-not-found]
-import _socket
 
 from . import spawning, stops
 from .folders import Folders
-from .log import Log, take_over
+from .log import Log, one_word, take_over
 from .processes import Child, ticks
 from .wire import Wire, frame
 
@@ -66,7 +64,7 @@ class Keeper:
                 self.running[id] = end
                 self._watch(end.pidfd, end)
             else:
-                self.finished[id] = end if end else b"L %s %d %s\n" % (id, now_us(), self.log.why)
+                self.finished[id] = end or b"L %s %d %s\n" % (id, now_us(), self.log.why)
         self._rewrite_log()
         self.listener = spawning.listen(folder)
         self.poll.register(self.wake_fd, POLLIN)
@@ -77,7 +75,7 @@ class Keeper:
     def _catch_signals(self, wake: int) -> tuple[int, ...]:
         """Sets what the keeper does on signals; gives those that a child must be freed of."""
         _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        _signal.signal(_signal.SIGCHLD, lambda number, at: None)
+        _signal.signal(_signal.SIGCHLD, lambda _number, _at: None)
         _signal.signal(_signal.SIGTERM, self._drain)
         # A terminal that closes is no reason to end, nor is one who waits for a lease of ours.
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGIO, _signal.SIGPIPE):
@@ -107,10 +105,13 @@ class Keeper:
             if self.wire is not None and self.wire.unsent:
                 self.wire.send(b"")
                 self.poll.modify(self.wire.fd, POLLIN | POLLOUT if self.wire.unsent else POLLIN)
-        os.unlink(self.folder + b"/keeper.sock")
         self.listener.close()
         self.folders.clear()
-        self._rewrite_log()
+        try:
+            os.unlink(self.folder + b"/keeper.sock")
+            self._rewrite_log()
+        except OSError:
+            pass  # The state folder was taken away, or has no room; the log as it is says the same.
 
     def _is_needed(self) -> bool:
         if self.is_draining:
@@ -168,6 +169,10 @@ class Keeper:
                 self._forget(fields[1:])
             elif fields[0] == b"stop":
                 self._stop(fields[1], float(fields[2]))
+            elif fields[0] == b"refuse":
+                self._finish([b"E %s 0 order %d %s\n" % (fields[1], now_us(), one_word(fields[2]))])
+            elif fields[0] == b"inventory":
+                wire.send(frame(b"inventory", *self.running, *self.finished, *(order[0][1] for order in self.queue)))
             elif fields[0] == b"recover":
                 self._recover(wire, fields[1:])
             elif fields[0] == b"hello":
@@ -181,7 +186,9 @@ class Keeper:
         here = self.running.keys() | {fields[1] for fields, _ in self.queue}
         if self.log.gap:
             # Durable before it is said: the next engine must hear the same.
-            lines = {id: b"L %s %d machine\n" % (id, now_us()) for id in ids if id not in here and id not in self.finished}
+            lines = {
+                id: b"L %s %d machine\n" % (id, now_us()) for id in ids if id not in here and id not in self.finished
+            }
             self.finished.update(lines)
             self._write(list(lines.values()))
             self.log.sync()
@@ -243,6 +250,11 @@ class Keeper:
             self._rewrite_log()
         for _ in range(min(STARTS_A_TURN, len(self.queue))):
             fields, raw = self.queue[0]
+            if fields[1] in self.running or fields[1] in self.finished:
+                # Ordered by an engine that was killed before it wrote so; the next orders it again.
+                self._tell([self.finished[fields[1]]] if fields[1] in self.finished else [])
+                self.queue.popleft()
+                continue
             try:
                 self.log.append(b"S " + fields[1] + b"\n")
             except OSError:
@@ -259,8 +271,7 @@ class Keeper:
             pid = order.spawn(self.folders, self.ignored)
         except OSError as error:
             self.folders.leave(id)
-            where = order.at.replace(b"\\", b"\\\\").replace(b" ", b"\\s").replace(b"\n", b"\\n")
-            self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), where)])
+            self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), one_word(order.at))])
             return
         child = Child(id, pid, first, ticks(), started, ours=True)
         self.running[id] = self.own[pid] = child
@@ -292,8 +303,8 @@ class Keeper:
             self._look_again(child)
 
     def _ended(self, child: Child, status: int | None, how: bytes) -> bytes:
-        if child.ours:
-            self.folders.leave(child.id)
+        if child.ours and self.folders.leave(child.id) and how == b"ended":
+            how = b"empty"  # It left nothing that the engine would have to look for.
         code = b"-" if status is None else b"%d" % os.waitstatus_to_exitcode(status)
         return b"X %s %d %s %d %d %s\n" % (child.id, child.pid, code, child.started, now_us(), how)
 
@@ -335,14 +346,17 @@ class Keeper:
 
     def _look_again(self, child: Child) -> None:
         """Finishes a stop when all has gone; where the leader has, watches what it left."""
-        if not stops.has_ended(child):
-            return
-        members = stops.members(child)
-        if members and child.due is None:
-            members = stops.signal_all(child, _signal.SIGKILL)
-        for fd in stops.watch(child, members):
-            self._watch(fd, child)
-        if members or child.watched:
+        while stops.has_ended(child):
+            members = stops.members(child)
+            if members and child.due is None:
+                stops.signal_all(child, _signal.SIGKILL)
+            for fd in stops.watch(child, members):
+                self._watch(fd, child)
+            if child.watched or (members and child.due is not None):
+                return
+            if not members:
+                break
+        else:
             return
         self.stopping.remove(child)
         if child.ours:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import fcntl
 import os
-
-import _signal  # type: ignore[import-not-found]
-import _socket
 
 from .folders import Folders
 
@@ -110,8 +109,8 @@ def become_reaper() -> bool:
         # `ctypes` itself costs 10 ms; the C module beneath it does.
         import _ctypes
 
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[attr-defined]
-        return bool(_ctypes.call_function(prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)  # type: ignore[attr-defined]
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type]
+        return bool(_ctypes.call_function(prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
     except (ImportError, OSError, AttributeError):
         return False
 

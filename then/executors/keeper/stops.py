@@ -7,15 +7,16 @@ its environment.
 
 from __future__ import annotations
 
+import _signal
 import os
 import time
-
-import _signal  # type: ignore[import-not-found]
 
 from .processes import Child, living, send_signal, stat_of, task_id_of
 
 WATCHED_MAX = 64
 """So many members are watched at once; when one ends all are looked at again."""
+RETRY_S = 1.0
+FAR = float("inf")
 
 
 def begin(child: Child, grace_s: float) -> None:
@@ -51,11 +52,11 @@ def members(child: Child) -> dict[int, int]:
     for stat in stats:
         if stat.pid == me:
             continue
-        if holds and child.pid in (stat.session, stat.group):
-            found[stat.pid] = stat.start
-        elif child.known.get(stat.pid) == stat.start:
-            found[stat.pid] = stat.start
-        elif (stat.ppid == me or not child.ours) and task_id_of(stat.pid) == child.id:
+        if (
+            (holds and child.pid in (stat.session, stat.group))
+            or child.known.get(stat.pid) == stat.start
+            or ((stat.ppid == me or not child.ours) and task_id_of(stat.pid) == child.id)
+        ):
             found[stat.pid] = stat.start
     grew = True
     while grew:
@@ -83,20 +84,23 @@ def signal_all(child: Child, number: int) -> dict[int, int]:
 
 def watch(child: Child, members: dict[int, int]) -> list[int]:
     """New pidfds, of members that are to be waited for; more when one of them has ended."""
-    fds: list[int] = []
-    if not child.watched:
-        for pid, start in list(members.items())[:WATCHED_MAX]:
-            try:
-                fd = os.pidfd_open(pid)
-            except OSError:
-                continue
-            stat = stat_of(pid)
-            if stat is not None and stat.start == start and stat.is_alive:
-                fds.append(fd)
-            else:
-                os.close(fd)
-        child.watched += fds
-    return fds
+    if child.watched:
+        return []
+    for pid, start in list(members.items())[:WATCHED_MAX]:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        except OSError:
+            # No descriptor is left: look again in a while.
+            child.due = min(child.due or FAR, time.monotonic() + RETRY_S)
+            break
+        stat = stat_of(pid)
+        if stat is not None and stat.start == start and stat.is_alive:
+            child.watched.append(fd)
+        else:
+            os.close(fd)
+    return list(child.watched)
 
 
 def _group(pid: int) -> int:

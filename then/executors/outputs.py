@@ -1,0 +1,104 @@
+"""What a task leaves in its folder, for those who read it: while it runs, after it, from any process.
+
+`tasks/<id>/` of the state folder holds `out` and `err` (raw bytes), `task.json`,
+and what the task wrote: `result.json`, `messages.jsonl`, `artifacts/`. Where a task
+left nothing the folder goes to another task; that is why a reader opens by
+`open_output`, which notices.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+Stream = Literal["out", "err"]
+
+TAIL_BYTES: Final = 64 * 1024
+"""So much of the end of an output is looked at for its last lines."""
+
+
+def output_path(folder: Path, id: str, stream: Stream) -> Path | None:
+    """The file that holds a task's standard output or error, as far as it was written; none where it wrote nothing."""
+    path = _task_folder(folder, id) / stream
+    return path if path.is_file() else None
+
+
+def open_output(folder: Path, id: str, stream: Stream) -> BinaryIO | None:
+    """The output, open for reading; it may still grow. None where there is none.
+
+    While it is open its folder is not given to another task; and one that was
+    given away before is noticed: what is read is this task's or nothing.
+    """
+    path = _task_folder(folder, id) / stream
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # The open may have waited until the keeper had renamed the folder away: then the path is gone.
+        is_there = os.path.samestat(os.fstat(fd), os.lstat(path)) and stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        is_there = False
+    if is_there:
+        return open(fd, "rb")
+    os.close(fd)
+    return None
+
+
+def tail(folder: Path, id: str, lines: int, stream: Stream = "err") -> list[str]:
+    """The last lines that a task wrote, fewer where they are long; bytes that are no UTF-8 as escapes."""
+    file = open_output(folder, id, stream)
+    if file is None or lines <= 0:
+        return []
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - TAIL_BYTES))
+        text = file.read(TAIL_BYTES).decode(errors="backslashreplace")
+    return text.splitlines()[-lines:]
+
+
+def sync(folder: Path, id: str) -> None:
+    """Brings to the disk what a task left; nothing where it left nothing.
+
+    What cannot be synced is left as it is: the record of the task is what counts.
+    """
+    path = str(_task_folder(folder, id))
+    try:
+        names = _written(path)
+        for name in names:
+            _sync_file(name)
+        if names:
+            _sync_file(path)
+            _sync_file(os.path.dirname(path))
+    except OSError:
+        pass
+
+
+def _written(path: str) -> list[str]:
+    """Files with something in them, the task's record left out, then the folders they are in, innermost first."""
+    files: list[str] = []
+    folders: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found = _written(entry.path)
+                files += found
+                folders += [entry.path] if found else []
+            elif entry.is_file(follow_symlinks=False) and entry.name != "task.json" and entry.stat().st_size:
+                files.append(entry.path)
+    return files + folders
+
+
+def _sync_file(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _task_folder(folder: Path, id: str) -> Path:
+    # Ids are letters and digits; one from elsewhere must not lead out of the folder.
+    return folder / "tasks" / (id if id.isalnum() else "-")
