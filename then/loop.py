@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import attrs
@@ -36,7 +36,7 @@ import attrs
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
 from then.core import facts as f
 from then.core.edition import Edition
-from then.core.engine import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Terms, step
+from then.core.engine import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Terms, standing, step
 from then.core.errors import JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
@@ -155,7 +155,6 @@ class Loop:
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._first_unwritten = 0.0
-        self._is_draining = False
         self._is_closed = False
 
     # -- from outside -----------------------------------------------------------
@@ -206,8 +205,13 @@ class Loop:
     def wait_for(self, flow: str, waiter: Waiter) -> None:
         """Tells `waiter` once when the flow has ended, or stands still until a person acts."""
         with self._lock:
-            if self.failure is None and flow in self.state.flows:
+            open_flow = self.state.flows.get(flow)
+            if self.failure is None and open_flow is not None:
                 self._waiters.setdefault(flow, []).append(waiter)
+                # What is not durable yet will be told when it is.
+                still = standing(self.state, open_flow) if not self._batch.entries else None
+                if still is not None:
+                    self._tell(FlowNews(open_flow, still.reason, still.is_stuck))
                 return
         over = self.past(flow)
         waiter(FlowNews(over or Flow(flow, "", "", 0), error=self.failure))
@@ -227,15 +231,19 @@ class Loop:
         with self._lock:
             return at(self.state)
 
-    def recover(self) -> None:
-        """After a start: asks the executors for what still runs, or ended, since the engine before."""
+    def recover(self, *, starts: bool = True) -> None:
+        """After a start: asks the executors for what still runs, or ended, since the engine before.
+
+        Args:
+            starts: False where what certainly never ran is not to be started now.
+        """
         jobs: dict[str, list[Job]] = {}
         with self._lock:
             state = self.state
             known = {id for executor in self.executors.values() for id in executor.inventory()}
             for task in [task for task in state.live() if task.outcome is None and not task.is_held]:
                 kind = self._kind(task)
-                if kind not in self.executors or (task.started is None and task.id not in known):
+                if kind not in self.executors or ((task.started is None or not starts) and task.id not in known):
                     continue
                 edition = self._terms.editions[state.flows[task.flow].version]
                 declared = edition.rules.tasks[task.type]
@@ -245,11 +253,10 @@ class Loop:
         for kind, group in jobs.items():
             self.executors[kind].recover(group)
 
-    def drain(self) -> None:
-        """Starts nothing more; what runs goes on."""
-        self._is_draining = True
+    def drain(self, but: Iterable[str] = ()) -> None:
+        """Starts nothing more, but for these flows; what runs goes on."""
         with self._lock:
-            self._terms.slots = 0
+            self._terms.only = frozenset(but)
 
     def running(self) -> list[str]:
         with self._lock:
@@ -479,39 +486,35 @@ class Committer:
         self.is_armed = False
         self._loop = loop
         self._delay_s = DELAY_S
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._is_closing = False
+        self._wake = threading.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="andthen-commit", daemon=True)
         self._thread.start()
 
     def arm(self, delay_s: float = DELAY_S) -> None:
-        """Commits after this time, in seconds. Called under the loop's lock."""
+        """Commits after this time, in seconds."""
         self._delay_s = delay_s
-        if not self.is_armed:
-            self.is_armed = True
-            self._wake.release()
+        self.is_armed = True
+        self._wake.set()
 
     def hurry(self) -> None:
         """Works the inbox off now, in this thread rather than the caller's (an event loop's)."""
         self.arm(0)
 
     def close(self) -> None:
-        self._is_closing = True
-        if not self.is_armed:
-            self.is_armed = True
-            self._wake.release()
+        self._closing.set()
+        self._wake.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
         while True:
-            self._wake.acquire()
-            if self._is_closing:
-                return
+            self._wake.wait()
             if self._delay_s:
-                time.sleep(self._delay_s)
+                self._closing.wait(self._delay_s)
+            # Cleared before the work: who arms from here on is served by it, or wakes this again.
+            self._wake.clear()
             self.is_armed = False
-            self._loop.drive(must_commit=True)
-            if self._is_closing:  # `close` may have found it armed, and then did not wake it.
+            if self._closing.is_set():
                 return
+            self._loop.drive(must_commit=True)
