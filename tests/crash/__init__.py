@@ -1,0 +1,1 @@
+"""Tests that end engines and disks on purpose."""

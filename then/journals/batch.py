@@ -33,7 +33,9 @@ def rows_of(entries: Sequence[Entry], last: int) -> list[tuple[int, bytes]]:
 
 
 def out_of_order(found: int, expected: int) -> InternalError:
-    return InternalError(f"journal: entry {found} where {expected} must follow; this is a fault of andthen, report it with the journal")
+    return InternalError(
+        f"journal: entry {found} where {expected} must follow; this is a fault of andthen, report it with the journal"
+    )
 
 
 def cells_of(cells: Iterable[Cell]) -> Cells:

@@ -18,6 +18,8 @@ from then.core.errors import ConfigError, JournalError, JournalForeign
 Connect: TypeAlias = Callable[[str], sqlite3.Connection]
 """Opens the SQLite URI it is given; transactions are begun and ended by statements only."""
 
+DAMAGED: Final = "a damaged SQLite database"
+
 SQLITE_FLOOR: Final = (3, 37, 0)
 """STRICT tables; Python 3.11 comes with later ones nearly everywhere."""
 BUSY_TIMEOUT_S: Final = 10.0
@@ -81,7 +83,7 @@ def unreadable(path: Path, error: sqlite3.Error) -> JournalError:
         case sqlite3.SQLITE_NOTADB:
             return JournalForeign(str(path), "not an SQLite database")
         case sqlite3.SQLITE_CORRUPT:
-            return JournalForeign(str(path), "a damaged SQLite database")
+            return JournalForeign(str(path), DAMAGED)
         case sqlite3.SQLITE_CANTOPEN:
             return JournalError(f"journal {path}: cannot be opened ({_cause(path)})")
     return JournalError(f"journal {path}: {reason_of(error)}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from then.core.errors import ConfigError, JournalError, JournalForeign, JournalFull, JournalTooNew
-from then.journals.connection import Connect, is_full, reason_of, sync_folder, unreadable, uri_of
+from then.journals.connection import DAMAGED, Connect, is_full, reason_of, sync_folder, unreadable, uri_of
 from then.journals.lock import unwritable
 from then.journals.pages import Pages
 
@@ -91,7 +91,7 @@ def check_identity(pages: Pages, path: Path, known: int) -> int:
         raise JournalTooNew(str(path), schema, known)
     missing = _TABLES - {row[0] for row in pages.page("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if schema < 1 or missing:
-        raise JournalForeign(str(path), f"a damaged SQLite database (it lacks {', '.join(sorted(missing))})")
+        raise JournalForeign(str(path), f"{DAMAGED} (it lacks {', '.join(sorted(missing))})")
     return schema
 
 

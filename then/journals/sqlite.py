@@ -31,13 +31,13 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from then.abc import Cell, Entry
-from then.core.errors import JournalError, JournalFailed, JournalFull
+from then.core.errors import JournalError, JournalFailed, JournalForeign, JournalFull
 from then.journals import opening
 from then.journals.batch import Cells, cells_of, out_of_order, rows_of, runs_of
-from then.journals.connection import Connect, connect, is_busy, is_full, reason_of
+from then.journals.connection import DAMAGED, Connect, connect, is_busy, is_full, reason_of
 from then.journals.lock import StateLock
 from then.journals.opening import Durability
 from then.journals.pages import Pages
@@ -185,6 +185,7 @@ class SqliteJournal:
                 yield Entry(seq, data)
             if not page:
                 return
+            self._check_ascent(after, page[-1][0])
             after = page[-1][0]
 
     def cells(self, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
@@ -196,6 +197,7 @@ class SqliteJournal:
             yield from ((key, data) for key, data in page)
             if not page:
                 return
+            self._check_ascent(begin, page[-1][0] + "\0")
             begin = page[-1][0] + "\0"  # The least text after that key.
 
     def prune(self, seqs: Iterable[int], cells: Iterable[Cell] = ()) -> None:
@@ -219,6 +221,11 @@ class SqliteJournal:
                 self._writer.close()
             self._lock.release()
         self._refusal = JournalError(f"journal {self._path}: closed")
+
+    def _check_ascent(self, begin: Any, end: Any) -> None:
+        # The pages of a damaged file may lead back to where they began, for ever.
+        if not begin < end:
+            raise JournalForeign(str(self._path), DAMAGED)
 
     def _write(self, rows: list[tuple[int, bytes]], cells: Cells, pruned: list[tuple[int, int]]) -> None:
         """One transaction: all of it, or an error and nothing."""
