@@ -23,7 +23,7 @@ class KeptRules(msgspec.Struct, array_like=True):
 
     root: str
     path: str | None
-    """What was given to `run`; None where the rules were written in a program."""
+    """What was loaded, from the root; None where rules were written in a program."""
     sources: dict[str, str]
     """Text by path, of all files that were read."""
     python: dict[str, str]
@@ -45,7 +45,7 @@ class Editions(Mapping[str, Edition]):
             return
         self._kept.add(edition.version)
         python = {rule.name: rule.source for rule in rules.set.rules if rule.generator is not None}
-        path = str(rules.path) if rules.path is not None else None
+        path = str(rules.path) if rules.path is not None and rules.is_one_load else None
         kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python)
         note(Cell("rules", edition.version, msgspec.msgpack.encode(kept)))
 
@@ -65,21 +65,27 @@ class Editions(Mapping[str, Edition]):
         self._journal.append((), [Cell("meta", "engine", msgspec.msgpack.encode(number))])
         return number
 
+    def load(self, version: str) -> Rules:
+        """The rules of a version that the journal keeps; their version is another one where Python has changed since.
+
+        Raises:
+            ConfigError: the journal has none, or they were written in a program.
+            RulesRefused: they do not load any more.
+        """
+        kept = self.kept(version)
+        if kept is None:
+            raise ConfigError("no rules are in force in this state; `andthen run PATH` or `andthen resume PATH` brings some")
+        if kept.path is None:
+            raise ConfigError(f"rules version {version} was written in a program: open the engine there, with its `Rules`")
+        from then.app.loading import load_kept
+
+        return load_kept(kept.path, Path(kept.root), kept.sources)
+
     def __getitem__(self, version: str) -> Edition:
         edition = self._known.get(version)
         if edition is None:
-            edition = self._known[version] = self._load(version)
+            edition = self._known[version] = Edition(version, self.load(version).set)
         return edition
-
-    def _load(self, version: str) -> Edition:
-        kept = self.kept(version)
-        if kept is None:
-            raise ConfigError(f"no rules are in force in this state (version {version!r}); run or resume with a PATH")
-        if kept.sources or kept.path is not None:
-            from then.app.loading import load_kept
-
-            return Edition(version, load_kept(kept.path, Path(kept.root), kept.sources).set)
-        raise ConfigError(f"rules version {version} was written in a program: open the engine with its `Rules`")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)

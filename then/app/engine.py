@@ -13,7 +13,7 @@ from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, Record, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules
-from then.core.engine import Adopt, Cancel, Post, Proceed, Release, Report, Retry
+from then.core.engine import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.state import FAILURES, restore
@@ -115,28 +115,36 @@ class Engine:
     """Rules at work on a journal.
 
     Args:
-        rules: what follows what.
+        rules: what follows what; None: those last in force in the state.
         state: the state folder, made where it is missing; None keeps all in memory.
         durability: `power` survives loss of power, `process` a kill.
         slots: how many tasks run at once; None: the cores.
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
+        moves: open flows go on under these rules, not under those that they were started with.
+        is_desk: takes facts in and starts nothing; what it brings about is for a later engine to go on with.
 
     Raises:
+        ConfigError: no rules are given, and the state has none.
         JournalLocked: another engine has the state.
         JournalError: it cannot be opened.
     """
 
     def __init__(
         self,
-        rules: Rules,
+        rules: Rules | None,
         state: str | os.PathLike[str] | None = None,
         *,
         durability: Durability = "power",
         slots: int | None = None,
         coroutines: Coroutines | None = None,
+        moves: bool = False,
+        is_desk: bool = False,
     ) -> None:
         self._coroutines = coroutines
-        self.rules = rules
+        self._durability = durability
+        self._is_desk = is_desk
+        self.notices: list[str] = []
+        """What its opener should be told: flows that go on under other rules than they began with."""
         self.folder = Path(state) if state is not None else None
         self.clock = SystemClock()
         self.journal = open_journal(self.folder, durability)
@@ -149,8 +157,12 @@ class Engine:
             self.loop = Loop(
                 self.journal, restored, self.editions, clock=self.clock, slots=slots or os.cpu_count() or 1, engine=number
             )
+            self.rules = rules if rules is not None else self.editions.load(restored.version)
             self.loop.committer = Committer(self.loop)
-            self._adopt(rules)
+            if is_desk:
+                self.loop.drain()
+            self._adopt(self.rules)
+            self._settle_flows(moves)
             self._take_up()
         except BaseException:
             self.journal.close()
@@ -284,13 +296,46 @@ class Engine:
         """Makes the rules those of new flows, and attaches the executors that they ask for."""
         edition = rules.edition
         self.editions.add(edition, rules, self.loop.note)
-        for kind in {edition.kind_of(name) for name in rules.set.tasks}:
-            self._attach(kind, rules.root)
+        self._attach_all(rules)
         if self.loop.look(lambda state: state.version) != edition.version:
             self.loop.ask(Adopt(edition.version))
 
-    def _attach(self, kind: str | None, root: Path) -> None:
-        if kind is None or kind in self.loop.executors:
+    def _settle_flows(self, moves: bool) -> None:
+        """Open flows go on under the rules they began with, as far as those are still what they were."""
+        versions: dict[str, list[str]] = {}
+        for flow in self.loop.state.flows.values():
+            versions.setdefault(flow.version, []).append(flow.id)
+        versions.pop(self.rules.edition.version, None)
+        for version, flows in versions.items():
+            rules = self.rules if moves else self._load_for(version, flows)
+            now = rules.edition.version
+            if not moves:
+                self.editions.add(rules.edition, rules, self.loop.note)
+                self._attach_all(rules)
+            if now == version:
+                continue
+            for flow in flows:
+                self.loop.ask(Move(flow, now))
+            shown = ", ".join(flows[:5]) + (f" and {len(flows) - 5} more" if len(flows) > 5 else "")
+            why = "" if moves else "Python rules have changed: "
+            self.notices.append(f"{why}{'flow' if len(flows) == 1 else 'flows'} {shown} moved to rules version {now}")
+
+    def _load_for(self, version: str, flows: list[str]) -> Rules:
+        try:
+            return self.editions.load(version)
+        except ThenError as error:
+            raise ConfigError(
+                f"flow {flows[0]} stands under rules that do not load: {error}; `andthen resume PATH` moves it to the rules at PATH"
+            ) from error
+
+    def _attach_all(self, rules: Rules) -> None:
+        for kind in {rules.edition.kind_of(name) for name in rules.set.tasks}:
+            # At a desk nothing is started; but a process that an engine left may be stopped, or have ended.
+            if kind is not None and (kind == "process" or not self._is_desk):
+                self._attach(kind, rules.root)
+
+    def _attach(self, kind: str, root: Path) -> None:
+        if kind in self.loop.executors:
             return
         executor: Executor
         if kind == "python":
@@ -302,7 +347,9 @@ class Engine:
         elif kind == "process":
             from then.executors.process import ProcessExecutor
 
-            executor = ProcessExecutor(self._task_folder(), self.loop.reporter(kind))
+            executor = ProcessExecutor(
+                self._task_folder(), self.loop.reporter(kind), root=root.resolve(), syncs=self._durability == "power"
+            )
         else:
             return
         self.loop.attach(kind, executor)
@@ -316,7 +363,7 @@ class Engine:
 
     def _take_up(self) -> None:
         """Goes on with what an engine before left: open flows, and what still runs outside."""
-        self.loop.recover()
+        self.loop.recover(starts=not self._is_desk)
         self.loop.give(Proceed())
 
     def _check_process(self) -> None:

@@ -35,6 +35,7 @@ from then.core.rules import (
 )
 from then.core.source import Span
 from then.core.tasks import Json, Task, check_name
+from then.language.findings import Finding
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -85,9 +86,12 @@ class Rules:
         self.root: Path = Path()
         """The project's root: where processes run and imports are found."""
         self.path: Path | None = None
-        """What was loaded, for a resume to load it again."""
+        """What was loaded, from the root, for a resume to load it again; `.` for the folder."""
+        self.findings: tuple[Finding, ...] = ()
+        """What was found in the files that were loaded, and keeps nothing from running."""
         self._edition: Edition | None = None
         self._edition_size = -1
+        self._loaded_size = -1
 
     # -- declarations ---------------------------------------------------------
 
@@ -193,8 +197,19 @@ class Rules:
         """
         from then.app.loading import load_into
 
+        was_whole = self.path is None and self._size == 0
         load_into(self, Path(path))
+        self._loaded_size = self._size if was_whole else -1
         return self
+
+    @property
+    def is_one_load(self) -> bool:
+        """Whether loading `path` again gives all that is here: nothing came from a program beside it."""
+        return self._size == self._loaded_size
+
+    @property
+    def _size(self) -> int:
+        return len(self.set.rules) + len(self.set.tasks) + len(self.set.events)
 
     # -- asking -------------------------------------------------------------------
 

@@ -170,6 +170,8 @@ class Terms:
     """The engine's number, 0 to 1023: keeps ids of different engines apart."""
     kinds: frozenset[str] = frozenset()
     """The executors that are here."""
+    only: frozenset[str] | None = None
+    """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
 
 
 def step(state: State, cause: Cause, terms: Terms) -> Step:
@@ -550,15 +552,16 @@ class _Stepper:
 
     def tell_held(self, flow: Flow) -> None:
         """Tells when nothing of a flow can move any more without a person."""
-        if flow.held is None and flow.stopped < flow.live:
+        if flow.held is None and flow.stopped < flow.live and not self.state.stuck:
             return
-        tasks, running = self.state.tasks, self.state.running
-        if flow.held is None or not any(self.state.task(id).flow == flow.id for id in running if id in tasks):  # type: ignore[union-attr]
-            self.orders.append(AllHeld(flow, flow.held or "held at a breakpoint", False))
+        still = standing(self.state, flow)
+        if still is not None:
+            self.orders.append(still)
 
     def grant(self) -> None:
         """Gives free slots to waiting tasks."""
         state, terms = self.state, self.terms
+        stuck: dict[str, Flow] = {}
         while (id := state.next_waiting(terms.slots)) is not None:
             task = state.task(id)
             if task is None or task.outcome is not None or task.is_held or id in state.running:
@@ -566,13 +569,14 @@ class _Stepper:
             flow = state.flows[task.flow]
             if flow.held is not None:
                 continue  # queued again at the release
+            if terms.only is not None and flow.id not in terms.only:
+                continue  # queued again at the next start
             edition = terms.editions[flow.version]
             declaration = edition.rules.tasks.get(task.type)
             kind = edition.kind_of(task.type)
             if declaration is None or kind is None or kind not in terms.kinds:
                 state.stuck[id] = kind or task.type
-                reason = f'task {id} ({task.type}) needs the executor "{kind}", which is not here'
-                self.orders.append(AllHeld(flow, reason, True))
+                stuck[flow.id] = flow
                 continue
             body, missing = with_variables(task.body, flow.variables)
             if missing is not None:
@@ -589,6 +593,31 @@ class _Stepper:
             self.orders.append(
                 Start(state.task(id) or task, declaration, edition, declaration.once or body is not task.body)
             )
+        for flow in stuck.values():
+            self.tell_held(flow)
+
+
+def standing(state: State, flow: Flow) -> AllHeld | None:
+    """Why nothing of an open flow can move without a person; None where something can.
+
+    Cost: grows with the tasks that no executor here can run, and for a held flow with what runs.
+    """
+    stuck = [id for id in state.stuck if (task := state.task(id)) is not None and task.flow == flow.id]
+    if flow.held is None and flow.stopped + len(stuck) < flow.live:
+        return None
+    if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):
+        return None
+    if stuck:
+        task = state.task(stuck[0])
+        kind = state.stuck[stuck[0]]
+        what = f"task {stuck[0]} ({task.type if task else kind})"
+        return AllHeld(flow, f'{what} needs the executor "{kind}", which is not here', True)
+    return AllHeld(flow, flow.held or "held at a breakpoint", False)
+
+
+def _flow_of(state: State, id: str) -> str | None:
+    task = state.task(id)
+    return task.flow if task is not None else None
 
 
 def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str | None]:

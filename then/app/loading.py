@@ -1,0 +1,116 @@
+"""Rules from files: what `Rules.load`, `andthen run PATH` and a resume read.
+
+The texts are parsed by `then.language`, which knows nothing of Python files;
+here they are run, each as a module of a name of its own with its folder on the
+path, for the `rules` that it defines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from then.app.rules import Rules
+from then.core.errors import NotYet, RuleError
+from then.core.rules import RuleSet
+from then.core.source import Span
+from then.language.loading import Loaded, load_path, load_stored
+
+_PREFIX: Final = "then_rules_"
+
+
+def load_into(rules: Rules, path: Path) -> None:
+    """Appends what a file or folder says to some rules.
+
+    The first load sets `rules.root` and `rules.path`; warnings go to `rules.findings`.
+
+    Raises:
+        RulesRefused: with all errors.
+    """
+    loaded = load_path(path, env=os.environ, load_python=run_python_rules, known=rules.set)
+    _take(rules, loaded, loaded.root.resolve())
+
+
+def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
+    """The rules of a version that the journal keeps: texts from there, Python from the recorded path.
+
+    Args:
+        path: what was loaded, from the root: a file, or `.` for the folder.
+
+    Raises:
+        RulesRefused: this version of the language refuses them, or a Python file is gone.
+    """
+    loaded = load_stored(sources, path, root=root, load_python=run_python_rules)
+    rules = Rules()
+    _take(rules, loaded, root)
+    return rules
+
+
+def _take(rules: Rules, loaded: Loaded, root: Path) -> None:
+    rules.set.extend(loaded.rules)
+    rules.findings = (*rules.findings, *loaded.findings)
+    if rules.path is None:
+        rules.root, rules.path = root, Path(loaded.entry)
+
+
+def run_python_rules(path: Path) -> RuleSet:
+    """The rules that a Python file defines as `rules`.
+
+    Raises:
+        NotYet: it is a script, which defines `main`.
+        RuleError: it defines neither, or raises.
+    """
+    module = _run(path)
+    given = getattr(module, "rules", None)
+    if isinstance(given, Rules):
+        # A folder is read back by the names of its files: this one is among them, its text is not in the version.
+        given.set.sources.setdefault(path.name, "")
+        return given.set
+    if callable(getattr(module, "main", None)):
+        raise NotYet(f'a script ("{path.name}" defines main)', Span(str(path)))
+    found = f"`rules` is {type(given).__name__}" if given is not None else "neither `rules` nor `main` is defined"
+    raise RuleError(f"{found}; a file of rules has `rules = then.Rules()`", Span(str(path)))
+
+
+def _run(path: Path) -> ModuleType:
+    """Runs a file as a module of its own name, so that two `rules.py` are two modules."""
+    real = path.resolve()
+    name = _PREFIX + hashlib.sha256(str(real).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    spec = importlib.util.spec_from_file_location(name, real)
+    if spec is None or spec.loader is None:
+        raise RuleError(f'"{path.name}" is no Python file', Span(str(path)))
+    folder = str(real.parent)
+    if folder not in sys.path:
+        # What it imports lies beside it.
+        sys.path.insert(0, folder)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except RuleError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise _raised(path, real, error) from error
+    return module
+
+
+def _raised(path: Path, real: Path, error: Exception) -> RuleError:
+    """What a file raised, at the line of it that was being run."""
+    if isinstance(error, SyntaxError) and error.filename == str(real):
+        line = (error.text or "").rstrip("\n")
+        return RuleError(f"{error.msg} (Python)", Span(str(path), error.lineno or 1, error.offset or 1), line or None)
+    if isinstance(error, OSError) and error.filename == str(real):
+        return RuleError(f'"{path}" cannot be read: {(error.strerror or str(error)).lower()}')
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(real)]
+    span = Span(str(path), frames[-1].lineno or 1) if frames else Span(str(path))
+    line = frames[-1].line if frames else None
+    return RuleError(f"{type(error).__name__}: {error}", span, line or None)

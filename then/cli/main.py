@@ -1,0 +1,18 @@
+"""Where `andthen` begins: the version at once, all else by click."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The command line of `then`; ends the process with the exit code."""
+    if sys.argv[1:] == ["--version"]:
+        # Asked for by every script that looks what is there: neither click nor attrs for it.
+        from then import __version__
+
+        sys.stdout.write(f"andthen {__version__}\n")
+        return
+    from then.cli.entry import enter
+
+    sys.exit(enter(sys.argv[1:]))

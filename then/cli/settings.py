@@ -1,0 +1,113 @@
+"""What all commands share: the options `--json`, `--state`, `--no-color`, `--debug`, and how a command is made of a function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import click
+
+STATE: Final = ".then"
+
+
+class Settings:
+    """How this call of `andthen` is to speak, and of which state."""
+
+    def __init__(self) -> None:
+        self.is_json = False
+        self.is_debug = False
+        self.is_plain = False
+        """`--no-color`."""
+        self.state: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The state folder, relative to the current one.
+
+        Raises:
+            ConfigError: a database is named.
+        """
+        state = self.state or os.environ.get("THEN_STATE") or STATE
+        if state.startswith(("postgresql://", "postgres://")):
+            from then.core.errors import ConfigError
+
+            raise ConfigError("a state in PostgreSQL is not there yet; --state takes a folder")
+        return Path(state)
+
+    def has_color(self, stream: TextIO) -> bool:
+        """Whether what is written there may be coloured."""
+        if self.is_plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return False
+        return is_terminal(stream)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def say(text: str) -> None:
+    """A message, to standard error: standard output carries results alone."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # Nobody listens.
+
+
+def settings_of(context: click.Context) -> Settings:
+    """The settings of this call; the options of the group and of the command write to the same."""
+    return context.ensure_object(Settings)
+
+
+def shared_options() -> list[click.Parameter]:
+    """Those that every command takes, before its name and after."""
+
+    def take(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+            if value:
+                setattr(settings_of(context), name, value)
+
+        return callback
+
+    def option(name: str, flag: str, text: str, **more: Any) -> click.Option:
+        return click.Option([flag], callback=take(name), expose_value=False, help=text, **more)
+
+    return [
+        option("is_json", "--json", "JSON Lines: an object a record.", is_flag=True),
+        option("state", "--state", f"The state folder [THEN_STATE, else {STATE}].", metavar="DIR"),
+        option("is_plain", "--no-color", "No colours [NO_COLOR].", is_flag=True),
+        option("is_debug", "--debug", "Tracebacks of errors.", is_flag=True),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the shared options as well, and its help from the docstring."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params.extend(shared_options())
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Makes a command of a function, whose first parameter is the settings."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        return click.command(name, cls=Command)(pass_settings(function))
+
+    return make
+
+
+def pass_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    from functools import update_wrapper
+
+    def call(*args: Any, **values: Any) -> Any:
+        context = click.get_current_context()
+        return context.invoke(function, settings_of(context), *args, **values)
+
+    return update_wrapper(call, function)
