@@ -58,7 +58,7 @@ class OwnLoop:
 class CallersLoop:
     """The event loop that an `AsyncEngine` was opened in."""
 
-    def __init__(self, loop: Any) -> None:  # noqa: ANN401 (asyncio is imported on first use)
+    def __init__(self, loop: Any) -> None:
         self._loop = loop
 
     def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:

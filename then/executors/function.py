@@ -253,7 +253,7 @@ def _extra(job: Job) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
-def _own_frames_off(error: BaseException) -> Any:  # noqa: ANN401 (types.TracebackType | None)
+def _own_frames_off(error: BaseException) -> Any:
     """The traceback from the task's own code on: ours says nothing to its author."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:

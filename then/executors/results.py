@@ -86,10 +86,11 @@ def read_result(path: str) -> tuple[Body | None, str | None]:
     except OSError as error:
         reason = "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror
         return None, f"THEN_RESULT: {reason}"
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        return None, "THEN_RESULT: not a file"
     with open(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return None, "THEN_RESULT: not a file"
         if found.st_size > BODY_BYTES_MAX:
             return (
                 None,

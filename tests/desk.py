@@ -1,0 +1,64 @@
+"""A desk to run processes from: an executor on a state folder, and pipes to speak with what it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from tests.seams.executor_suite import Reports, job
+from then.abc import Report
+from then.executors.outputs import Stream, open_output
+from then.executors.process import ProcessExecutor
+
+
+class Signal:
+    """A named pipe: one side waits in `wait` (`read line < PATH`) until the other sends (`echo > PATH`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def send(self) -> None:
+        self.path.write_text("go\n")
+
+    def wait(self) -> str:
+        return self.path.read_text()
+
+
+class Desk:
+    """An executor on a state folder, and what it reported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reports = Reports()
+        self.executor = ProcessExecutor(folder / "state", self.reports, root=folder)
+        (folder / "state").mkdir(exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.close(wait=True)
+
+    def signal(self, name: str) -> Signal:
+        return Signal(self.folder / name)
+
+    def run(self, *argv: str, **options: object) -> Report:
+        """Runs one to its end."""
+        count = len(self.reports.all)
+        self.executor.start([job(f"task{count}", argv=list(argv), **options)])
+        return self.reports.wait(count + 1)[f"task{count}"]
+
+    def shell(self, script: str, **options: object) -> Report:
+        return self.run("sh", "-c", script, **options)
+
+    def output(self, report: Report, stream: Stream = "out") -> bytes:
+        file = open_output(self.folder / "state", report.id, stream)
+        if file is None:
+            return b""
+        with file:
+            return file.read()
