@@ -117,6 +117,8 @@ class _Batch:
     reported: list[tuple[Executor, str]] = attrs.field(factory=list)
     cells: list[Cell] = attrs.field(factory=list)
     """The checkpoint that goes with it."""
+    began: float = 0.0
+    """When its first step was, by the monotonic clock."""
     notes: list[Cell] = attrs.field(factory=list)
     """Other cells that go with it: the text of a rules version."""
 
@@ -154,7 +156,6 @@ class Loop:
         self._batch = _Batch()
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
-        self._first_unwritten = 0.0
         self._is_closed = False
 
     # -- from outside -----------------------------------------------------------
@@ -249,7 +250,7 @@ class Loop:
                 declared = edition.rules.tasks[task.type]
                 state.running[task.id] = declared.slots
                 state.slots_used += declared.slots
-                jobs.setdefault(kind or "", []).append(Job(task, launch_options(task, declared, edition)))
+                jobs.setdefault(kind or "", []).append(Job(task, launch_options(task, edition)))
         for kind, group in jobs.items():
             self.executors[kind].recover(group)
 
@@ -314,12 +315,16 @@ class Loop:
                 return
 
     def _may_put_off(self, now: float) -> bool:
-        if self.committer is None or len(self._batch.entries) >= CHECKPOINT_ENTRIES:
+        batch = self._batch
+        if self.committer is None or len(batch.entries) >= CHECKPOINT_ENTRIES:
+            return False
+        if not batch.began:
+            batch.began = now
+        if now - batch.began >= DELAY_S:
             return False
         if not self.committer.is_armed:
-            self._first_unwritten = now
             self.committer.arm()
-        return now - self._first_unwritten < DELAY_S
+        return True
 
     def _step(self, cause: Cause, ticket: Ticket | None, executor: Executor | None) -> bool:
         """One step of the core. Returns whether something was given to an executor at once."""
@@ -406,14 +411,14 @@ class Loop:
         for order in orders:
             task = order.task
             try:
-                options = launch_options(task, order.declaration, order.edition)
+                options = launch_options(task, order.edition)
             except CannotLaunch as error:
                 refused: Body = {"kind": "spawn", "message": str(error)}
                 self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
                 continue
             for watcher in self.start_watchers:
                 watcher(task)
-            jobs.setdefault(order.edition.kind_of(task.type) or "", []).append(Job(task, options))
+            jobs.setdefault(order.kind, []).append(Job(task, options))
         for kind, group in jobs.items():
             self.executors[kind].start(group)
 

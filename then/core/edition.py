@@ -8,15 +8,24 @@ expressions and type checks, and what is known of the declared types.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr
 from then.core.index import FilterIndex
-from then.core.rules import Match, RuleSet
+from then.core.rules import Match, RuleSet, TaskDecl
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
+
+class Runner(NamedTuple):
+    """What a start needs to know of a task's type."""
+
+    declared: TaskDecl
+    kind: str
+    options: dict[str, object] | None
+    """What its executor gets, where that does not depend on the record."""
+
 
 PYTHON: Final = "python"
 """The kind of the executor that runs functions of this process."""
@@ -35,6 +44,13 @@ class Edition:
         for name, declared in rules.tasks.items():
             kind = declared.run.kind if declared.run is not None else None
             self._kinds[name] = PYTHON if declared.function is not None else kind
+        self.runners: dict[str, Runner] = {}
+        """By type; a task that nothing runs, and an unknown type, is not in it."""
+        for name, declared in rules.tasks.items():
+            kind = self._kinds[name]
+            if kind is not None:
+                options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
+                self.runners[name] = Runner(declared, kind, options if declared.function is not None else None)
         self._untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
 
     def kind_of(self, type: str) -> str | None:

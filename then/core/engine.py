@@ -27,7 +27,7 @@ from then.core.edition import Edition
 from then.core.errors import ConfigError
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
-from then.core.rules import EVENT, FINISHED, Match, TaskDecl
+from then.core.rules import EVENT, FINISHED, Match
 from then.core.state import FAILURES, RULE_FAILED, Chain, State, ended, id_text, next_id
 from then.core.tasks import Body, Json, Outcome, Task
 
@@ -122,7 +122,8 @@ class Start(NamedTuple):
     """Give the task to its executor, as soon as what emitted it is durable."""
 
     task: Task
-    declaration: TaskDecl
+    kind: str
+    """Of its executor."""
     edition: Edition
     after_commit: bool
     """This step has to be durable too: it holds the start of a `once` task, or variables put into its body."""
@@ -499,7 +500,7 @@ class _Stepper:
             return
         members: list[str] = []
         aliases: dict[str, str] = {}
-        shared = self.new_id() if firing.next_step is not None else None
+        shared = self.new_id() if firing.next_step is not None and firing.emissions else None
         for planned in firing.emissions:
             id = self.new_id()
             cont = shared
@@ -532,7 +533,8 @@ class _Stepper:
 
     def finish_flows(self) -> None:
         """Flows of which nothing is live any more end; `flow.ended` is announced where a rule listens."""
-        for id in dict.fromkeys(page.flow for page in self.pages):
+        pages = self.pages
+        for id in (pages[0].flow,) if len(pages) == 1 else dict.fromkeys([page.flow for page in pages]):
             flow = self.state.flows.get(id)
             if flow is None:
                 continue
@@ -572,10 +574,9 @@ class _Stepper:
             if terms.only is not None and flow.id not in terms.only:
                 continue  # queued again at the next start
             edition = terms.editions[flow.version]
-            declaration = edition.rules.tasks.get(task.type)
-            kind = edition.kind_of(task.type)
-            if declaration is None or kind is None or kind not in terms.kinds:
-                state.stuck[id] = kind or task.type
+            runner = edition.runners.get(task.type)
+            if runner is None or runner.kind not in terms.kinds:
+                state.stuck[id] = runner.kind if runner is not None else task.type
                 stuck[flow.id] = flow
                 continue
             body, missing = with_variables(task.body, flow.variables)
@@ -584,15 +585,17 @@ class _Stepper:
                 self.complete(task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
                 self.match_ended()
                 continue
-            if body is not task.body:
+            is_filled = body is not task.body
+            if is_filled:
                 self.add(task.flow, f.Loaded(id, body))
-            state.running[id] = declaration.slots
-            state.slots_used += declaration.slots
-            if declaration.once:
+            declared = runner.declared
+            state.running[id] = declared.slots
+            state.slots_used += declared.slots
+            if declared.once:
                 self.add(task.flow, f.Started(id))
-            self.orders.append(
-                Start(state.task(id) or task, declaration, edition, declaration.once or body is not task.body)
-            )
+            if is_filled or declared.once:
+                task = state.task(id) or task
+            self.orders.append(Start(task, runner.kind, edition, is_filled or declared.once))
         for flow in stuck.values():
             self.tell_held(flow)
 
@@ -625,7 +628,10 @@ def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str
 
     The same body where there is nothing to replace: flat ones are not looked into.
     """
-    if not any(type(value) is dict or type(value) is list for value in body.values()):
+    for value in body.values():
+        if type(value) is dict or type(value) is list:
+            break
+    else:
         return body, None
     try:
         filled = _filled(body, variables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from then.core.edition import Edition
 from then.core.evaluate import Scope
 from then.core.filters import Expr
-from then.core.rules import Run, TaskDecl
+from then.core.rules import Run
 from then.core.tasks import Json, Task
 from then.core.values import CannotSay, text_of
 
@@ -16,7 +16,7 @@ class CannotLaunch(Exception):
     """Why the `run` line cannot be evaluated: becomes the failure of the task."""
 
 
-def launch_options(task: Task, declared: TaskDecl, edition: Edition) -> Options:
+def launch_options(task: Task, edition: Edition) -> Options:
     """What the executor gets beside the record.
 
     For a process `argv` (texts) and its options; for `python` the `function`.
@@ -25,11 +25,12 @@ def launch_options(task: Task, declared: TaskDecl, edition: Edition) -> Options:
     Raises:
         CannotLaunch: a value in the run line cannot be said, or is of the wrong kind.
     """
+    runner = edition.runners[task.type]
+    if runner.options is not None:
+        return runner.options
+    declared = runner.declared
     options: Options = {"once": declared.once, "done_on": list(declared.done_on)}
     run = declared.run
-    if declared.function is not None:
-        options["function"] = declared.function
-        return options
     if run is None:
         return options
     scope = Scope(task, {}, {})

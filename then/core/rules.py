@@ -158,8 +158,7 @@ class Consequence:
     """The `else` of the last `then`: `R/k/else`, where k is the last step."""
 
 
-@attrs.frozen
-class Emission:
+class Emission(msgspec.Struct, frozen=True):
     """What a Python generator yields: a record to be."""
 
     type: str
@@ -167,7 +166,7 @@ class Emission:
     then: str | None = None
     """The continuation that is called when it is done; a name given by `rules.continuation`."""
     otherwise: str | None = None
-    bind: Body = attrs.field(factory=dict)
+    bind: Body = {}
     """JSON values that the continuation gets as keywords."""
 
 

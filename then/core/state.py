@@ -214,6 +214,9 @@ class State:
         self.begin(page.flow)
         for fact in page.facts:
             self.evolve(fact, page.flow, page.time)
+            made = fact.task.id if isinstance(fact, f.Posted | f.Emitted) else fact.id if isinstance(fact, f.Waited) else ""
+            if made:
+                self.last_id = max(self.last_id, id_number(made))
 
     def begin(self, flow: str) -> None:
         """The next entry of the journal is one of this flow."""
@@ -242,7 +245,6 @@ class State:
         id = task.id
         if self.window is None:
             self.window = (id, self.seq)
-        self.last_id = max(self.last_id, id_number(id))
         self.tasks[id] = task
         self.dirty[("task", id)] = False
         flow = self.flows[task.flow]
