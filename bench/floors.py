@@ -36,24 +36,26 @@ class Record(msgspec.Struct, frozen=True):
     flow: str
     parent: str
     rule: str
-    state: str
     outcome: str
     body: dict[str, int]
     result: dict[str, int]
     created: int
-    started: int
     completed: int
 
 
 def record(n: int) -> Record:
     now = time.time_ns() // 1000
-    return Record(f"{n:013x}", "step", "0" * 13, f"{n - 1:013x}" if n else "", "next", "completed", "done",
-                  {"n": n}, {"n": n + 1}, now, now, now)  # fmt: skip
+    return Record(f"{n:013x}", "step", "0" * 13, f"{n - 1:013x}" if n else "", "next", "done",
+                  {"n": n}, {"n": n + 1}, now, now)  # fmt: skip
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / "floor.db", isolation_level=None, check_same_thread=False)
 
 
 def opened(folder: Path, synchronous: str) -> sqlite3.Connection:
     """A database with one table for records; one statement is one transaction unless BEGIN says otherwise."""
-    database = sqlite3.connect(folder / "floor.db", isolation_level=None, check_same_thread=False)
+    database = connect(folder)
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     assert mode == "wal", mode
     database.execute(f"PRAGMA synchronous={synchronous}")

@@ -79,7 +79,7 @@ def main(rows: Sequence[tuple[str, RowRun]], description: str, argv: Sequence[st
         try:
             found = run(options)
         except WorkerFailed as error:
-            wrong.append(f"{name}: {error}")
+            wrong.append(f"{name} did not run")
             print(f"\n{name}: did not run\n{error}", flush=True)
             continue
         print(f"\n{name}\n{report.text(found.lines)}", flush=True)
@@ -158,9 +158,12 @@ def rate(found: Findings, options: Options, tasks: int, command: Command) -> Cal
     return once
 
 
-def is_there() -> bool:
-    """Whether the engine can be imported; until then its lines say so."""
-    return importlib.util.find_spec("then.app") is not None
+def is_there(module: str = "then.app.engine") -> bool:
+    """Whether a part of `then` is there; until then its lines say so."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _shown(command: Sequence[str]) -> str:

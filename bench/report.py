@@ -115,7 +115,7 @@ def number(value: float) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    return f"{number(value)}{unit}" if unit in ("×", "/s") else f"{number(value)} {unit}".strip()
+    return f"{number(value)}{unit}" if unit in ("×", "/s") else f"{number(value)} {unit.strip()}".strip()
 
 
 # -- print and publish ----------------------------------------------------------

@@ -1,0 +1,22 @@
+"""All rows, one after the other."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import chain, fanout, growth, harness, latency, loading, match, processes, restart, weight
+
+ROWS = (
+    ("match", match.run),
+    ("chain", chain.run),
+    ("fanout", fanout.run),
+    ("processes", processes.run),
+    ("latency", latency.run),
+    ("restart", restart.run),
+    ("growth", growth.run),
+    ("weight", weight.run),
+    ("loading", loading.run),
+)
+
+if __name__ == "__main__":
+    sys.exit(harness.main(ROWS, __doc__ or ""))
