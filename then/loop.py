@@ -165,11 +165,15 @@ class Loop:
         self.executors[kind] = executor
         self._terms.kinds = frozenset(self.executors)
 
-    def reporter(self, kind: str) -> ReportTo:
-        """Where an executor of this kind brings its reports."""
+    def reporter(self, kind: str, *, forgets: bool = True) -> ReportTo:
+        """Where an executor of this kind brings its reports.
+
+        Args:
+            forgets: it keeps a report until it is told that the journal has it.
+        """
 
         def report(reports: Sequence[Report]) -> None:
-            executor = self.executors.get(kind)
+            executor = self.executors.get(kind) if forgets else None
             self._inbox.extend((one, None, executor) for one in reports)
             if self.committer is not None and is_on_event_loop():
                 self.committer.hurry()
@@ -203,14 +207,18 @@ class Loop:
         with self._lock:
             self._batch.notes.append(cell)
 
-    def wait_for(self, flow: str, waiter: Waiter) -> None:
-        """Tells `waiter` once when the flow has ended, or stands still until a person acts."""
+    def wait_for(self, flow: str, waiter: Waiter, *, is_told: bool = False) -> None:
+        """Tells `waiter` once when the flow has ended, or stands still until a person acts.
+
+        Args:
+            is_told: it knows that the flow stands still now, and waits for what comes after.
+        """
         with self._lock:
             open_flow = self.state.flows.get(flow)
             if self.failure is None and open_flow is not None:
                 self._waiters.setdefault(flow, []).append(waiter)
                 # What is not durable yet will be told when it is.
-                still = standing(self.state, open_flow) if not self._batch.entries else None
+                still = standing(self.state, open_flow) if not self._batch.entries and not is_told else None
                 if still is not None:
                     self._tell(FlowNews(open_flow, still.reason, still.is_stuck))
                 return

@@ -239,6 +239,12 @@ class Engine:
             self.loop.ask(Cancel(tuple(ids)))
         return ids
 
+    def cancel_flow(self, id: str) -> None:
+        """Ends all that lives of a flow, whose outcome is `cancelled`; not waited for."""
+        ids = self.loop.look(lambda state: tuple(task.id for task in state.live(id)))
+        if ids:
+            self.loop.give(Cancel(ids, id))  # type: ignore[arg-type]
+
     def retry(self, id: str) -> list[Task]:
         """A new attempt of a settled failure; of a flow: of every failure that nothing took up.
 
@@ -342,7 +348,7 @@ class Engine:
             from then.executors.function import FunctionExecutor
 
             executor = FunctionExecutor(
-                self.loop.reporter(kind), self.clock, self._coroutines or OwnLoop(), str(root.resolve())
+                self.loop.reporter(kind, forgets=False), self.clock, self._coroutines or OwnLoop(), str(root.resolve())
             )
         elif kind == "process":
             from then.executors.process import ProcessExecutor

@@ -45,13 +45,14 @@ class FunctionExecutor:
         self._coroutine_cancels: dict[str, Callable[[], object]] = {}
         self._own = threading.local()
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._is_async: dict[Callable[..., Any], bool] = {}
 
     # -- the seam ---------------------------------------------------------------
 
     def start(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             function = job.options.get("function")
-            if function is not None and inspect.iscoroutinefunction(function):
+            if function is not None and self._is_coroutine_function(function):
                 self._start_coroutine(job, function)
             else:
                 self._jobs.append(job)
@@ -61,6 +62,13 @@ class FunctionExecutor:
             waiting -= 1
         if waiting > 0:
             self._wake(waiting)
+
+    def _is_coroutine_function(self, function: Callable[..., Any]) -> bool:
+        """Asked once of each function: `inspect` takes longer than a quick task."""
+        known = self._is_async.get(function)
+        if known is None:
+            known = self._is_async[function] = inspect.iscoroutinefunction(function)
+        return known
 
     def recover(self, jobs: Sequence[Job]) -> None:
         """Functions died with their engine: they run again, those marked `once` end in doubt."""
@@ -155,7 +163,7 @@ class FunctionExecutor:
         except BaseException as error:  # SystemExit of a task ends the task, not the worker.
             self._raised(job, error, started)
             return
-        if inspect.iscoroutine(given):
+        if type(given) is not dict and inspect.iscoroutine(given):
             self._submit(job, given, started)
             return
         self._returned(job, given, started)
