@@ -1,13 +1,280 @@
-"""Rules looked at together: those that never fire, clauses that are never true, events that nobody uses."""
+"""Rules looked at together: those that never fire, clauses never true, events that nobody uses.
+
+All warnings. What is decided: comparisons with constants, membership and null
+tests over one field, and clauses that are written alike; everything else
+counts as "may be". Regexes and arithmetic over two fields are not looked into.
+
+Cost: grows with the number of clauses, not with pairs of rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
-from then.core.rules import RuleSet
+from then.core.filters import Compare, Const, Expr, Field, In, IsMissing, IsNull, Not, conjuncts, path_text
+from then.core.rules import ANY, EVENT, Act, Consequence, Emit, Pattern, Rule, RuleSet, Single
+from then.core.source import Span
+from then.core.tasks import Json
+from then.core.values import equal, is_ordered
 from then.language.findings import Findings
+from then.language.scope import ENGINE_EVENTS
 from then.language.units import Unit
+
+_ORDER: Final[dict[str, Callable[[Json, Json], bool]]] = {
+    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
+}  # fmt: skip
+_TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+Warn: TypeAlias = Callable[..., None]
 
 
 def check_rules(rules: RuleSet, units: Iterable[Unit], findings: Findings) -> None:
     """Warns of what is allowed and hardly meant."""
+    by_file = {unit.file: unit for unit in units}
+
+    def warn(number: str, message: str, span: Span | None, hint: str = "") -> None:
+        unit = by_file.get(span.file) if span is not None else None
+        findings.warn(number, message, span, hint, unit.line(span) if unit is not None else None)
+
+    declarative = [rule for rule in rules.rules if rule.consequence is not None]
+    for rule in declarative:
+        _check_clauses(rule.trigger.pattern, warn)
+    _check_shadows(declarative, warn)
+    _check_twins(declarative, warn)
+    _check_events(rules, by_file, warn)
+    _check_undeclared(declarative, rules, by_file, warn)
+    _check_event_cycles(declarative, rules, warn)
+
+
+# -- clauses over one field -----------------------------------------------------
+
+
+class _Test(NamedTuple):
+    """A clause over one place: `op` with a constant, or `null`, `missing`, `there`, `value` (not null), `in`."""
+
+    op: str
+    value: Json
+    span: Span | None
+
+
+def _check_clauses(pattern: Pattern, warn: Warn) -> None:
+    if pattern.where is None:
+        return
+    clauses = conjuncts(pattern.where)
+    places: dict[Field, list[_Test]] = {}
+    for clause in clauses:
+        if isinstance(clause, Const) and clause.value is False:
+            warn("T603", "this is never true", clause.span)
+        found = _test_of(clause)
+        if found is not None:
+            places.setdefault(found[0], []).append(found[1])
+    for place, tests in places.items():
+        for i, test in enumerate(tests):
+            if any(not _can_both_hold(other, test) for other in tests[:i]):
+                message = f"the clauses over {path_text(place.path)} are never true together"
+                warn("T603", message, test.span, "the rule cannot fire")
+                break
+
+
+def _test_of(clause: Expr) -> tuple[Field, _Test] | None:
+    match clause:
+        case Compare(op, Field() as place, Const(value)):
+            return place, _Test(op, value, clause.span)
+        case Compare(op, Const(value), Field() as place):
+            return place, _Test(_TURNED[op], value, clause.span)
+        case In(Field() as place, Const(value)):
+            return place, _Test("in", list(value) if isinstance(value, dict | list) else [], clause.span)
+        case IsNull(Field() as place):
+            return place, _Test("null", None, clause.span)
+        case IsMissing(Field() as place):
+            return place, _Test("missing", None, clause.span)
+        case Not(IsNull(Field() as place)):
+            return place, _Test("value", None, clause.span)
+        case Not(IsMissing(Field() as place)):
+            return place, _Test("there", None, clause.span)
+        case _:
+            return None
+
+
+def _can_both_hold(one: _Test, other: _Test) -> bool:
+    for a, b in ((one, other), (other, one)):
+        if a.op == "missing":
+            return b.op == "missing"
+        if a.op == "null":
+            return b.op in ("null", "there") or _allows(b, None)
+        if a.op in ("there", "value"):
+            return a.op == "there" or b.op != "==" or b.value is not None
+        if a.op == "==":
+            return _allows(b, a.value)
+        if a.op == "in":
+            return any(_allows(b, item) for item in a.value)
+    if one.op in _ORDER and other.op in _ORDER and is_ordered(one.value, other.value):
+        return _bounds_meet(one, other)
+    # Two bounds of unlike kinds: a value is a number or a text, not both.
+    return not (one.op in _ORDER and other.op in _ORDER)
+
+
+def _allows(test: _Test, value: Json) -> bool:
+    if test.op == "==":
+        return equal(test.value, value)
+    if test.op == "!=":
+        return not equal(test.value, value)
+    if test.op == "in":
+        return any(equal(item, value) for item in test.value)
+    return is_ordered(value, test.value) and _ORDER[test.op](value, test.value)
+
+
+def _bounds_meet(one: _Test, other: _Test) -> bool:
+    if one.op[0] == other.op[0]:
+        return True
+    low, high = (one, other) if one.op[0] == ">" else (other, one)
+    is_open = low.op == ">" or high.op == "<"
+    return bool(low.value < high.value or (low.value == high.value and not is_open))
+
+
+# -- rules beside each other ------------------------------------------------------
+
+
+def _check_shadows(rules: list[Rule], warn: Warn) -> None:
+    """A final rule ends the search: a later one that only sees what it takes never fires.
+
+    Final rules are filed under one of their clauses; a later rule that has them all looks them up under its own.
+    """
+    filed: dict[tuple[type, str, Expr | None], list[tuple[Rule, frozenset[Expr]]]] = {}
+    for rule in rules:
+        pattern = rule.trigger.pattern
+        is_needed = pattern.where is not None and (filed or rule.final)
+        clauses = frozenset(conjuncts(pattern.where) if is_needed and pattern.where is not None else ())
+        if filed:
+            earlier = _covering(filed, type(rule.trigger), pattern, clauses)
+            if earlier is not None:
+                message = f'"{rule.name}" never fires: the final rule "{earlier.name}" ({earlier.span}) takes all that it would'
+                warn("T602", message, rule.span, "put it before that rule, or narrow that one's `where`")
+        if rule.final:
+            first = min(clauses, key=repr) if clauses else None
+            filed.setdefault((type(rule.trigger), pattern.family, first), []).append((rule, clauses))
+
+
+def _covering(
+    filed: dict[tuple[type, str, Expr | None], list[tuple[Rule, frozenset[Expr]]]],
+    kind: type,
+    pattern: Pattern,
+    clauses: frozenset[Expr],
+) -> Rule | None:
+    for family in _families(pattern.family):
+        for clause in (None, *clauses):
+            for rule, needed in filed.get((kind, family, clause), ()):
+                if pattern.outcomes <= rule.trigger.pattern.outcomes and needed <= clauses:
+                    return rule
+    return None
+
+
+def _families(family: str) -> Iterator[str]:
+    """Those that hold all that this one holds."""
+    yield family
+    if family == ANY:
+        return
+    yield ANY
+    words = family.removesuffix(".*").split(".")
+    for count in range(1, len(words) + (0 if not family.endswith(".*") else 1)):
+        yield ".".join(words[:count]) + ".*"
+
+
+def _check_twins(rules: list[Rule], warn: Warn) -> None:
+    """Two rules of one pattern that emit the same: a record would bring it forth twice."""
+    seen: dict[tuple[object, ...], Rule] = {}
+    for rule in rules:
+        pattern = rule.trigger.pattern
+        assert rule.consequence is not None
+        for act in rule.consequence.steps[0]:
+            if isinstance(act, Emit):
+                key = (
+                    type(rule.trigger), pattern.family, pattern.outcomes, pattern.where, pattern.alias,
+                    act.type, act.args, act.guard,
+                )  # fmt: skip
+                other = seen.setdefault(key, rule)
+                if other is not rule and not other.final:
+                    message = f'"{other.name}" ({other.span}) emits the same {act.type} for the same record'
+                    warn("T609", message, act.span, "leave one of them out")
+
+
+# -- types ---------------------------------------------------------------------------
+
+
+def _check_events(rules: RuleSet, by_file: dict[str, Unit], warn: Warn) -> None:
+    used = {start.type for start in rules.starts}
+    families = []
+    for rule in rules.rules:
+        family = rule.trigger.pattern.family
+        used.add(family)
+        if family.endswith(".*") or family == ANY:
+            families.append(family)
+        if rule.generator is not None:
+            # What a function emits is not known before it runs.
+            return
+        assert rule.consequence is not None
+        used.update(act.type for act in acts(rule.consequence) if isinstance(act, Emit))
+    for event in rules.events.values():
+        is_used = event.name in used or any(family in families for family in _families(event.name))
+        if not is_used and event.span is not None and event.span.file in by_file:
+            warn("T604", f'nothing waits for "{event.name}" and nothing emits it', event.span, "leave it out, or use it")
+
+
+def _check_undeclared(rules: list[Rule], known: RuleSet, by_file: dict[str, Unit], warn: Warn) -> None:
+    for rule in rules:
+        unit = by_file.get(rule.span.file) if rule.span is not None else None
+        if unit is None or unit.is_strict:
+            continue
+        assert rule.consequence is not None
+        for act in acts(rule.consequence):
+            if isinstance(act, Emit) and act.type not in known.tasks and act.type not in known.events:
+                message = f'nothing declares "{act.type}": where nothing runs it either, it fails with the kind no_executor'
+                warn("T611", message, act.span, "declare it in a .then file, and `use` that")
+
+
+def _check_event_cycles(rules: list[Rule], known: RuleSet, warn: Warn) -> None:
+    """Events that bring forth each other whatever they hold: no task is between them to take time, or to end it."""
+    follows: dict[str, list[tuple[str, Emit]]] = {}
+    for rule in rules:
+        pattern = rule.trigger.pattern
+        if pattern.where is not None or EVENT not in pattern.outcomes or not isinstance(rule.trigger, Single):
+            continue
+        assert rule.consequence is not None
+        for act in rule.consequence.steps[0]:
+            if isinstance(act, Emit) and act.guard is None and act.type in known.events and act.type not in ENGINE_EVENTS:
+                follows.setdefault(pattern.family, []).append((act.type, act))
+    for start in follows:
+        path = _path_back(start, follows)
+        if path is not None:
+            names = [start, *(act.type for act in path)]
+            if start == min(names):
+                message = f"these events bring forth each other without an end: {' → '.join(names)}"
+                warn("T610", message, path[0].span, "let a `where` or an `if` end it")
+
+
+def _path_back(start: str, follows: dict[str, list[tuple[str, Emit]]]) -> list[Emit] | None:
+    todo: list[tuple[str, list[Emit]]] = [(start, [])]
+    seen: set[str] = set()
+    while todo:
+        at, path = todo.pop()
+        for target, act in follows.get(at, ()):
+            if target == start:
+                return [*path, act]
+            if target not in seen:
+                seen.add(target)
+                todo.append((target, [*path, act]))
+    return None
+
+
+def acts(consequence: Consequence) -> Iterator[Act]:
+    """All acts of a consequence, those of `else` and `otherwise` too."""
+    steps = (*consequence.steps, consequence.otherwise) if consequence.otherwise is not None else consequence.steps
+    todo: list[Act] = [act for step in steps for act in step]
+    while todo:
+        act = todo.pop()
+        yield act
+        if act.otherwise is not None:
+            todo.append(act.otherwise)
+

@@ -8,8 +8,8 @@ first (`then.language.declare`); expressions are `then.language.resolve` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import attrs
 
@@ -47,6 +47,9 @@ from then.language.tree import Token, Tree
 from then.language.types import Typer
 from then.language.units import Unit
 
+Node = TypeVar("Node")
+"""What the value of an argument is written as: a tree of this language, or a node of YAML."""
+
 DONE: Final = frozenset(("done",))
 EVENTS: Final = frozenset((EVENT,))
 STRAYS: Final = frozenset((EVENT, "failed", "timed_out", "cancelled"))
@@ -79,6 +82,7 @@ class Compiler:
         trigger_node, *rest = when.children
         scope = Scope("act", self.unit.constants)
         trigger = self.trigger(trigger_node, scope)
+        scope.is_open = trigger is None
         steps = None
         for part in rest:
             assert isinstance(part, Tree)
@@ -100,7 +104,6 @@ class Compiler:
         assert isinstance(tree, Tree)
         if tree.data not in ("single", "unmatched"):
             is_there(tree, self.unit)
-            self._bind_loosely(tree, scope)
             return None
         if tree.data == "unmatched":
             return Unmatched(self.pattern(tree, scope, is_unmatched=True))
@@ -110,16 +113,6 @@ class Compiler:
             assert isinstance(part, Tree)
             is_there(part, self.unit)
         return Single(self.pattern(pattern_node, scope))
-
-    def _bind_loosely(self, tree: Tree, scope: Scope) -> None:
-        """The names of a trigger that is not there yet: what follows is still looked at."""
-        for node in tree.iter_trees():
-            if node.data == "alias":
-                scope.aliases[str(node.children[0])] = _LOOSE
-            elif node.data == "key":
-                for path in node.children:
-                    if isinstance(path, Tree):
-                        scope.loops.append(str(path.children[-1]))
 
     def pattern(self, tree: Tree, scope: Scope, *, is_unmatched: bool = False) -> Pattern:
         """A family, its outcomes, an alias and a clause."""
@@ -139,16 +132,22 @@ class Compiler:
 
     def where(self, node: Tree | Token, shape: Shape, alias: str | None, scope: Scope) -> Expr:
         """A clause over one record. The groups that it binds are put into the scope of the consequence."""
-        inner = Scope(
-            "clause", self.unit.constants, shape, alias, {**scope.aliases, **({alias: shape} if alias else {})},
-            dict(scope.names),
-        )  # fmt: skip
+        inner = self.clause_scope(shape, alias, scope)
         clause = self.resolver.clause(node, inner)
+        self.end_where(clause, inner, scope)
+        return clause
+
+    def clause_scope(self, shape: Shape, alias: str | None, scope: Scope) -> Scope:
+        """The names of a clause: the record's fields, and what the rule has bound so far."""
+        aliases = {**scope.aliases, alias: shape} if alias is not None else dict(scope.aliases)
+        return Scope("clause", self.unit.constants, shape, alias, aliases, dict(scope.names))
+
+    def end_where(self, clause: Expr, inner: Scope, scope: Scope) -> None:
+        """Checks a clause, and hands on to the consequence what it bound and looked at."""
         self.typer.check_clause(clause, inner)
         scope.names.update(inner.names)
         scope.unbound |= inner.unbound
         scope.guarded |= inner.guarded
-        return clause
 
     def _family(self, tree: Tree) -> str:
         first = tree.children[0]
@@ -300,11 +299,10 @@ class Compiler:
 
     def _emit(self, tree: Tree, scope: Scope, shapes: dict[str, Shape], span: Span) -> Emit:
         name_node, args_node = tree.children[0], tree.children[1]
-        assert isinstance(args_node, Tree)
         name = dotted(name_node)
         alias_node = tree.find("alias")
         alias = str(alias_node.children[0]) if alias_node is not None else None
-        args = self.arguments(name, name_node, args_node.children, scope)
+        args = self._arguments(name, name_node, args_node, scope)
         if alias_node is not None and alias is not None:
             if alias in scope.aliases or alias in shapes:
                 self.unit.refuse(Misplaced(f'"{alias}" names another record already'), alias_node)
@@ -312,24 +310,44 @@ class Compiler:
         return Emit(name, args, alias, span=span)
 
     def arguments(
-        self, type: str, at: Tree | Token, nodes: Iterable[Tree | Token], scope: Scope
+        self,
+        type: str,
+        at: Tree | Token,
+        given: Iterable[tuple[Token, Node]],
+        resolve: Callable[[Node], Expr],
+        scope: Scope,
     ) -> tuple[tuple[str, Expr], ...]:
         """The arguments of an emission, against what is declared."""
         declared = self._check_emitted(type, at)
         known = {field.name: field for field in declared} if declared is not None else None
         args: dict[str, Expr] = {}
-        for node in nodes:
-            assert isinstance(node, Tree)
-            name_token, value_node = node.children
+        for name_token, node in given:
             name = str(name_token)
             field = known.get(name) if known is not None else None
             if name in args:
                 self.unit.refuse(Misplaced(f'the argument "{name}" is there twice'), name_token)
             if known is not None and field is None:
                 self.unit.refuse(UnknownName(f"argument of {type}", name, known), name_token)
-            args[name] = self._argument(type, name, field, value_node, scope)
+            if field is not None and field.type.name == "task" and (task := self._task_name(node, scope)) is not None:
+                args[name] = Const(task)
+                continue
+            args[name] = value = resolve(node)
+            if field is not None:
+                self.typer.check_value(value, field.type, scope, f"{type}({name}: …)")
+            else:
+                self.typer.type_of(value, scope)
         self.check_complete(type, known, args, at)
         return tuple(args.items())
+
+    def _arguments(self, type: str, at: Tree | Token, tree: Tree | Token, scope: Scope) -> tuple[tuple[str, Expr], ...]:
+        assert isinstance(tree, Tree)
+        given = []
+        for arg in tree.children:
+            assert isinstance(arg, Tree)
+            name, value = arg.children
+            assert isinstance(name, Token)
+            given.append((name, value))
+        return self.arguments(type, at, given, lambda node: self.resolver.expr(node, scope), scope)
 
     def check_complete(self, type: str, known: dict[str, FieldDecl] | None, args: Iterable[str], at: Tree | Token) -> None:
         """All that the type needs is given."""
@@ -354,17 +372,7 @@ class Compiler:
             return None
         return declared.fields if isinstance(declared, EventDecl) else declared.inputs
 
-    def _argument(self, type: str, name: str, field: FieldDecl | None, node: Tree | Token, scope: Scope) -> Expr:
-        if field is not None and field.type.name == "task" and (task := self._task_name(node, scope)) is not None:
-            return Const(task, span=self.unit.span(node))
-        value = self.resolver.expr(node, scope)
-        if field is not None:
-            self.typer.check_value(value, field.type, scope, f"{type}({name}: …)")
-        else:
-            self.typer.type_of(value, scope)
-        return value
-
-    def _task_name(self, node: Tree | Token, scope: Scope) -> str | None:
+    def _task_name(self, node: object, scope: Scope) -> str | None:
         """A bare name that is a task's, where a task is wanted and nothing else has that name."""
         if not isinstance(node, Tree) or node.data != "path":
             return None
@@ -378,9 +386,8 @@ class Compiler:
     def start(self, tree: Tree) -> Start:
         """A `start` item: its values are known at load."""
         name_node, args_node = tree.children
-        assert isinstance(args_node, Tree)
         name = dotted(name_node)
-        args = self.arguments(name, name_node, args_node.children, Scope("value", self.unit.constants))
+        args = self._arguments(name, name_node, args_node, Scope("value", self.unit.constants))
         known = [(key, constant_of(value, f'the value of "{key}"', self.unit, name_node)) for key, value in args]
         self.typer.end_clause(Scope("value", {}))
         return Start(name, tuple((key, value) for key, value in known if value is not None), span=self.unit.span(name_node))

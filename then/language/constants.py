@@ -122,7 +122,7 @@ def _read_json(text: str, file: str) -> Json:
 
 
 def _read_toml(text: str, file: str) -> Json:
-    import datetime
+    import datetime as dt
     import tomllib
 
     try:
@@ -136,7 +136,7 @@ def _read_toml(text: str, file: str) -> Json:
         for key, item in list(node.items() if isinstance(node, dict) else enumerate(node)):
             if isinstance(item, dict | list):
                 todo.append(item)
-            elif isinstance(item, datetime.date | datetime.time):
+            elif isinstance(item, dt.date | dt.time):
                 node[key] = item.isoformat()
     return value
 

@@ -80,6 +80,7 @@ WARNINGS: Final = {
     "T608": "an `else` where nothing can fail",
     "T609": "two rules emit the same for the same record",
     "T610": "events bring forth each other without an end",
+    "T611": "a type that nothing declares is emitted",
 }
 """Number and title of each warning."""
 

@@ -1,19 +1,6 @@
-"""Files to rules: what is used and loaded is found, all of it is declared, then compiled in order.
+"""Files to rules: the ways in, for a path, a text, and what a journal keeps.
 
-Theory of operation
--------------------
-1. *Collect.* Each file is read and parsed once, at the first place that names
-   it. Its `use`, `load` and `let` items are carried out in the order of the
-   text, so that a `let` may stand on what is above it. Declarations go into one
-   rule set, which all files of a load share; rules are only noted, in the order
-   in which they will be tried: a `use` puts those of its file at its place.
-2. *Check declarations*, when all are known.
-3. *Compile* the rules in order, then look at them together
-   (`then.language.check`).
-
-Every error of every pass is kept, and refused at the end in one `RulesRefused`.
-Where a file cannot be read or parsed, pass 1 is the last one: names that it
-declares would only be reported as unknown.
+How a load goes is in `then.language.loader`.
 
 Python files are code, and run elsewhere: a caller that wants them hands over
 `load_python`. YAML is `then.language.yaml_rules`.
@@ -23,34 +10,18 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeAlias
 
 import attrs
 
-from then.core.errors import DuplicateRule, RuleError, RulesRefused, UnknownName
-from then.core.rules import Rule, RuleSet
-from then.language.check import check_rules
-from then.language.compile import Compiler
-from then.language.constants import Constants
-from then.language.declare import Declarer, check_declared, dotted
+from then.core.errors import RulesRefused
+from then.core.rules import RuleSet
 from then.language.executors import KINDS, Kinds
-from then.language.files import Files, Reader, Stored, beside
-from then.language.findings import FileRefused, Finding, Findings, UseCycle
-from then.language.notyet import is_there, report_not_yet
-from then.language.parser import parse
-from then.language.scope import Declared
-from then.language.templates import read_text
-from then.language.tree import Token, Tree
-from then.language.units import Unit
-
-LoadPython: TypeAlias = Callable[[Path], RuleSet]
-"""Runs a Python file that defines `rules`, and gives them. Raises RuleError."""
-
-CHAIN_MAX: Final = 64
-"""Files that use files that use files."""
+from then.language.files import Files, Reader, Stored
+from then.language.findings import FileRefused, Finding, Findings
+from then.language.loader import Loader, LoadPython
 
 
 @attrs.frozen
@@ -93,9 +64,7 @@ def load_path(
 
     Cost: about 0.4 ms a rule.
     """
-    loader = _open(path, env, load_python, known, kinds)
-    with _collector_paused():
-        return loader.load()
+    return _load(_open(path, env, load_python, known, kinds))
 
 
 def check_path(
@@ -113,7 +82,8 @@ def check_path(
         findings.refuse(refused)
         return findings.all()
     with _collector_paused():
-        return loader.find()
+        loader.run()
+    return loader.findings.all()
 
 
 def load_text(
@@ -136,9 +106,7 @@ def load_text(
         RulesRefused: with all errors.
     """
     reader: Reader = Stored({file: text}) if root is None else _Overlay(Files(root), file, text)
-    loader = Loader(reader, root or Path(), file, env or {}, None, known, kinds)
-    with _collector_paused():
-        return loader.load()
+    return _load(Loader(reader, root or Path(), file, env or {}, None, known, kinds))
 
 
 def load_stored(
@@ -156,9 +124,14 @@ def load_stored(
     Raises:
         RulesRefused: a file is not among the sources, or this version of the language refuses it.
     """
-    loader = Loader(Stored(sources), root, entry, {}, load_python, None, kinds)
+    return _load(Loader(Stored(sources), root, entry, {}, load_python, None, kinds))
+
+
+def _load(loader: Loader) -> Loaded:
     with _collector_paused():
-        return loader.load()
+        loader.run()
+    loader.findings.check()
+    return Loaded(loader.rules, loader.findings.all(), loader.root, loader.entry, tuple(loader.units))
 
 
 def _open(
@@ -192,317 +165,6 @@ class _Overlay:
 
     def value(self, key: str, name: str) -> str | None:
         return None
-
-
-class Loader:
-    """One load: the files that were read, and the rules in the order in which they will be tried."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        root: Path,
-        entry: str,
-        env: Mapping[str, str],
-        load_python: LoadPython | None,
-        known: RuleSet | None,
-        kinds: Kinds,
-    ) -> None:
-        self.reader = reader
-        self.root = root
-        self.entry = entry
-        self.env = env
-        self.load_python = load_python
-        self.kinds = kinds
-        self.findings = Findings()
-        self.rules = RuleSet()
-        self.known = known
-        self.units: dict[str, Unit] = {}
-        self._uses: dict[str, list[str]] = {}
-        """For each file, those that it uses."""
-        self._declared: set[int] = set()
-        """Ids of the trees whose declarations were taken: by the whole file, or one by one."""
-        self._taken: set[str] = set()
-        self._compilers: dict[str, Compiler] = {}
-        self._plan: list[Callable[[Declared], list[Rule]]] = []
-        self._trees: list[tuple[Unit, Tree]] = []
-        self._is_whole = True
-        """Every file could be read and parsed."""
-
-    def load(self) -> Loaded:
-        """Rules and warnings.
-
-        Raises:
-            RulesRefused: with all errors.
-        """
-        self.run()
-        self.findings.check()
-        files = tuple(self.units)
-        return Loaded(self.rules, self.findings.all(), self.root, self.entry, files)
-
-    def find(self) -> tuple[Finding, ...]:
-        """Errors and warnings."""
-        self.run()
-        return self.findings.all()
-
-    def run(self) -> None:
-        """All passes. What is wrong is in `findings`."""
-        if self.known is not None:
-            for group in (self.known.records, self.known.events, self.known.tasks):
-                for declaration in group.values():
-                    self.rules.declare(declaration)
-        for key in self._entries():
-            self.take(key, ())
-        if not self._is_whole:
-            for unit, item in self._trees:
-                report_not_yet(item, unit)
-            return
-        declared = Declared(self.rules)
-        check_declared(declared, self.units.values())
-        for compile_part in self._plan:
-            for rule in compile_part(declared):
-                self._add(rule)
-        check_rules(self.rules, self.units.values(), self.findings)
-        if self.known is not None:
-            self._take_known_away(self.known)
-
-    def _entries(self) -> list[str]:
-        if self.entry != ".":
-            return [self.entry]
-        found = []
-        for name in self.reader.names():
-            if name.endswith(".then") or name == "rules.py" or (name.endswith(".yaml") and self._is_rules(name)):
-                found.append(name)
-        if not found:
-            self._fail(FileRefused(f'no rules in the folder "{self.root}": no *.then, no *.yaml with the key rules, no rules.py'))
-        return found
-
-    def _is_rules(self, name: str) -> bool:
-        from then.language.yaml_text import has_top_key
-
-        try:
-            return has_top_key(self.reader.text(name), "rules")
-        except RuleError:
-            # Somebody else's file; one that says `rules` and cannot be read is reported where it is parsed.
-            return False
-
-    def _take_known_away(self, known: RuleSet) -> None:
-        for ours, theirs in (
-            (self.rules.records, known.records), (self.rules.events, known.events), (self.rules.tasks, known.tasks),
-        ):  # fmt: skip
-            for name in theirs:
-                del ours[name]
-
-    # -- files -------------------------------------------------------------------
-
-    def take(self, key: str, chain: tuple[str, ...], at: tuple[Unit, Token] | None = None) -> Unit | None:
-        """A whole file: what it declares, and its rules at this place; None where it could not be had.
-
-        Args:
-            chain: the files that are being read because one names the other, this one's user last.
-            at: where it is named.
-        """
-        try:
-            if key in chain:
-                names = [self.reader.shown(name) for name in (*chain[chain.index(key) :], key)]
-                raise UseCycle(names)
-            if len(chain) >= CHAIN_MAX:
-                raise FileRefused(f"files use each other {CHAIN_MAX} deep")
-            if key.endswith(".py"):
-                if at is not None:
-                    raise FileRefused("`use` takes .then and .yaml files; Python rules are loaded by name, or as rules.py of a folder")
-                self._take_python(key)
-                return None
-            unit = self.unit(key, chain)
-        except RuleError as error:
-            self._fail(error, at)
-            return None
-        if key not in self._taken:
-            self._taken.add(key)
-            self._take_items(unit, chain)
-        return unit
-
-    def unit(self, key: str, chain: tuple[str, ...] = ()) -> Unit:
-        """A file, read and parsed once, its `use`, `load` and `let` carried out.
-
-        Raises:
-            RuleError: it cannot be read or parsed.
-        """
-        unit = self.units.get(key)
-        if unit is not None:
-            return unit
-        is_yaml = key.endswith((".yaml", ".yml"))
-        if not is_yaml and not key.endswith(".then"):
-            raise FileRefused(f'"{self.reader.shown(key)}" is no file of rules: .then, .yaml with the key rules, .py, or a folder of them')
-        text = self.reader.text(key)
-        unit = Unit(self.reader.shown(key), key, text, self.findings, is_strict=not is_yaml)
-        self.units[key] = unit
-        self.rules.sources[key] = text
-        if not is_yaml:
-            unit.tree = parse(text, unit.file)
-        return unit
-
-    def _take_items(self, unit: Unit, chain: tuple[str, ...]) -> None:
-        if unit.tree is None:
-            from then.language.yaml_rules import take_yaml
-
-            take_yaml(unit, self, chain)
-            return
-        constants = Constants(unit, self.reader, self.env, self.rules)
-        later = []
-        for item in unit.tree.children:
-            assert isinstance(item, Tree)
-            match item.data:
-                case "use":
-                    self._use(item, unit, chain)
-                case "load" | "let":
-                    constants.take(item)
-                case "record" | "event" | "task":
-                    later.append(item)
-                case "rule":
-                    self.plan_tree(unit, item)
-                case "post":
-                    self._plan_start(unit, item)
-                case _:
-                    is_there(item, unit)
-        declarer = Declarer(unit, self.rules, self.kinds)
-        for item in later:
-            if id(item) not in self._declared:
-                self._declared.add(id(item))
-                declarer.declare(item)
-
-    def _take_python(self, key: str) -> None:
-        if self.load_python is None:
-            raise FileRefused(f'"{self.reader.shown(key)}" is Python, which is not run here')
-        given = self.load_python(self.root / key)
-        for group in (given.records, given.events, given.tasks):
-            for declaration in group.values():
-                try:
-                    self.rules.declare(declaration)
-                except RuleError as error:
-                    self.findings.refuse(error)
-        self.rules.continuations.update(given.continuations)
-        self.rules.starts.extend(given.starts)
-        self.rules.sources.update(given.sources)
-        self._plan.append(lambda declared: given.rules)
-
-    # -- use -----------------------------------------------------------------------
-
-    def _use(self, item: Tree, unit: Unit, chain: tuple[str, ...]) -> None:
-        *names, path_token = (child for child in item.children if isinstance(child, Token))
-        try:
-            key = beside(unit.key, read_text(path_token))
-        except RuleError as error:
-            self._fail(error, (unit, path_token))
-            return
-        self.use(key, [(str(name), name) for name in names], unit, (*chain, unit.key), path_token)
-
-    def use(
-        self, key: str, names: list[tuple[str, Token]], unit: Unit, chain: tuple[str, ...], at: Token
-    ) -> None:
-        """`use "file"`, or `use a, b from "file"`: only those declarations, and what they need."""
-        self._uses.setdefault(unit.key, []).append(key)
-        if not names:
-            used = self.take(key, chain, (unit, at))
-            if used is not None:
-                unit.constants.update({name: value for name, value in used.constants.items() if name not in unit.constants})
-            return
-        try:
-            if key in chain:
-                raise UseCycle([self.reader.shown(name) for name in (*chain[chain.index(key) :], key)])
-            used = self._parsed(key, chain)
-        except RuleError as error:
-            self._fail(error, (unit, at))
-            return
-        for name, token in names:
-            if name in used.constants:
-                unit.constants[name] = used.constants[name]
-            elif not self._declare_one(name, used):
-                unit.refuse(UnknownName(f"declaration of {used.file}", name, self._names(used)), token)
-
-    def _parsed(self, key: str, chain: tuple[str, ...]) -> Unit:
-        """A file of which only some declarations are taken: its constants are needed, its rules are not."""
-        is_new = key not in self.units
-        unit = self.unit(key, chain)
-        if is_new and unit.tree is not None:
-            constants = Constants(unit, self.reader, self.env, self.rules)
-            for item in unit.tree.children:
-                assert isinstance(item, Tree)
-                if item.data in ("load", "let"):
-                    constants.take(item)
-                elif item.data == "use":
-                    path = [child for child in item.children if isinstance(child, Token)][-1]
-                    inner = beside(key, read_text(path))
-                    if inner in (*chain, key):
-                        raise UseCycle([self.reader.shown(name) for name in (*chain, key, inner)])
-                    self._uses.setdefault(key, []).append(inner)
-                    self._parsed(inner, (*chain, key))
-        return unit
-
-    def _declare_one(self, name: str, unit: Unit) -> bool:
-        """Declares what a file calls so, and the records that it is made of; False where it has no such name."""
-        item = self._items(unit).get(name)
-        if item is None:
-            return any(self._declare_one(name, self.units[key]) for key in self._uses.get(unit.key, ()) if key in self.units)
-        if id(item) not in self._declared:
-            self._declared.add(id(item))
-            Declarer(unit, self.rules, self.kinds).declare(item)
-            for tree in item.iter_trees():
-                if tree.data == "type":
-                    self._declare_one(str(tree.children[0]), unit)
-        return True
-
-    def _items(self, unit: Unit) -> dict[str, Tree]:
-        if unit.tree is None:
-            return {}
-        items = (item for item in unit.tree.children if isinstance(item, Tree))
-        return {dotted(item.children[0]): item for item in items if item.data in ("record", "event", "task")}
-
-    def _names(self, unit: Unit) -> list[str]:
-        return [*self._items(unit), *unit.constants]
-
-    # -- rules -----------------------------------------------------------------------
-
-    def plan_tree(self, unit: Unit, item: Tree) -> None:
-        """Notes a rule of a `.then` file at this place of the order."""
-        self._trees.append((unit, item))
-        self._plan.append(lambda declared: self._compile(unit, item, declared))
-
-    def plan(self, part: Callable[[Declared], list[Rule]]) -> None:
-        """Notes what gives rules, once everything is declared, at this place of the order."""
-        self._plan.append(part)
-
-    def _plan_start(self, unit: Unit, item: Tree) -> None:
-        def compile_start(declared: Declared) -> list[Rule]:
-            self.rules.starts.append(Compiler(unit, declared).start(item))
-            return []
-
-        self._plan.append(compile_start)
-
-    def _compile(self, unit: Unit, item: Tree, declared: Declared) -> list[Rule]:
-        compiler = self._compilers.get(unit.key)
-        if compiler is None:
-            compiler = self._compilers[unit.key] = Compiler(unit, declared)
-        rule = compiler.rule(item)
-        return [] if rule is None else [rule]
-
-    def _add(self, rule: Rule) -> None:
-        other = self.known.rule(rule.name) if self.known is not None else None
-        try:
-            if other is not None:
-                raise DuplicateRule("rule", rule.name, rule.span, other.span)
-            self.rules.add(rule)
-        except RuleError as error:
-            for unit in self.units.values():
-                error.line = error.line or unit.line(error.span)
-            self.findings.refuse(error)
-
-    def _fail(self, error: RuleError, at: tuple[Unit, Token] | None = None) -> None:
-        """Keeps an error that leaves a file out: what it declares is not known."""
-        self._is_whole = False
-        if at is not None and error.span is None:
-            at[0].refuse(error, at[1])
-        else:
-            self.findings.refuse(error)
 
 
 @contextmanager

@@ -355,6 +355,8 @@ class Resolver:
         return Const(value, name, span=span)
 
     def _unknown(self, node: Tree, scope: Scope, head: str, rest: Steps) -> Expr:
+        if scope.is_open:
+            return POISON
         whole = path_text((head, *rest))
         if head in scope.unbound:
             message = (

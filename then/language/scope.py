@@ -113,6 +113,8 @@ class Scope:
     """Optional places that something before has looked at, as `place_text` writes them."""
     env: Mapping[str, str] | None = None
     """What `env("NAME")` reads, in a `let`."""
+    is_open: bool = False
+    """The condition was refused: what it would have bound is not known, and no name is reported."""
     unbound: set[str] = attrs.field(factory=set)
     """Regex groups that are not bound, since their `matches` need not hold."""
 
