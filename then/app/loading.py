@@ -38,6 +38,15 @@ def load_into(rules: Rules, path: Path) -> None:
     _take(rules, loaded, loaded.root.resolve())
 
 
+def load_rules(path: str) -> Rules:
+    """The rules of a file or folder.
+
+    Raises:
+        RulesRefused: with all errors.
+    """
+    return Rules().load(path)
+
+
 def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
     """The rules of a version that the journal keeps: texts from there, Python from the recorded path.
 

@@ -1,0 +1,100 @@
+"""What is posted from outside: type and fields as words, read by what the rules declare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from then.core.edition import Edition
+from then.core.errors import BodyRefused, ConfigError, UnknownName
+from then.core.evaluate import Scope
+from then.core.rules import ANY, FieldDecl, RuleSet
+from then.core.tasks import Body, Json, Task, check_json, check_name
+from then.core.values import CannotSay
+
+
+def check_type(rules: RuleSet, type: str) -> None:
+    """Nothing, where a record of this type may be meant: it is declared, or a rule waits for it.
+
+    Raises:
+        RuleError: it is no name.
+        UnknownName: nothing here knows it; with the nearest name.
+    """
+    check_name(type)
+    if type in rules.tasks or type in rules.events:
+        return
+    is_closed = bool(rules.sources) and all(re.fullmatch(r".*\.then(#.*)?", key) for key in rules.sources)
+    families = {rule.trigger.pattern.family for rule in rules.rules}
+    if not is_closed and (type in families or any(_covers(family, type) for family in families)):
+        return
+    raise UnknownName("task or event", type, postable(rules))
+
+
+def _covers(family: str, type: str) -> bool:
+    return family == ANY or (family.endswith(".*") and type.startswith(family[:-1]))
+
+
+def postable(rules: RuleSet) -> list[str]:
+    """Names of the tasks and events that could be posted: those declared, then those that a rule waits for."""
+    waited = (rule.trigger.pattern.family for rule in rules.rules)
+    return list(dict.fromkeys([*rules.events, *rules.tasks, *(name for name in waited if "*" not in name)]))
+
+
+def body_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body) -> Body:
+    """The body of a record to be posted.
+
+    Args:
+        texts: fields as texts, to be read by their declared type.
+        values: fields that are JSON already.
+
+    Raises:
+        BodyRefused: a text is no value of its type, or a value is no JSON within the limits.
+        ConfigError: a field that the declaration does not have.
+    """
+    wrong = edition.types.unknown(type, [*texts, *values])
+    if wrong:
+        raise ConfigError(f'{type} has no field {", ".join(wrong)}')
+    body = {**values, **{name: edition.types.read(type, name, text) for name, text in texts.items()}}
+    check_json(body, type)
+    return body
+
+
+def result_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body) -> Body:
+    """Likewise the result of a task that a person reports on."""
+    declared = edition.rules.tasks.get(type)
+    fields = {field.name: field for field in (declared.result if declared is not None else None) or ()}
+    result = {**values, **{name: _read(edition, type, fields.get(name), name, text) for name, text in texts.items()}}
+    check_json(result, type)
+    return result
+
+
+def _read(edition: Edition, type: str, field: FieldDecl | None, name: str, text: str) -> Json:
+    if field is not None and field.type.name in ("str", "file", "task"):
+        return text
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        value = text
+    fault = edition.types.check(field.type)(value) if field is not None else None
+    if fault is not None:
+        raise BodyRefused(type, f"{name}{'.' if fault.path else ''}{fault.path}", fault.reason)
+    return value
+
+
+def starts(edition: Edition) -> Iterator[tuple[str, Body]]:
+    """Type and body of what the `start` lines of the rules post.
+
+    Raises:
+        ConfigError: a value cannot be said.
+    """
+    nothing = Scope(Task("start"), {}, {})
+    for start in edition.rules.starts:
+        body: Body = {}
+        for name, expr in start.args:
+            value = edition.value(expr, nothing)
+            if isinstance(value, CannotSay):
+                raise ConfigError(f"{start.span}: start {start.type}: {name} cannot be said: {value.reason}")
+            body[name] = value
+        yield start.type, body

@@ -1,0 +1,86 @@
+"""Pages of the journal as changes of records: what was waiting runs, what ran has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from then.core import facts as f
+from then.core.state import ended
+from then.core.tasks import State, Task
+
+
+class Change(NamedTuple):
+    """A record whose state has changed."""
+
+    task: Task
+    state: State
+    reason: str | None = None
+    """Why it is held."""
+
+
+class Changes:
+    """Follows the records of an engine; keeps those that are live.
+
+    Args:
+        live: records that are live already.
+        running: ids of those that run.
+    """
+
+    def __init__(self, live: Iterable[Task] = (), running: Iterable[str] = ()) -> None:
+        self.live: dict[str, Task] = {task.id: task for task in live}
+        self.running: set[str] = {id for id in running if id in self.live}
+
+    def begun(self, task: Task, time_us: int) -> Change:
+        """A task was given to its executor; its own start is known when it has ended."""
+        self.running.add(task.id)
+        shown = replace(self.live.get(task.id, task), started=time_us)
+        self.live[task.id] = shown
+        return Change(shown, "running")
+
+    def of(self, page: f.Page) -> Iterator[Change]:
+        """The changes on a page, in order."""
+        for fact in page.facts:
+            match fact:
+                case f.Posted(task=task) | f.Emitted(task=task):
+                    self.live[task.id] = task
+                    yield Change(task, task.state)
+                case f.Completed(id=id):
+                    change = self._completed(fact)
+                    if change is not None:
+                        yield change
+                case f.Held(id=id, reason=reason):
+                    yield from self._turn(id, True, reason)
+                case f.Released(id=id):
+                    yield from self._turn(id, False, None)
+                case f.Loaded(id=id, body=body) if id in self.live:
+                    self.live[id] = replace(self.live[id], body=body)
+                case f.Taken(id=id):
+                    yield from self._taken(id)
+                case _:
+                    pass
+
+    def _completed(self, fact: f.Completed) -> Change | None:
+        task = self.live.pop(fact.id, None)
+        self.running.discard(fact.id)
+        if task is None:
+            return None
+        task = ended(task, fact)
+        if fact.held is not None:
+            task = self.live[fact.id] = replace(task, is_held=True)
+            return Change(task, "held", fact.held)
+        return Change(task, "completed")
+
+    def _turn(self, id: str, is_held: bool, reason: str | None) -> Iterator[Change]:
+        task = self.live.get(id)
+        if task is not None:
+            task = self.live[id] = replace(task, is_held=is_held)
+            yield Change(task, task.state, reason)
+
+    def _taken(self, id: str) -> Iterator[Change]:
+        """An event goes to its match, which was shown when it came; or a record that was held with its outcome."""
+        task = self.live.pop(id, None)
+        if task is not None and task.is_held:
+            yield Change(replace(task, is_held=False), "completed")

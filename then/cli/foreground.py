@@ -1,0 +1,275 @@
+"""An engine in the foreground: it is shown at work, hears signals, and ends with an exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Final
+
+from then.app.engine import Engine
+from then.cli.changes import Changes
+from then.cli.feed import Begun, Feed, Fullness, Item, Printed, Signalled
+from then.cli.lines import View
+from then.core import facts as f
+from then.core.facts import Flow
+from then.core.tasks import Task
+from then.loop import FlowNews
+
+FUNCTIONS_S: Final = 5.0
+"""So long TERM and HUP leave functions that run; a later engine calls them again."""
+KILL_S: Final = 5.0
+"""So long a kill waits for what was killed to be gone."""
+HELD_SHOWN: Final = 5
+
+OK, FAILED, NO_EXECUTOR, HELD = 0, 1, 3, 4
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Foreground:
+    """Shows some flows of an engine until all of them ended or came to rest.
+
+    Args:
+        waits: a flow that is held is waited for until somebody continues it.
+        cancels_on_term: TERM and HUP end the flows as `cancelled`, rather than leave them to `resume`.
+        again: the command that goes on with this state, for messages.
+    """
+
+    def __init__(
+        self, engine: Engine, view: View, *, waits: bool, cancels_on_term: bool, again: Callable[[str], str]
+    ) -> None:
+        self.engine = engine
+        self.view = view
+        self._waits = waits
+        self._cancels_on_term = cancels_on_term
+        self._again = again
+        self._feed = Feed(engine.loop)
+        self._flows: set[str] = set()
+        self._open: set[str] = set()
+        self._rested: dict[str, FlowNews] = {}
+        """How each flow came to its end, or to rest."""
+        self._changes = Changes()
+        self._said: set[str] = set()
+        """Ids of what is held, and was said to be."""
+        self._interrupts = 0
+        self._code: int | None = None
+        """Of the signal that ends us."""
+        self._deadline: float | None = None
+        self._limit: float | None = None
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    @property
+    def was_signalled(self) -> bool:
+        """Whether a signal ended it: then nobody waits for functions that still run."""
+        return self._code is not None
+
+    def __enter__(self) -> Foreground:
+        with self._feed.resting() as loop:
+            live, running = loop.look(lambda state: (list(state.live()), list(state.running)))  # type: ignore[misc]
+        self._changes = Changes(live, running)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._feed.close()
+        self.view.close()
+
+    def put(self, text: str) -> None:
+        """A line that somebody printed, to be shown in its place."""
+        self._feed.put(Printed(text))
+
+    def follow(self, flows: Iterable[str], timeout_s: float | None = None) -> int:
+        """Shows these flows to their end. Gives the exit code.
+
+        Args:
+            timeout_s: after so long they are cancelled.
+
+        Raises:
+            ThenError: the engine ended by itself.
+        """
+        self._flows = set(flows)
+        self._open = set(self._flows)
+        self._limit = self._now() + timeout_s if timeout_s is not None else None
+        with self._feed.resting() as loop:
+            for flow in self._flows:
+                loop.wait_for(flow, self._feed.put)
+        while self._open and not self._is_stopped():
+            self._show(self._feed.take(self._patience()))
+            self._look_at_clock()
+        self._show_rest()
+        return self._code if self._code is not None else self._outcome()
+
+    # -- what happens -------------------------------------------------------------
+
+    def _show(self, item: Item | None) -> None:
+        match item:
+            case None:
+                self.view.tick()
+            case f.Page():
+                for change in self._changes.of(item):
+                    if change.task.flow in self._flows:
+                        self.view.changed(change)
+            case Begun(task=task, time_us=time_us):
+                change = self._changes.begun(task, time_us)
+                if task.flow in self._flows:
+                    self.view.changed(change)
+            case FlowNews():
+                self._hear_of(item)
+            case Signalled(number=number):
+                self._obey(number)
+            case Fullness(is_full=is_full):
+                no, some = "no room left on the disk: nothing is taken up until there is", "there is room on the disk again"
+                self.view.message(no if is_full else some)
+            case Printed(text=text):
+                self.view.printed(text)
+
+    def _show_rest(self) -> None:
+        """What came before the end, and has not been shown."""
+        while (item := self._feed.take(0)) is not None:
+            if not isinstance(item, Signalled):
+                self._show(item)
+        self.view.tick()
+        now = self.engine.clock.now_us()
+        for flow in sorted(self._flows):
+            news = self._rested.get(flow)
+            if news is not None:
+                self.view.ended(news.flow, now)
+
+    def _hear_of(self, news: FlowNews) -> None:
+        if news.error is not None:
+            raise news.error
+        flow = news.flow.id
+        self._rested[flow] = news
+        if news.flow.outcome is None and self._waits and not news.is_stuck:
+            self._say_held(news)
+            with self._feed.resting() as loop:
+                loop.wait_for(flow, self._feed.put, is_told=True)
+            return
+        self._open.discard(flow)
+
+    # -- how it ends ----------------------------------------------------------------
+
+    def _outcome(self) -> int:
+        """3 goes before 4, 4 before 1."""
+        codes = {OK}
+        for news in self._rested.values():
+            if news.flow.outcome is None:
+                codes.add(NO_EXECUTOR if news.is_stuck else HELD)
+                self._say_held(news)
+            elif news.flow.outcome != "done":
+                codes.add(FAILED)
+        return next(code for code in (NO_EXECUTOR, HELD, FAILED, OK) if code in codes)
+
+    def _say_held(self, news: FlowNews) -> None:
+        """Says what holds a flow, and how it goes on; once."""
+        if news.is_stuck:
+            self.view.message(f"{news.held}; it stays waiting")
+            return
+        if news.flow.held is not None:
+            if news.flow.id in self._said:
+                return
+            self._said.add(news.flow.id)
+            self.view.message(f"flow {news.flow.id} is held: {news.held}")
+            self.view.message(f"`{self._again(f'continue {news.flow.id}')}` lets it go on")
+            return
+        held = [task for task in self._changes.live.values() if task.is_held and task.flow == news.flow.id]
+        held = [task for task in held if task.id not in self._said]
+        self._said.update(task.id for task in held)
+        for task in held[:HELD_SHOWN]:
+            self.view.message(f"{task.type} ({task.id}) is held; `{self._again(f'continue {task.id}')}` lets it go on")
+        if len(held) > HELD_SHOWN:
+            self.view.message(f"and {len(held) - HELD_SHOWN} more; `{self._again('ps --state-is held')}` lists them")
+
+    # -- signals ----------------------------------------------------------------------
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._feed.put(Signalled(number))
+
+    def _obey(self, number: int) -> None:
+        if number == signal.SIGINT:
+            self._interrupts += 1
+            self._code = 130
+            match self._interrupts:
+                case 1:
+                    self._drain()
+                case 2:
+                    self._cancel()
+                    self.view.message("cancelling; Ctrl-C again kills what still runs")
+                case _:
+                    self._kill()
+            return
+        self._code = 128 + number
+        if self._cancels_on_term:
+            self._cancel()
+            self.view.message("told to end: cancelling")
+            return
+        with self._feed.resting() as loop:
+            loop.drain()
+        self._deadline = self._now() + FUNCTIONS_S
+        self.view.message(f"told to end: nothing new is started, processes run on; `{self._again('resume')}` goes on")
+
+    def _drain(self) -> None:
+        with self._feed.resting() as loop:
+            loop.drain()
+        count = len(self._running())
+        what = f"waiting for {count} task{'' if count == 1 else 's'} that run{'s' if count == 1 else ''}; " if count else ""
+        self.view.message(f"stopping: nothing new is started, {what}Ctrl-C again cancels")
+
+    def _cancel(self) -> None:
+        """Ends the flows as cancelled; what cleans up after them may still run."""
+        with self._feed.resting() as loop:
+            loop.drain(but=self._flows)
+            for flow in self._open:
+                self.engine.cancel_flow(flow)
+        self._interrupts = max(self._interrupts, 2)
+
+    def _kill(self) -> None:
+        self.view.message("killing")
+        with self._feed.resting() as loop:
+            loop.drain()
+            for task in self._running():
+                loop.executors[self.engine.kind_of(task) or ""].stop(task.id, 0.0)
+        self._interrupts = 3
+        self._deadline = self._now() + KILL_S
+
+    def _running(self) -> list[Task]:
+        """Tasks of these flows that an executor runs."""
+        live = self._changes.live
+        with self._feed.resting() as loop:
+            ids = loop.running()
+        return [live[id] for id in ids if id in live and live[id].flow in self._flows]
+
+    def _is_stopped(self) -> bool:
+        """Whether a signal's wait is over."""
+        if self._code is None:
+            return False
+        if self._deadline is not None and self._now() >= self._deadline:
+            return True
+        if self._interrupts == 2:
+            return False  # The flows end by themselves.
+        with self._feed.resting():
+            running = self._running()
+            if self._interrupts == 0:
+                running = [task for task in running if self.engine.kind_of(task) == "python"]
+        return not running
+
+    # -- time ---------------------------------------------------------------------------
+
+    def _patience(self) -> float | None:
+        """How long to wait for the next item; None: for ever."""
+        ends = [end - self._now() for end in (self._limit, self._deadline) if end is not None]
+        shown = self.view.patience_s
+        waits = [max(0.0, wait) for wait in (*ends, *([shown] if shown is not None else []))]
+        return min(waits) if waits else None
+
+    def _look_at_clock(self) -> None:
+        if self._limit is not None and self._now() >= self._limit:
+            self._limit = None
+            self.view.message("time is over: cancelling")
+            self._cancel()
+
+    def _now(self) -> float:
+        return self.engine.clock.monotonic()

@@ -1,0 +1,120 @@
+"""Records in a journal, with what their engine knows beside, and how a list of them is printed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from then.analysis.history import History
+from then.app.objects import record_object, time_text
+from then.app.reading import Reading
+from then.cli.settings import Settings, is_terminal
+from then.cli.texts import duration, table
+from then.cli.words import word
+from then.core.engine import FLOW_ENDED
+from then.core.facts import Flow
+from then.core.tasks import State, Task
+
+ROWS_ALIGNED: Final = 1000
+"""So many rows are measured before they are printed: a longer list is aligned in parts."""
+
+
+class Seen(NamedTuple):
+    """A record, and what is known of it now."""
+
+    task: Task
+    state: State
+    since: int | None = None
+    """Since when it runs, in microseconds, where that is known."""
+
+
+def live_records(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
+    """Records that have not ended, in order of their ids."""
+    running = reading.running() or {}
+    for task in history.state.live(flow):
+        yield seen(task, running)
+
+
+def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
+    """All records of a flow, or of all flows that are kept, flow by flow."""
+    running = reading.running() or {}
+    ids = [flow] if flow is not None else [one.id for one in history.flows() if one.type != FLOW_ENDED]
+    for id in ids:
+        for record in history.flow(id).records.values():
+            yield seen(record.task, running)
+
+
+def seen(task: Task, running: dict[str, int | None]) -> Seen:
+    if task.outcome is None and task.id in running:
+        return Seen(task, "running", running[task.id])
+    return Seen(task, task.state, task.started)
+
+
+def print_records(settings: Settings, found: Iterable[Seen]) -> None:
+    """One JSON object, or one row, a record."""
+    if settings.is_json:
+        for one in found:
+            print_object(record_object(one.task, one.state, started=one.since))
+        return
+    now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.
+    rows = ((one.task.id, one.task.type, word(one.task, one.state), _time(one, now), one.task.flow, _body(one.task)) for one in found)
+    print_table(("ID", "TYPE", "STATE", "TIME", "FLOW", "BODY"), rows)
+
+
+def print_flows(found: Iterable[Flow]) -> None:
+    """One row a flow."""
+    now = time.time_ns() // 1000  # noqa: TID251
+    rows = (
+        (
+            flow.id,
+            flow.type,
+            (flow.outcome or flow.state).replace("_", " "),
+            str(flow.records),
+            (time_text(flow.created) or "")[:19] + "Z",
+            duration(max(0, (flow.ended or now) - flow.created) / 1e6),
+            flow.text or flow.held or "",
+        )
+        for flow in found
+    )
+    print_table(("ID", "TYPE", "STATE", "RECORDS", "STARTED", "TIME", "TEXT"), rows)
+
+
+def print_object(item: object) -> None:
+    """One line of JSON."""
+    sys.stdout.write(msgspec.json.encode(item).decode() + "\n")
+
+
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """A table as wide as the terminal, or as its cells where there is none."""
+    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    batch: list[tuple[str, ...]] = []
+    is_first = True
+    for row in rows:
+        batch.append(row)
+        if len(batch) == ROWS_ALIGNED:
+            _print(head, batch, columns, is_first)
+            batch, is_first = [], False
+    if batch or is_first:
+        _print(head, batch, columns, is_first)
+
+
+def _print(head: tuple[str, ...], rows: list[tuple[str, ...]], columns: int | None, has_head: bool) -> None:
+    lines = list(table(head, rows, columns))
+    sys.stdout.write("\n".join(lines if has_head else lines[1:]) + "\n")
+
+
+def _time(one: Seen, now: int) -> str:
+    """How long it ran, or runs, or waits."""
+    if one.task.completed is not None:
+        return duration(one.task.took) if one.task.took is not None and not one.task.event else ""
+    return duration(max(0, now - (one.since if one.since is not None else one.task.created)) / 1e6)
+
+
+def _body(task: Task) -> str:
+    text = msgspec.json.encode(task.body).decode() if task.body else ""
+    return text if len(text) <= 200 else text[:199] + "…"

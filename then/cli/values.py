@@ -1,0 +1,94 @@
+"""Words of a command line: `KEY=VALUE`, `KEY:=JSON`, `KEY=@FILE`, `--body FILE`, spans of time."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from then.core.errors import ConfigError
+from then.core.tasks import BODY_BYTES_MAX, Body, check_json
+
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?")
+_SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def read_words(words: Sequence[str]) -> tuple[dict[str, str], Body]:
+    """Fields by name: those given as text, to be read by their declared type, and those given as JSON.
+
+    Raises:
+        ConfigError: a word is no field, a file cannot be read, JSON is none.
+    """
+    texts: dict[str, str] = {}
+    values: Body = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        is_json = name.endswith(":")
+        name = name.removesuffix(":")
+        if not sign or not name:
+            raise ConfigError(f'"{word}" is no field; write KEY=VALUE, KEY:=JSON or KEY=@FILE')
+        if name in texts or name in values:
+            raise ConfigError(f'the field "{name}" is given twice')
+        if text.startswith("@"):
+            text = _read(text[1:], name)
+        if is_json:
+            values[name] = _json(text, name)
+        else:
+            texts[name] = text
+    return texts, values
+
+
+def read_body(path: str | None) -> Body:
+    """The object in a JSON file; `-` is standard input.
+
+    Raises:
+        ConfigError: it cannot be read, or is no JSON object.
+        BodyRefused: it is beyond the limits.
+    """
+    if path is None:
+        return {}
+    value = _json(_read(path, "--body"), "--body")
+    if not isinstance(value, dict):
+        raise ConfigError(f"--body {path}: a JSON object is needed, such as {{\"id\": 7}}")
+    check_json(value, "body")
+    return value
+
+
+def seconds(text: str, what: str) -> float:
+    """A span of time: `30d`, `12h`, `5m`, `90s`, `250ms`; a bare number is seconds.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f'{what}: "{text}" is no span of time; write 30d, 12h, 5m, 90s or 250ms')
+    return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+def _read(path: str, what: str) -> str:
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(BODY_BYTES_MAX + 1)
+        if len(data) > BODY_BYTES_MAX:
+            raise ConfigError(f"{what}: {path} has more than {BODY_BYTES_MAX // 2**20} MiB; name the file in the body instead")
+        return data.decode()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigError(f"{what}: {path}: {(reason or str(error)).lower()}") from error
+
+
+def _json(text: str, what: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise ConfigError(f"{what}: no JSON: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{what}: no JSON of a body: nested too deeply") from None

@@ -1,0 +1,62 @@
+"""How a record's state and end are put into words, signs and colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from then.cli.texts import clean, duration
+from then.core.state import FAILURES
+from then.core.tasks import Body, Task
+
+TAIL_LINES: Final = 5
+"""Of what a failed task wrote, shown with its failure."""
+
+RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
+
+COLORS: Final = {
+    "done": GREEN, "failed": RED, "timed out": RED, "cancelled": YELLOW, "held": YELLOW, "running": CYAN,
+    "waiting": DIM, "event": DIM, "started": CYAN,
+}  # fmt: skip
+
+
+def colored(text: str, code: str, has_color: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if has_color and text else text
+
+
+def word(task: Task, state: str) -> str:
+    """`event`, `done`, `failed`, `timed out`, `cancelled`, or the state of one that has not ended."""
+    if state == "completed":
+        return "event" if task.event else (task.outcome or "done").replace("_", " ")
+    return state
+
+
+def took(task: Task) -> str:
+    """How long it ran; empty where nothing of it ran."""
+    return duration(task.took) if task.took is not None and not task.event else ""
+
+
+def why_failed(task: Task) -> str:
+    """The failure in one line: its kind and message."""
+    error: Body = task.error or {}
+    if task.outcome not in FAILURES:
+        return ""
+    kind, message = str(error.get("kind", "")), str(error.get("message", ""))
+    first = message.partition("\n")[0]
+    return clean(f"{kind}: {first}" if kind and first else kind or first)
+
+
+def last_lines(task: Task, folder: Path | None) -> list[str]:
+    """The last lines that say why a task failed: of its standard error, else its standard output, else its traceback."""
+    if task.outcome not in FAILURES:
+        return []
+    error: Body = task.error or {}
+    if "traceback" in error:
+        found = str(error["traceback"]).rstrip("\n").split("\n")[-TAIL_LINES:]
+    elif folder is not None and task.started is not None:
+        from then.executors.outputs import tail
+
+        found = tail(folder, task.id, TAIL_LINES, "err") or tail(folder, task.id, TAIL_LINES, "out")
+    else:
+        found = []
+    return [clean(line) for line in found]

@@ -1,0 +1,40 @@
+"""An engine opened for the foreground and closed as it ended: what `run` and `resume` share."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+
+from then.app.engine import Engine
+from then.cli.foreground import Foreground
+from then.cli.settings import STATE, Settings, say
+from then.cli.views import prints_caught, view_of
+
+
+@contextlib.contextmanager
+def at_work(
+    settings: Settings, open_engine: Callable[[], Engine], *, waits: bool, cancels_on_term: bool
+) -> Iterator[Foreground]:
+    """An engine at work, shown on standard output, and closed at the end."""
+    engine = open_engine()
+    work = None
+    try:
+        for notice in engine.notices:
+            say(notice)
+        view = view_of(settings)
+        with Foreground(
+            engine, view, waits=waits, cancels_on_term=cancels_on_term, again=lambda words: again(settings, words)
+        ) as work, prints_caught(view, work.put):
+            yield work
+    finally:
+        left = engine.loop.look(lambda state: len(state.flows)) if engine.loop.failure is None else 0
+        engine.close(wait=work is None or not work.was_signalled)
+        if left:
+            say(f"{left} flow{' is' if left == 1 else 's are'} open; `{again(settings, 'resume')}` goes on")
+
+
+def again(settings: Settings, words: str) -> str:
+    """A command on the same state, to be typed."""
+    state = str(settings.folder)
+    return f"andthen {words}" if state == STATE else f"andthen --state {shlex.quote(state)} {words}"
