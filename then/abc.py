@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from then.core.engine import Report as Report
+from then.core.causes import Report as Report
 from then.core.tasks import Task
 
 

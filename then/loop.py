@@ -29,19 +29,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
 from then.core import facts as f
+from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop
 from then.core.edition import Edition
-from then.core.engine import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Terms, standing, step
+from then.core.engine import Terms, standing, step
 from then.core.errors import JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
 from then.core.state import State, id_text
 from then.core.tasks import Body, Task
+
+T = TypeVar("T")
 
 DELAY_S: Final = 0.002
 """How long a commit may be put off while there is other work: bounds what a crash runs again."""
@@ -58,7 +61,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now_us(self) -> int:
-        return time.time_ns() // 1000
+        return time.time_ns() // 1000  # noqa: TID251 (this is the clock)
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -235,7 +238,7 @@ class Loop:
 
         return next((decode_flow(data) for key, data in self.journal.cells("past", flow) if key == flow), None)
 
-    def look(self, at: Callable[[State], object]) -> object:
+    def look(self, at: Callable[[State], T]) -> T:
         """What `at` gives for the state of now, while nothing moves."""
         with self._lock:
             return at(self.state)
@@ -267,9 +270,26 @@ class Loop:
         with self._lock:
             self._terms.only = frozenset(but)
 
-    def running(self) -> list[str]:
+    def prune(self, choose: Callable[[State], tuple[Sequence[int], Sequence[Cell]]]) -> None:
+        """Takes entries away for ever, and writes cells; `choose` names both, when all else is written.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
         with self._lock:
-            return list(self.state.running)
+            batch = self._batch
+            if not batch.cells:
+                batch.cells = [Cell(*cell) for cell in self.state.cells()]
+                self._checkpoint_seq = self.state.seq
+            if self.failure is not None or not self._commit():
+                raise self.failure or JournalFull("of this engine")
+            try:
+                self.journal.prune(*choose(self.state))
+            except JournalFull:
+                raise
+            except JournalError as error:
+                self._fail(error)
+                raise
 
     def close(self) -> None:
         """Writes what is unwritten and a checkpoint. The journal stays open; executors are the caller's."""
@@ -321,6 +341,7 @@ class Loop:
                 return
             if not self._commit():
                 return
+            must_commit = False
 
     def _may_put_off(self, now: float) -> bool:
         batch = self._batch
@@ -485,7 +506,7 @@ class Loop:
 def is_on_event_loop() -> bool:
     """Whether this thread runs an event loop, which no commit may stop. asyncio is not imported for it."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 (the public one raises)
 
 
 def id_of(executor: Executor) -> int:

@@ -13,7 +13,7 @@ from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, Record, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules
-from then.core.engine import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
+from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.state import FAILURES, restore
@@ -238,12 +238,6 @@ class Engine:
             ids = [full] if only else descendants(flow, full)
             self.loop.ask(Cancel(tuple(ids)))
         return ids
-
-    def cancel_flow(self, id: str) -> None:
-        """Ends all that lives of a flow, whose outcome is `cancelled`; not waited for."""
-        ids = self.loop.look(lambda state: tuple(task.id for task in state.live(id)))
-        if ids:
-            self.loop.give(Cancel(ids, id))  # type: ignore[arg-type]
 
     def retry(self, id: str) -> list[Task]:
         """A new attempt of a settled failure; of a flow: of every failure that nothing took up.

@@ -12,7 +12,7 @@ from then.cli.changes import Changes
 from then.cli.feed import Begun, Feed, Fullness, Item, Printed, Signalled
 from then.cli.lines import View
 from then.core import facts as f
-from then.core.facts import Flow
+from then.core.causes import Cancel
 from then.core.tasks import Task
 from then.loop import FlowNews
 
@@ -65,7 +65,7 @@ class Foreground:
 
     def __enter__(self) -> Foreground:
         with self._feed.resting() as loop:
-            live, running = loop.look(lambda state: (list(state.live()), list(state.running)))  # type: ignore[misc]
+            live, running = loop.look(lambda state: (list(state.live()), list(state.running)))
         self._changes = Changes(live, running)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._hear)
@@ -223,7 +223,8 @@ class Foreground:
         with self._feed.resting() as loop:
             loop.drain(but=self._flows)
             for flow in self._open:
-                self.engine.cancel_flow(flow)
+                live = loop.look(lambda state, flow=flow: list(state.live(flow)))  # type: ignore[misc]
+                loop.give(Cancel(tuple(task.id for task in live), flow))
         self._interrupts = max(self._interrupts, 2)
 
     def _kill(self) -> None:
@@ -239,7 +240,7 @@ class Foreground:
         """Tasks of these flows that an executor runs."""
         live = self._changes.live
         with self._feed.resting() as loop:
-            ids = loop.running()
+            ids = loop.look(lambda state: list(state.running))
         return [live[id] for id in ids if id in live and live[id].flow in self._flows]
 
     def _is_stopped(self) -> bool:

@@ -17,147 +17,41 @@ cause and the terms alone determine the facts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
 import attrs
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.causes import (
+    Adopt,
+    AllHeld,
+    Cancel,
+    Cause,
+    Move,
+    Order,
+    Over,
+    Post,
+    Proceed,
+    Release,
+    Report,
+    Retry,
+    Start,
+    Step,
+    Stop,
+)
 from then.core.edition import Edition
 from then.core.errors import ConfigError
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
 from then.core.rules import EVENT, FINISHED, Match
 from then.core.state import FAILURES, RULE_FAILED, Chain, State, ended, id_text, next_id
-from then.core.tasks import Body, Json, Outcome, Task
+from then.core.tasks import Body, Outcome, Task
+from then.core.variables import with_variables
 
 FLOW_RECORDS_MAX: Final = 1_000_000
 IDLE_RUN_MAX: Final = 10_000
 FLOW_ENDED: Final = "flow.ended"
-
-
-# -- causes ------------------------------------------------------------------
-
-
-class Post(NamedTuple):
-    """A record from outside."""
-
-    type: str
-    body: Body
-    key: str | None = None
-    flow: str | None = None
-    """The flow that it joins; None: the root of a new one."""
-    priority: int = 0
-
-
-class Report(NamedTuple):
-    """How a task ended, as its executor, or a person, saw it."""
-
-    id: str
-    outcome: Outcome
-    result: Body | None
-    error: Body | None
-    started: int | None
-    """Microseconds since 1970, UTC; null where it never started."""
-    completed: int
-    flow: str = ""
-    """Known to who looked the record up; a late report is filed under it."""
-    by: str = "executor"
-
-
-class Cancel(NamedTuple):
-    """These records end; `flow` names a flow that ends as cancelled with them."""
-
-    ids: tuple[str, ...]
-    flow: str | None = None
-
-
-class Retry(NamedTuple):
-    """A new attempt of a settled failure."""
-
-    task: Task
-    past: Flow | None
-    """The flow as it ended, where it did."""
-    chain: Chain | None = None
-    """The chain that it was a member of, as it would be without the failure."""
-
-
-class Release(NamedTuple):
-    """A held record, or all that a held flow holds, goes on."""
-
-    id: str
-
-
-class Adopt(NamedTuple):
-    """The rules version for new flows."""
-
-    version: str
-
-
-class Move(NamedTuple):
-    """A flow goes on under other rules."""
-
-    flow: str
-    version: str
-
-
-class Load(NamedTuple):
-    """Flow variables were resolved into the body of a task that starts."""
-
-    id: str
-    body: Body
-
-
-class Proceed(NamedTuple):
-    """Matches the oldest pending event, and gives out free slots."""
-
-
-Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Load | Proceed
-
-
-# -- orders ------------------------------------------------------------------
-
-
-class Start(NamedTuple):
-    """Give the task to its executor, as soon as what emitted it is durable."""
-
-    task: Task
-    kind: str
-    """Of its executor."""
-    edition: Edition
-    after_commit: bool
-    """This step has to be durable too: it holds the start of a `once` task, or variables put into its body."""
-
-
-class Stop(NamedTuple):
-    """End a running task, with its whole group."""
-
-    task: Task
-
-
-class Over(NamedTuple):
-    """A flow ended; tell who waits for it."""
-
-    flow: Flow
-
-
-class AllHeld(NamedTuple):
-    """All that lives of a flow is held, or cannot run here; tell who waits for it."""
-
-    flow: Flow
-    reason: str
-    is_stuck: bool
-    """A task has no executor here."""
-
-
-Order: TypeAlias = Start | Stop | Over | AllHeld
-
-
-class Step(NamedTuple):
-    pages: list[f.Page]
-    orders: list[Order]
-    answer: Task | None = None
-    """The record that a post or retry brought forth, or that the key stood for."""
 
 
 @attrs.define
@@ -230,10 +124,6 @@ class _Stepper:
             case Move(flow=flow, version=version):
                 if flow in self.state.flows and self.state.flows[flow].version != version:
                     self.add(flow, f.FlowMoved(version))
-            case Load(id=id, body=body):
-                task = self.state.task(id)
-                if task is not None:
-                    self.add(task.flow, f.Loaded(id, body))
 
     def add(self, flow: str, fact: f.Fact) -> None:
         """Decides a fact: writes it on the flow's page and folds it into the state."""
@@ -514,7 +404,16 @@ class _Stepper:
                     ),
                 )  # fmt: skip
             task = edition.new_task(
-                planned.type, planned.body, id, flow, time, record.id, firing.rule, firing.call, cont, firing.by_unmatched
+                planned.type,
+                planned.body,
+                id,
+                flow,
+                time,
+                record.id,
+                firing.rule,
+                firing.call,
+                cont,
+                firing.by_unmatched,
             )
             members.append(id)
             if planned.alias is not None:
@@ -525,7 +424,15 @@ class _Stepper:
             self.add(
                 flow,
                 f.Waited(
-                    shared, rule, step_, members, aliases, firing.records, firing.values, firing.call, firing.by_unmatched
+                    shared,
+                    rule,
+                    step_,
+                    members,
+                    aliases,
+                    firing.records,
+                    firing.values,
+                    firing.call,
+                    firing.by_unmatched,
                 ),
             )
 
@@ -621,42 +528,6 @@ def standing(state: State, flow: Flow) -> AllHeld | None:
 def _flow_of(state: State, id: str) -> str | None:
     task = state.task(id)
     return task.flow if task is not None else None
-
-
-def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str | None]:
-    """The body with `{type: load, name: [x, …]}` replaced by flow variables, and the first that is missing.
-
-    The same body where there is nothing to replace: flat ones are not looked into.
-    """
-    for value in body.values():
-        if type(value) is dict or type(value) is list:
-            break
-    else:
-        return body, None
-    try:
-        filled = _filled(body, variables)
-    except KeyError as missing:
-        return body, str(missing.args[0])
-    return (filled if filled != body else body), None
-
-
-def _filled(value: Json, variables: Mapping[str, Json]) -> Json:
-    if type(value) is list:
-        return [_filled(item, variables) for item in value]
-    if type(value) is not dict:
-        return value
-    if value.keys() == {"type", "name"} and value["type"] == "load" and type(value["name"]) is list and value["name"]:
-        name, *path = value["name"]
-        if name not in variables:
-            raise KeyError(name)
-        found = variables[name]
-        for key in path:
-            try:
-                found = found[key]
-            except (KeyError, IndexError, TypeError):
-                raise KeyError(".".join(map(str, value["name"]))) from None
-        return found
-    return {key: _filled(item, variables) for key, item in value.items()}
 
 
 def _says_failure(match: Match) -> bool:

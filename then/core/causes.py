@@ -1,0 +1,131 @@
+"""What goes into a step and what comes out: causes, in the words of the world, and orders.
+
+Causes are not kept; the facts that `then.core.engine` makes of them are.
+Orders are carried out by `then.loop`, after the facts are durable.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from then.core import facts as f
+from then.core.edition import Edition
+from then.core.facts import Flow
+from then.core.state import Chain
+from then.core.tasks import Body, Outcome, Task
+
+# -- causes ------------------------------------------------------------------
+
+
+class Post(NamedTuple):
+    """A record from outside."""
+
+    type: str
+    body: Body
+    key: str | None = None
+    flow: str | None = None
+    """The flow that it joins; None: the root of a new one."""
+    priority: int = 0
+
+
+class Report(NamedTuple):
+    """How a task ended, as its executor, or a person, saw it."""
+
+    id: str
+    outcome: Outcome
+    result: Body | None
+    error: Body | None
+    started: int | None
+    """Microseconds since 1970, UTC; null where it never started."""
+    completed: int
+    flow: str = ""
+    """Known to who looked the record up; a late report is filed under it."""
+    by: str = "executor"
+
+
+class Cancel(NamedTuple):
+    """These records end; `flow` names a flow that ends as cancelled with them."""
+
+    ids: tuple[str, ...]
+    flow: str | None = None
+
+
+class Retry(NamedTuple):
+    """A new attempt of a settled failure."""
+
+    task: Task
+    past: Flow | None
+    """The flow as it ended, where it did."""
+    chain: Chain | None = None
+    """The chain that it was a member of, as it would be without the failure."""
+
+
+class Release(NamedTuple):
+    """A held record, or all that a held flow holds, goes on."""
+
+    id: str
+
+
+class Adopt(NamedTuple):
+    """The rules version for new flows."""
+
+    version: str
+
+
+class Move(NamedTuple):
+    """A flow goes on under other rules."""
+
+    flow: str
+    version: str
+
+
+class Proceed(NamedTuple):
+    """Matches the oldest pending event, and gives out free slots."""
+
+
+Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed
+
+
+# -- orders ------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """Give the task to its executor, as soon as what emitted it is durable."""
+
+    task: Task
+    kind: str
+    """Of its executor."""
+    edition: Edition
+    after_commit: bool
+    """This step has to be durable too: it holds the start of a `once` task, or variables put into its body."""
+
+
+class Stop(NamedTuple):
+    """End a running task, with its whole group."""
+
+    task: Task
+
+
+class Over(NamedTuple):
+    """A flow ended; tell who waits for it."""
+
+    flow: Flow
+
+
+class AllHeld(NamedTuple):
+    """All that lives of a flow is held, or cannot run here; tell who waits for it."""
+
+    flow: Flow
+    reason: str
+    is_stuck: bool
+    """A task has no executor here."""
+
+
+Order: TypeAlias = Start | Stop | Over | AllHeld
+
+
+class Step(NamedTuple):
+    pages: list[f.Page]
+    orders: list[Order]
+    answer: Task | None = None
+    """The record that a post or retry brought forth, or that the key stood for."""

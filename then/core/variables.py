@@ -1,0 +1,43 @@
+"""Flow variables in bodies: `{type: load, name: [x, …]}` is replaced once, when a task is given to its executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from then.core.tasks import Body, Json
+
+
+def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str | None]:
+    """The body with `{type: load, name: [x, …]}` replaced by flow variables, and the first that is missing.
+
+    The same body where there is nothing to replace: flat ones are not looked into.
+    """
+    for value in body.values():
+        if type(value) is dict or type(value) is list:
+            break
+    else:
+        return body, None
+    try:
+        filled = _filled(body, variables)
+    except KeyError as missing:
+        return body, str(missing.args[0])
+    return (filled if filled != body else body), None
+
+
+def _filled(value: Json, variables: Mapping[str, Json]) -> Json:
+    if type(value) is list:
+        return [_filled(item, variables) for item in value]
+    if type(value) is not dict:
+        return value
+    if value.keys() == {"type", "name"} and value["type"] == "load" and type(value["name"]) is list and value["name"]:
+        name, *path = value["name"]
+        if name not in variables:
+            raise KeyError(name)
+        found = variables[name]
+        for key in path:
+            try:
+                found = found[key]
+            except (KeyError, IndexError, TypeError):
+                raise KeyError(".".join(map(str, value["name"]))) from None
+        return found
+    return {key: _filled(item, variables) for key, item in value.items()}
