@@ -11,7 +11,8 @@ chains of productions that pass one value on (an `atom` that is a `unary` that
 is a `term` … ten times for each operand): those are followed once for each
 pair of states and terminal, and remembered in `_jumps`.
 
-1. A word is a word of the language where the state takes it, else a name.
+1. A word is a word of the language where it may stand, else a name. A state's row may promise too much (LALR merges
+   states), so where a name may stand too, it is asked exactly.
 2. A node ends where the last token ends that was taken when it is made.
 3. The stack holds what is open, so its height bounds nesting, together with
    the count of open brackets; trees that come near are measured. What is
@@ -54,6 +55,14 @@ class Stacks(NamedTuple):
     def cut(self, height: int) -> Stacks:
         """The lowest so many states, with their values."""
         return Stacks(self.states[:height], self.values[: height - 1], self.begins[: height - 1])
+
+
+class Shifted(NamedTuple):
+    """A token that was taken."""
+
+    terminal: str
+    begin: int
+    end: int
 
 
 class Stop(Exception):
@@ -140,6 +149,7 @@ class Automaton:
         at: int = 0,
         stacks: Stacks | None = None,
         keywords: Mapping[str, str] | None = None,
+        trace: list[Shifted] | None = None,
     ) -> Tree | Token:
         """The tree of a text, from an offset to its end.
 
@@ -149,6 +159,7 @@ class Automaton:
             at: where to begin.
             stacks: what is open already; taken over and changed.
             keywords: the words of the language and their terminals; recovery adds misspelt ones.
+            trace: gets all tokens, those too that the tree leaves out.
 
         Raises:
             Stop: at the first thing that may not stand.
@@ -172,7 +183,7 @@ class Automaton:
             row = actions[states[-1]]
             if kind == "NAME":
                 terminal = keywords.get(value, kind)
-                if terminal not in row:
+                if terminal not in row or (terminal != kind and kind in row and not self.takes(states, terminal)):
                     terminal = kind
             elif kind in (MARK, OPENING, CLOSING):
                 terminal, value, at = _marked(kind, value, row, text, at, opened)
@@ -183,6 +194,8 @@ class Automaton:
                 action = self._reduce(stacks, terminal, begin, end, lines)
             if action is None or len(opened) > BRACKETS_MAX:
                 raise Stop(stacks, terminal, begin, at, end, opened, too_deep=action is not None)
+            if trace is not None:
+                trace.append(Shifted(terminal, begin, at))
             if terminal == END:
                 break
             states.append(action)

@@ -36,7 +36,7 @@ _GROUPS: Final[tuple[tuple[frozenset[str], str, frozenset[str]], ...]] = (
     (
         frozenset("ADD MUL".split()),
         "an operator",
-        frozenset("ADD MUL EQ CMP IN NOT CONTAINS MATCHES IS __ANON_2 AND OR DOT LSQB LPAR".split()),
+        frozenset("ADD MUL EQ CMP IN NOT CONTAINS MATCHES IS COALESCE AND OR DOT LSQB LPAR".split()),
     ),
     (frozenset("DONE FAILED".split()), "an outcome", frozenset("DONE FAILED FINISHED CANCELLED TIMED RETRIED".split())),
     (

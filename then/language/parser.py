@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final
 
 from then.core.errors import RulesRefused
-from then.language.automaton import Automaton, Stop, check_depth
+from then.language.automaton import Automaton, Shifted, Stop, check_depth
 from then.language.messages import TOO_DEEP, syntax_error
 from then.language.recovery import find_errors
 from then.language.tables import tables
@@ -40,6 +40,18 @@ def parse(text: str, file: str) -> Tree:
     tree = _parse(file, "start", Lines(text))
     assert isinstance(tree, Tree)
     return tree
+
+
+def parse_with_tokens(text: str, file: str) -> tuple[Tree, list[Shifted]]:
+    """The tree of a whole file, and all its tokens, the end of the text among them.
+
+    Raises:
+        RulesRefused: as for `parse`.
+    """
+    tokens: list[Shifted] = []
+    tree = _parse(file, "start", Lines(text), tokens)
+    assert isinstance(tree, Tree)
+    return tree, tokens
 
 
 def parse_part(text: str, file: str, start: str, line: int = 1, column: int = 1) -> Tree | Token:
@@ -78,10 +90,10 @@ def parse_inner(lines: Lines, file: str) -> Tree | Token:
     return tree
 
 
-def _parse(file: str, start: str, lines: Lines) -> Tree | Token:
+def _parse(file: str, start: str, lines: Lines, tokens: list[Shifted] | None = None) -> Tree | Token:
     try:
         with _collector_paused():
-            return automaton().run(start, lines)
+            return automaton().run(start, lines, trace=tokens)
     except Stop:
         raise RulesRefused(find_errors(automaton(), start, lines, file)) from None
 

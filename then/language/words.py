@@ -1,0 +1,83 @@
+"""Tokens with the comments around them: what a layout is made of.
+
+Who calls: `then.language.format`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from then.language.automaton import Shifted
+from then.language.tables import END
+
+_BETWEEN: Final = re.compile(r"#[^\n]*|\n")
+
+
+@attrs.frozen
+class Comment:
+    """A comment that has its line for itself."""
+
+    text: str
+    blank: bool
+    """An empty line stands before it."""
+    is_indented: bool
+
+
+@attrs.define(eq=False)
+class Word:
+    """A token with the comments that belong to it."""
+
+    terminal: str
+    text: str
+    begin: int
+    own: list[Comment] = attrs.field(factory=list)
+    """Comments on the lines before it."""
+    blank: bool = False
+    """An empty line stands before it, after those comments."""
+    trail: str = ""
+    """A comment after it, on its line."""
+
+    @property
+    def is_apart(self) -> bool:
+        """An empty line stands before it and its comments."""
+        return self.own[0].blank if self.own else self.blank
+
+
+def words_of(text: str, tokens: list[Shifted]) -> list[Word]:
+    """All tokens of a text in order, the last being its end, with all of its comments."""
+    words: list[Word] = []
+    end = 0
+    before_comma: list[Comment] = []
+    for token in tokens:
+        word = Word(token.terminal, text[token.begin : token.end], token.begin, before_comma)
+        _take_comments(text, end, word, words[-1] if words else None)
+        before_comma = []
+        if token.terminal == "COMMA":
+            # A comma stays with what it follows, so comments before it come after it.
+            before_comma, word.own = word.own, before_comma
+        words.append(word)
+        end = token.end
+    assert words
+    assert words[-1].terminal == END
+    return words
+
+
+def _take_comments(text: str, end: int, word: Word, before: Word | None) -> None:
+    """Gives what stands between two tokens to the one or the other."""
+    newlines = 0
+    for found in _BETWEEN.finditer(text, end, word.begin):
+        if found[0] == "\n":
+            newlines += 1
+            continue
+        comment = found[0].rstrip()
+        if newlines == 0 and before is not None:
+            before.trail = comment
+        else:
+            is_first = before is None and not word.own
+            is_indented = text[found.start() - 1 : found.start()] in (" ", "\t")
+            word.own.append(Comment(comment, newlines > 1 and not is_first, is_indented))
+        newlines = 0
+    word.blank = newlines > 1 and not (before is None and not word.own)
