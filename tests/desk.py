@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Self
 
@@ -32,9 +33,9 @@ class Signal:
 class Desk:
     """An executor on a state folder, and what it reported."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reports: Reports | None = None) -> None:
         self.folder = folder
-        self.reports = Reports()
+        self.reports = reports or Reports()
         self.executor = ProcessExecutor(folder / "state", self.reports, root=folder)
         (folder / "state").mkdir(exist_ok=True)
 
@@ -55,6 +56,23 @@ class Desk:
 
     def shell(self, script: str, **options: object) -> Report:
         return self.run("sh", "-c", script, **options)
+
+    def start_shell(self, id: str, script: str, **options: object) -> None:
+        self.executor.start([job(id, argv=["sh", "-c", script], **options)])
+
+    @property
+    def keeper_log(self) -> Path:
+        return self.folder / "state" / "keeper.log"
+
+    @property
+    def keeper_pid(self) -> int:
+        return int((self.folder / "state" / "keeper.lock").read_text())
+
+    def kill_keeper(self) -> int:
+        """Kills the keeper, as the kernel does when memory is short; gives its pid."""
+        pid = self.keeper_pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def output(self, report: Report, stream: Stream = "out") -> bytes:
         file = open_output(self.folder / "state", report.id, stream)

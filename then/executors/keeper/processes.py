@@ -85,7 +85,21 @@ def send_signal(pid: int, start: int, number: int) -> None:
 class Child:
     """A process that runs: ours, or an orphan of an earlier keeper."""
 
-    __slots__ = ("due", "ended", "first", "id", "known", "last", "ours", "pid", "pidfd", "started", "status", "watched")
+    __slots__ = (
+        "due",
+        "ended",
+        "first",
+        "id",
+        "is_stopping",
+        "known",
+        "last",
+        "ours",
+        "pid",
+        "pidfd",
+        "started",
+        "status",
+        "watched",
+    )
 
     def __init__(self, id: bytes, pid: int, first: int, last: int, started: int, ours: bool) -> None:
         self.id = id
@@ -100,6 +114,7 @@ class Child:
         self.ended = False
         self.status: int | None = None
         """An orphan's wait status, where the kernel still told."""
+        self.is_stopping = False
         self.due: float | None = None
         """While it is stopped: when KILL follows TERM; null once it was sent."""
         self.known: dict[int, int] = {}

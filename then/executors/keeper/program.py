@@ -51,7 +51,6 @@ class Keeper:
         self.unlogged: list[bytes] = []
         self.sync_due: float | None = None
         self.full_until: float | None = None
-        self.is_recovered = False
         self.is_draining = False
         self.poll = poll()
         self.wake_fd, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -88,7 +87,7 @@ class Keeper:
         self.is_draining = True
 
     def run(self) -> None:
-        while self._is_needed():
+        while self._is_needed() or self._accept():
             busy = self.queue and self.full_until is None
             for fd, _ in self.poll.poll(0 if busy else self._wait_ms()):
                 if fd == self.wake_fd:
@@ -135,23 +134,29 @@ class Keeper:
         if self.full_until is not None and now >= self.full_until:
             self.full_until = None
             self._write([])
-        for child in list(self.stopping):
-            if child.due is not None and now >= child.due:
+        due = [child for child in self.stopping if child.due is not None and now >= child.due]
+        if due:
+            seen = stops.Snapshot(self.own)
+            for child in due:
                 child.due = None
-                stops.signal_all(child, _signal.SIGKILL)
-                self._look_again(child)
+                stops.signal_all(child, _signal.SIGKILL, seen)
+            self._look_again(due)
 
     # -- the engine
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Takes the next engine that waits, if one does."""
+        if self.is_draining:
+            return False
         try:
             fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  (the C module's name for it)
         except OSError:
-            return
+            return False
         # One engine at a time: the next is heard when this one has gone.
         self.poll.unregister(self.listener.fileno())
         self.wire = Wire(fd)
         self.poll.register(fd, POLLIN)
+        return True
 
     def _hear(self, wire: Wire) -> None:
         frames = wire.receive()
@@ -162,13 +167,16 @@ class Keeper:
             self.poll.register(self.listener.fileno(), POLLIN)
             self.log.sync()
             return
+        stopped = [(fields[1], float(fields[2])) for fields, _ in frames if fields[0] == b"stop"]
         for fields, raw in frames:
             if fields[0] == b"start":
+                if self.log.gap:
+                    # It has recovered and now goes on: whatever was open before has been answered.
+                    self.log.gap = False
+                    self._rewrite_log()
                 self.queue.append((fields, raw))
             elif fields[0] == b"forget":
                 self._forget(fields[1:])
-            elif fields[0] == b"stop":
-                self._stop(fields[1], float(fields[2]))
             elif fields[0] == b"refuse":
                 self._finish([b"E %s 0 order %d %s\n" % (fields[1], now_us(), one_word(fields[2]))])
             elif fields[0] == b"inventory":
@@ -178,11 +186,12 @@ class Keeper:
             elif fields[0] == b"hello":
                 entries = [entry.partition(b"=") for entry in fields[2:]]
                 self.base = {name: value for name, _, value in entries}
-                self.is_recovered = False
                 wire.send(frame(b"welcome", PROTOCOL, b"%d" % os.getpid()))
+        if stopped:
+            # After the orders that came with them, and all with one look at the processes.
+            self._stop(stopped)
 
     def _recover(self, wire: Wire, ids: list[bytes]) -> None:
-        self.is_recovered = True
         here = self.running.keys() | {fields[1] for fields, _ in self.queue}
         if self.log.gap:
             # Durable before it is said: the next engine must hear the same.
@@ -244,10 +253,6 @@ class Keeper:
     def _start_some(self) -> None:
         if not self.queue or self.full_until is not None or self.is_draining:
             return
-        if self.log.gap and self.is_recovered:
-            # It recovered and now goes on: whatever was open before has been answered.
-            self.log.gap = False
-            self._rewrite_log()
         for _ in range(min(STARTS_A_TURN, len(self.queue))):
             fields, raw = self.queue[0]
             if fields[1] in self.running or fields[1] in self.finished:
@@ -299,8 +304,7 @@ class Keeper:
                     lines.append(self._ended(child, status, b"ended"))
         if lines:
             self._finish(lines)
-        for child in list(self.stopping):
-            self._look_again(child)
+        self._look_again(self.stopping)
 
     def _ended(self, child: Child, status: int | None, how: bytes) -> bytes:
         if child.ours and self.folders.leave(child.id) and how == b"ended":
@@ -326,43 +330,57 @@ class Keeper:
             child.watched.remove(fd)
         self._unwatch(fd)
         if child in self.stopping:
-            self._look_again(child)
+            self._look_again([child])
         elif child.status is None:
             self._finish([b"L %s %d keeper\n" % (child.id, now_us())])
         else:
             self._finish([self._ended(child, child.status, b"ended")])
 
-    def _stop(self, id: bytes, grace_s: float) -> None:
-        child = self.running.get(id)
-        if child is not None:
-            stops.begin(child, grace_s)
-            if child not in self.stopping:
-                self.stopping.append(child)
-            self._look_again(child)
-            return
-        for order in [order for order in self.queue if order[0][1] == id]:
+    def _stop(self, orders: list[tuple[bytes, float]]) -> None:
+        seen = stops.Snapshot(self.own)
+        for id, grace_s in orders:
+            child = self.running.get(id)
+            if child is not None:
+                if not child.is_stopping:
+                    self.stopping.append(child)
+                stops.begin(child, grace_s, seen)
+        self._look_again(self.stopping)
+        ids = {id for id, _ in orders}
+        waiting = [order for order in self.queue if order[0][1] in ids]
+        for order in waiting:
             self.queue.remove(order)
-            self._finish([b"X %s 0 - 0 %d stopped\n" % (id, now_us())])
+        if waiting:
+            self._finish([b"X %s 0 - 0 %d stopped\n" % (fields[1], now_us()) for fields, _ in waiting])
 
-    def _look_again(self, child: Child) -> None:
-        """Finishes a stop when all has gone; where the leader has, watches what it left."""
-        while stops.has_ended(child):
-            members = stops.members(child)
-            if members and child.due is None:
-                stops.signal_all(child, _signal.SIGKILL)
-            for fd in stops.watch(child, members):
-                self._watch(fd, child)
-            if child.watched or (members and child.due is not None):
-                return
-            if not members:
-                break
-        else:
-            return
+    def _look_again(self, children: list[Child]) -> None:
+        """Finishes stops of which all has gone; where the leader has, watches what it left."""
+        while ended := [child for child in children if stops.has_ended(child)]:
+            seen = stops.Snapshot(self.own)
+            gone: list[Child] = []
+            children = []
+            for child in ended:
+                members = stops.members(child, seen)
+                if not members:
+                    gone.append(child)
+                    continue
+                if child.due is None:
+                    stops.signal_all(child, _signal.SIGKILL, seen)
+                had = len(child.watched)
+                if not stops.watch(child, members):
+                    children.append(child)
+                for fd in child.watched[had:]:
+                    self._watch(fd, child)
+            if gone:
+                self._finish([self._stopped(child) for child in gone])
+
+    def _stopped(self, child: Child) -> bytes:
         self.stopping.remove(child)
+        for fd in child.watched:
+            self._unwatch(fd)
         if child.ours:
             _, child.status = os.waitpid(child.pid, 0)
             del self.own[child.pid]
-        self._finish([self._ended(child, child.status, b"stopped")])
+        return self._ended(child, child.status, b"stopped")
 
 
 def main(folder: bytes, fd: int) -> None:

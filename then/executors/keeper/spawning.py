@@ -164,6 +164,9 @@ def take_lock(folder: bytes) -> int | None:
             continue
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+        # For people, and for who has to end it: its pid.
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
         return lock
 
 
