@@ -75,6 +75,16 @@ class History:
         for id in sorted(found):
             yield found[id]
 
+    def past(self) -> Iterator[Flow]:
+        """Flows that ended and are kept, in the order of their ids; read as they are asked for."""
+        state = self.state
+        recent = {flow.id: flow for flow in state.past}
+        for key, data in self._journal.cells("past"):
+            if key not in recent and key not in state.flows:
+                yield decode_flow(data)
+        for id in sorted(recent):
+            yield recent[id]
+
     def flow(self, id: str) -> FlowHistory:
         """One flow whole.
 

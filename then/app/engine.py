@@ -7,7 +7,7 @@ import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Final, Literal, Protocol
 
 from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, Record, descendants
@@ -22,6 +22,13 @@ from then.executors.coroutines import Coroutines, OwnLoop
 from then.loop import Committer, FlowNews, Loop, SystemClock
 
 Durability = Literal["power", "process"]
+
+RETENTION_S: Final = 30 * 86400.0
+"""Flows that ended longer ago are taken out of the state: a month is what people look back for."""
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
 
 
 class FlowFailed(ThenError):
@@ -120,6 +127,7 @@ class Engine:
         durability: `power` survives loss of power, `process` a kill.
         slots: how many tasks run at once; None: the cores.
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
+        retention_s: flows that ended longer ago, in seconds, are taken out of a state folder; None: never.
         moves: open flows go on under these rules, not under those that they were started with.
         is_desk: takes facts in and starts nothing; what it brings about is for a later engine to go on with.
 
@@ -137,6 +145,7 @@ class Engine:
         durability: Durability = "power",
         slots: int | None = None,
         coroutines: Coroutines | None = None,
+        retention_s: float | None = RETENTION_S,
         moves: bool = False,
         is_desk: bool = False,
     ) -> None:
@@ -149,6 +158,7 @@ class Engine:
         self.clock = SystemClock()
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._control: _Closable | None = None
         self._pid = os.getpid()
         try:
             restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
@@ -164,6 +174,7 @@ class Engine:
             self._adopt(self.rules)
             self._settle_flows(moves)
             self._take_up()
+            self._control = self._listen(retention_s)
         except BaseException:
             self.journal.close()
             raise
@@ -366,6 +377,14 @@ class Engine:
         self.loop.recover(starts=not self._is_desk)
         self.loop.give(Proceed())
 
+    def _listen(self, retention_s: float | None) -> _Closable | None:
+        """Where there is a state folder, commands reach a running engine by a socket in it."""
+        if self.folder is None or self._is_desk:
+            return None
+        from then.app.control import Control
+
+        return Control(self, self.folder, retention_s=retention_s)
+
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise ExecutorError("this engine was opened by another process; a fork cannot use it: open one of its own")
@@ -374,6 +393,8 @@ class Engine:
         """Takes up nothing more, waits for functions that run, leaves processes to their keeper, closes the journal."""
         if os.getpid() != self._pid:
             return
+        if self._control is not None:
+            self._control.close()
         self.loop.drain()
         for executor in self.loop.executors.values():
             executor.close(wait=wait)

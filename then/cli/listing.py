@@ -89,6 +89,15 @@ def print_object(item: object) -> None:
     sys.stdout.write(msgspec.json.encode(item).decode() + "\n")
 
 
+def print_answer(settings: Settings, answer: object, lines: Iterable[str]) -> None:
+    """What a command gave: an object, or its ids a line each."""
+    if settings.is_json:
+        print_object(answer)
+        return
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+
+
 def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """A table as wide as the terminal, or as its cells where there is none."""
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None

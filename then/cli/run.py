@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from then.cli.settings import Settings, command
+from then.cli.settings import Settings, command, run_options
 
 
 @command("run")
@@ -12,14 +12,7 @@ from then.cli.settings import Settings, command
 @click.argument("type", required=False)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--body", metavar="FILE", help="A JSON object: the body; - is standard input. KEY=VALUE goes over it.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many tasks run at once [the cores].")
-@click.option(
-    "--durability", type=click.Choice(["power", "process"]), default="power", show_default=True,
-    help="What a commit survives: loss of power, or a kill.",
-)  # fmt: skip
-@click.option("--wait", "waits", is_flag=True, help="Wait for a flow that is held until somebody continues it.")
-@click.option("--timeout", metavar="TIME", help="Cancel the flow after so long, such as 90s or 2h.")
-@click.option("--cancel-on-term", is_flag=True, help="On TERM and HUP cancel the flow instead of leaving it to resume.")
+@run_options
 @click.option("--watch", is_flag=True, help="Stay, and reload rules that change.")
 def command_(
     settings: Settings,
@@ -32,6 +25,7 @@ def command_(
     waits: bool,
     timeout: str | None,
     cancel_on_term: bool,
+    retention: str,
     watch: bool,
 ) -> int:
     """Loads the rules at PATH, a file or a folder, posts a record TYPE, and shows what follows until its flow has ended.
@@ -48,7 +42,7 @@ def command_(
     from then.app.loading import load_rules
     from then.app.posting import body_of, check_type, postable, starts
     from then.cli.settings import say
-    from then.cli.values import read_body, read_words, seconds
+    from then.cli.values import read_body, read_words, retention_of, seconds
     from then.core.errors import ConfigError, NotYet
 
     if watch:
@@ -58,6 +52,7 @@ def command_(
     if type is None and (words or body is not None):
         raise ConfigError(f'{(words or (f"--body {body}",))[0]}: say first which record: `andthen run {path} TYPE KEY=VALUE …`')
     limit_s = seconds(timeout, "--timeout") if timeout is not None else None
+    retention_s = retention_of(retention)
     given = read_body(body)
     texts, values = read_words(words)
     rules = load_rules(path)
@@ -76,11 +71,9 @@ def command_(
     from then.app.engine import Engine
     from then.cli.working import at_work
 
-    with at_work(
-        settings,
-        lambda: Engine(rules, settings.folder, durability=durability, slots=jobs),  # type: ignore[arg-type]
-        waits=waits,
-        cancels_on_term=cancel_on_term,
-    ) as work:
+    def open_engine() -> Engine:
+        return Engine(rules, settings.folder, durability=durability, slots=jobs, retention_s=retention_s)  # type: ignore[arg-type]
+
+    with at_work(settings, open_engine, waits=waits, cancels_on_term=cancel_on_term) as work:
         flows = [work.engine.post_record(posted, fields).id for posted, fields in posts]
         return work.follow(flows, limit_s)

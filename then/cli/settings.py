@@ -111,3 +111,26 @@ def pass_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         return context.invoke(function, settings_of(context), *args, **values)
 
     return update_wrapper(call, function)
+
+
+_RUN_OPTIONS: Final = (
+    click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many tasks run at once [the cores]."),
+    click.option(
+        "--durability", type=click.Choice(["power", "process"]), default="power", show_default=True,
+        help="What a commit survives: loss of power, or a kill.",
+    ),
+    click.option("--wait", "waits", is_flag=True, help="Wait for a flow that is held until somebody continues it."),
+    click.option("--timeout", metavar="TIME", help="Cancel the flows after so long, such as 90s or 2h."),
+    click.option("--cancel-on-term", is_flag=True, help="On TERM and HUP cancel the flows instead of leaving them to resume."),
+    click.option(
+        "--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME",
+        help="Take away flows that ended longer ago; off keeps them [THEN_RETENTION].",
+    ),
+)  # fmt: skip
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of the commands that open an engine."""
+    for option in reversed(_RUN_OPTIONS):
+        function = option(function)
+    return function

@@ -70,6 +70,11 @@ def seconds(text: str, what: str) -> float:
     return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
+def retention_of(text: str) -> float | None:
+    """How long flows that ended are kept, in seconds; None, for `off`: for ever."""
+    return None if text == "off" else seconds(text, "--retention")
+
+
 def _read(path: str, what: str) -> str:
     try:
         if path == "-":

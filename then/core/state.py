@@ -469,6 +469,11 @@ def id_number(text: str) -> int:
     return number
 
 
+def id_time_us(text: str) -> int:
+    """When an id was made, in microseconds since 1970: to the millisecond, a little late where many were made at once."""
+    return ((id_number(text) >> (COUNT_BITS + ENGINE_BITS)) + EPOCH_MS) * 1000
+
+
 def next_id(last: int, time_us: int, engine: int) -> int:
     """The id after `last`, made from the recorded time: 41 bits of ms, 12 of a counter, 10 of the engine.
 

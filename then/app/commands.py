@@ -1,0 +1,97 @@
+"""What people change from outside: the commands that a socket or a shell brings to an engine.
+
+Arguments and answers are JSON, so that the same command goes over the socket
+of a running engine (`then.app.control`) and to one that was opened for it
+(`then.app.desk`). When one returns, its fact is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from then.app.engine import Engine
+from then.app.objects import record_object
+from then.app.posting import body_of, check_type, result_of
+from then.app.retention import Pruned, prune
+from then.core.errors import ConfigError
+from then.core.tasks import OUTCOMES, Body, Json
+
+
+class Commands:
+    """The commands of one engine.
+
+    Args:
+        since: gives when the tasks that run were started, in microseconds, by id; null where that is not known.
+    """
+
+    def __init__(self, engine: Engine, since: Callable[[], dict[str, int | None]] = dict) -> None:
+        self._engine = engine
+        self._since = since
+
+    def post(
+        self, type: str, texts: dict[str, str], body: Body, key: str | None = None, flow: str | None = None
+    ) -> Json:
+        """Posts a record; gives its flow.
+
+        Args:
+            texts: fields to be read by their declared type; they go over those of `body`.
+        """
+        edition = self._engine.editions[self._version(flow)]
+        check_type(edition.rules, type)
+        posted = self._engine.post_record(type, body_of(edition, type, texts, body), key=key, flow=flow)
+        return {"flow": posted.id}
+
+    def complete(self, id: str, outcome: str, texts: dict[str, str], result: Body) -> Json:
+        """Reports on a task that a person does; gives the record as it was before."""
+        word = outcome.replace(" ", "_")
+        if word not in OUTCOMES:
+            raise ConfigError(f'"{outcome}" is no outcome; one of {", ".join(OUTCOMES)}')
+        record, history = self._engine.history().record(id)
+        edition = self._engine.editions[history.flow.version]
+        given = result_of(edition, record.task.type, texts, result)
+        return record_object(self._engine.complete(record.task.id, word, **given))  # type: ignore[arg-type]
+
+    def cancel(self, id: str, only: bool = False) -> Json:
+        """Ends a record and what descends from it; gives the ids."""
+        return self._engine.cancel(id, only=only)
+
+    def retry(self, id: str) -> Json:
+        """New attempts of what failed; gives their records."""
+        return [record_object(task) for task in self._engine.retry(id)]
+
+    def go_on(self, id: str) -> Json:
+        """Continues a held record or flow, gives its id."""
+        full, flow = self._engine.history().find(id)
+        held = self._engine.loop.look(lambda state: flow in state.flows and state.flows[flow].held is not None)
+        # The root of a held flow stands for the flow.
+        self._engine.release(flow if held and full == flow else full)
+        return full
+
+    def running(self) -> Json:
+        """Since when the tasks that run do so, in microseconds, by id; null where an engine before started them."""
+        return self._since()
+
+    def prune(
+        self, older_s: float | None = None, keep: int | None = None, flow: str | None = None, dry_run: bool = False
+    ) -> Json:
+        """Takes away flows that ended; gives them."""
+        gone: Pruned = prune(self._engine, older_s=older_s, keep=keep, flow=flow, dry_run=dry_run)
+        return {"flows": [one.id for one in gone.flows], "records": gone.records, "entries": gone.entries}
+
+    def _version(self, flow: str | None) -> str:
+        return self._engine.loop.look(
+            lambda state: state.flows[flow].version if flow in state.flows else state.version
+        )
+
+
+OPS: Final[dict[str, Callable[..., Json]]] = {
+    "post": Commands.post,
+    "complete": Commands.complete,
+    "cancel": Commands.cancel,
+    "retry": Commands.retry,
+    "continue": Commands.go_on,
+    "running": Commands.running,
+    "prune": Commands.prune,
+}
+"""By the name that stands in a request."""

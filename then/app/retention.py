@@ -1,0 +1,154 @@
+"""Retention: flows that ended are taken away whole, with their entries, cells and output.
+
+What is taken: the entries of the flow, its cells (`past`, `trace`, and `key`,
+which frees its posting keys), `window` cells that nothing is left of, and the
+folders `tasks/<id>`. What is live is never touched, nor are rules versions.
+
+The folders go first: a crash between leaves records without output, which the
+next time finds and takes; the other way round folders would stay that nobody
+knows of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from then.abc import Cell, Journal
+from then.analysis.history import History
+from then.app.engine import Engine
+from then.core.errors import ConfigError
+from then.core.facts import Flow
+from then.core.state import State, decode_flow, id_time_us
+
+FLOWS_AT_ONCE: Final = 100
+"""In one transaction, for which the engine waits some ten milliseconds."""
+
+
+class Pruned(NamedTuple):
+    """What was taken away, or would be."""
+
+    flows: list[Flow]
+    records: int
+    entries: int
+
+
+def prune(
+    engine: Engine,
+    *,
+    older_s: float | None = None,
+    keep: int | None = None,
+    flow: str | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Takes ended flows away.
+
+    Args:
+        older_s: those that ended longer ago, in seconds; None: of any age.
+        keep: but for the newest so many.
+        flow: this one alone; an unambiguous beginning of its id is enough.
+
+    Raises:
+        UnknownId: there is no such flow.
+        ConfigError: it lives.
+        JournalError: the journal cannot be written; what was taken so far is gone.
+
+    Cost: grows with the flows that are taken and, with `keep`, with those that are kept.
+    """
+    history = engine.history()
+    if flow is not None:
+        found = [_ended(history, flow)]
+    else:
+        before = engine.clock.now_us() - round((older_s or 0.0) * 1e6)
+        found = list(ended_before(history, before))
+        if keep is not None:
+            kept = sorted(history.flows(), key=lambda one: one.ended or 0)[-keep:] if keep else []
+            spared = {one.id for one in kept}
+            found = [one for one in found if one.id not in spared]
+    records = entries = 0
+    for batch in _batches(found):
+        ids = [one.id for one in batch]
+        tasks = [id for one in ids for id in history.flow(one).records]
+        records += len(tasks)
+        if dry_run:
+            entries += sum(len(history.seqs(id)) for id in ids)
+        else:
+            entries += _take(engine, ids, tasks)
+    return Pruned(found, records, entries)
+
+
+def ended_before(history: History, before_us: int) -> Iterator[Flow]:
+    """Flows that ended before a time, the oldest first.
+
+    Cost: grows with those that began before it: ids tell when.
+    """
+    for flow in history.past():
+        if id_time_us(flow.id) >= before_us:
+            return
+        if flow.ended is not None and flow.ended < before_us:
+            yield flow
+
+
+def _ended(history: History, prefix: str) -> Flow:
+    id = history.find(prefix)[1]
+    flow = history.flow(id).flow
+    if flow.outcome is None:
+        raise ConfigError(f"flow {id} is {flow.state}; only flows that ended can be taken away")
+    return flow
+
+
+def _take(engine: Engine, ids: Sequence[str], tasks: Iterable[str]) -> int:
+    """One transaction. Gives how many entries went."""
+    if engine.folder is not None:
+        for task in tasks:
+            _remove_folder(engine.folder, task)
+    gone: list[int] = []
+
+    def choose(state: State) -> tuple[list[int], list[Cell]]:
+        cells: list[Cell] = []
+        for id in ids:
+            if id in state.flows:
+                continue  # Somebody has retried it meanwhile.
+            for key, data in list(engine.journal.cells("trace", f"{id}/")):
+                gone.extend(msgspec.msgpack.decode(data, type=list[int]))
+                cells.append(Cell("trace", key, None))
+            cells.append(Cell("past", id, None))
+            for key in [key for key, posted in state.keys.items() if posted.flow == id]:
+                del state.keys[key]
+                cells.append(Cell("key", key, None))
+        gone.sort()
+        return gone, cells
+
+    engine.loop.prune(choose)
+    empty = [Cell("window", key, None) for key in _empty_windows(engine.journal, gone)]
+    if empty:
+        engine.loop.prune(lambda state: ([], empty))
+    return len(gone)
+
+
+def _empty_windows(journal: Journal, gone: Sequence[int]) -> Iterator[str]:
+    """Windows of entries that had some of these, and have none left."""
+    if not gone:
+        return
+    touched = set(gone)
+    for key, data in journal.cells("window"):
+        first, last = msgspec.msgpack.decode(data, type=tuple[int, int])
+        if first > gone[-1] or last < gone[0] or touched.isdisjoint(range(first, last + 1)):
+            continue
+        if next(iter(journal.read(first - 1, last)), None) is None:
+            yield key
+
+
+def _remove_folder(folder: Path, id: str) -> None:
+    shutil.rmtree(folder / "tasks" / id, ignore_errors=True)
+
+
+def _batches(found: Iterable[Flow]) -> Iterator[tuple[Flow, ...]]:
+    rest = iter(found)
+    while batch := tuple(itertools.islice(rest, FLOWS_AT_ONCE)):
+        yield batch

@@ -1,0 +1,16 @@
+"""What the commands that change something share: where they are carried out, and what is said of it."""
+
+from __future__ import annotations
+
+from then.app.desk import tell
+from then.cli.settings import Settings, say
+from then.cli.working import again
+from then.core.tasks import Json
+
+
+def change(settings: Settings, op: str, **arguments: Json) -> Json:
+    """Carries a command out, at the running engine or in the journal, and says where. Gives the answer."""
+    told = tell(settings.folder, op, **arguments)
+    if not told.by_engine:
+        say(f"no engine runs here: `{again(settings, 'resume')}` goes on")
+    return told.answer
