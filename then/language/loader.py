@@ -99,7 +99,9 @@ class Loader:
         for compile_part in self._plan:
             for rule in compile_part(declared):
                 self._add(rule)
-        check_rules(self.rules, self.units.values(), self.findings)
+        if not self.findings.errors:
+            # What was refused is not in the rules: what is said of them together would not hold.
+            check_rules(self.rules, self.units.values(), self.findings)
         if self.known is not None:
             self._take_known_away(self.known)
 

@@ -105,8 +105,29 @@ def load_text(
     Raises:
         RulesRefused: with all errors.
     """
+    return _load(_of_text(text, file, root, env, known, kinds))
+
+
+def check_text(
+    text: str,
+    file: str = "rules.then",
+    *,
+    root: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    kinds: Kinds = KINDS,
+) -> tuple[Finding, ...]:
+    """What `check_path` would say of a text, as if it were a file of that name in the root."""
+    loader = _of_text(text, file, root, env, None, kinds)
+    with _collector_paused():
+        loader.run()
+    return loader.findings.all()
+
+
+def _of_text(
+    text: str, file: str, root: Path | None, env: Mapping[str, str] | None, known: RuleSet | None, kinds: Kinds
+) -> Loader:
     reader: Reader = Stored({file: text}) if root is None else _Overlay(Files(root), file, text)
-    return _load(Loader(reader, root or Path(), file, env or {}, None, known, kinds))
+    return Loader(reader, root or Path(), file, env or {}, None, known, kinds)
 
 
 def load_stored(

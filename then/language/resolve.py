@@ -187,17 +187,17 @@ class Resolver:
     def _compare(self, node: Tree, scope: Scope) -> Expr:
         left, op, right = node.children
         word = cast("Literal['==', '!=', '<', '<=', '>', '>=']", str(op))
-        return Compare(word, self.expr(left, scope), self.expr(right, scope), span=self.unit.span(node))
+        return Compare(word, folded(self.expr(left, scope)), folded(self.expr(right, scope)), span=self.unit.span(node))
 
     def _in(self, node: Tree, scope: Scope) -> Expr:
         item, container = (self.expr(child, scope) for child in node.children)
         span = self.unit.span(node)
-        test = In(item, container, span=span)
+        test = In(item, folded(container), span=span)
         return Not(test, span=span) if node.data == "notin" else test
 
     def _contains(self, node: Tree, scope: Scope) -> Expr:
         container, item = (self.expr(child, scope) for child in node.children)
-        return Contains(container, item, span=self.unit.span(node))
+        return Contains(folded(container), folded(item), span=self.unit.span(node))
 
     def _matches(self, node: Tree, scope: Scope) -> Expr:
         text, token = node.children
@@ -363,7 +363,7 @@ class Resolver:
                 f'the group "{head}" is bound only where its `matches` must hold: alone, or joined with `and` at the top of the `where`'
             )
             return self._refuse(Misplaced(message), node)
-        if scope.record is not None and scope.place == "clause":
+        if scope.record is not None and scope.place in ("clause", "run"):
             return self._refuse(unknown_field(head, scope.record, "", scope), node)
         owners = [f"{alias}.{head}" for alias, shape in scope.aliases.items() if shape.find(head) is not None]
         hint = f" (did you mean {' or '.join(owners)}?)" if owners else nearest(whole if rest else head, scope.known())
@@ -382,6 +382,19 @@ class Resolver:
     def _refuse(self, error: RuleError, node: Tree | Token) -> Expr:
         self.unit.refuse(error, node)
         return POISON
+
+
+def folded(expr: Expr) -> Expr:
+    """A list or map of constants as one constant: what the index files a clause under."""
+    if isinstance(expr, ListOf):
+        items = [folded(item) for item in expr.items]
+        if all(isinstance(item, Const) for item in items):
+            return Const([item.value for item in items if isinstance(item, Const)], span=expr.span)
+    elif isinstance(expr, MapOf):
+        pairs = [(key, folded(item)) for key, item in expr.items]
+        if all(isinstance(item, Const) for _, item in pairs):
+            return Const({key: item.value for key, item in pairs if isinstance(item, Const)}, span=expr.span)
+    return expr
 
 
 def unknown_field(name: str, shape: Shape, prefix: str, scope: Scope | None = None) -> UnknownName:

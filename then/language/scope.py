@@ -172,6 +172,8 @@ class Declared:
                     result = {name: attrs.evolve(ref, optional=True) for name, ref in result.items()}
                 if declared.run is not None and declared.run.kind == "process":
                     result = {"code": CODE_OF_DONE if outcomes == {"done"} else CODE, **(result or {})}
+                if outcomes == {"done"}:
+                    own = {**own, "started": FLOAT, "took": FLOAT}
                 return Shape(family, body, result, is_loose=is_loose and declared.result is None, own=own)
             case _:
                 return Shape("any" if family == "*" else family, is_loose=is_loose, own=own)

@@ -121,7 +121,7 @@ class Typer:
     def end_clause(self, scope: Scope, *, mentions_guard: bool = False) -> None:
         """Warns of optional places that nothing in the clause has looked at."""
         for key, shown, span in self._pending:
-            if key not in scope.guarded:
+            if not _is_guarded(key, scope.guarded):
                 message = f"{shown} may be missing, and then this cannot be said"
                 self.unit.warn("T601", message, span, f"look first, as in `has {shown}`, or give a default: `{shown} ?? …`")
                 scope.guarded.add(key)
@@ -444,6 +444,11 @@ def _base(shape: Shape, expr: Field) -> TypeRef:
 
 def _key(expr: Field, scope: Scope) -> str:
     return f"{expr.record or scope.record_alias or ''}.{expr.source}.{path_text(expr.path)}"
+
+
+def _is_guarded(key: str, guarded: set[str]) -> bool:
+    """Whether something has looked at the place, or at what it is a part of."""
+    return key in guarded or any(key.startswith((f"{place}.", f"{place}[")) for place in guarded)
 
 
 def _shown(expr: Expr) -> str:

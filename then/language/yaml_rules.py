@@ -41,6 +41,7 @@ from then.language.declare import constant_of
 from then.language.findings import Misplaced
 from then.language.notyet import is_there
 from then.language.parser import parse_expression, parse_part
+from then.language.resolve import folded
 from then.language.scope import Declared, Scope, Shape
 from then.language.templates import split_plain
 from then.language.tree import Token, Tree
@@ -239,7 +240,7 @@ class _YamlCompiler:
         field = self.compiler.resolver.expr(path, scope)
         if node.content is None:
             return IsNull(field, span=node.span)
-        return Compare("==", field, self._value(node, scope), span=node.span)
+        return Compare("==", field, folded(self._value(node, scope)), span=node.span)
 
     # -- then ----------------------------------------------------------------
 
@@ -357,14 +358,14 @@ class _YamlCompiler:
         if isinstance(content, str):
             return self._template(node, scope)
         if isinstance(content, list):
-            return _folded(ListOf(tuple(self._value(item, scope) for item in content), span=node.span))
+            return ListOf(tuple(self._value(item, scope) for item in content), span=node.span)
         if not isinstance(content, dict):
             return Const(content, span=node.span)
         if content.keys() == {"expr"}:
             return self.compiler.resolver.expr(self._parse(content["expr"], "expr"), scope)  # type: ignore[index]
         if content.keys() == {"type", "name"} and content["type"].content == "load":  # type: ignore[index]
             return self._load(content["name"], scope)  # type: ignore[index]
-        return _folded(MapOf(tuple((str(key), self._value(item, scope)) for key, item in content.items()), span=node.span))
+        return MapOf(tuple((str(key), self._value(item, scope)) for key, item in content.items()), span=node.span)
 
     def _load(self, node: Node, scope: Scope) -> Expr:
         path = [item.content for item in _items(node)]
@@ -430,16 +431,6 @@ def _mapping(unit: Unit, node: Node, known: Iterable[str], what: str) -> dict[st
 def _items(node: Node) -> list[Node]:
     """The items of a list; anything else is one item."""
     return node.content if isinstance(node.content, list) else [] if node.content is None else [node]
-
-
-def _folded(expr: ListOf | MapOf) -> Expr:
-    """A list or mapping of constants is a constant."""
-    if isinstance(expr, ListOf):
-        if all(isinstance(item, Const) for item in expr.items):
-            return Const([item.value for item in expr.items if isinstance(item, Const)], span=expr.span)
-    elif all(isinstance(item, Const) for _, item in expr.items):
-        return Const({key: item.value for key, item in expr.items if isinstance(item, Const)}, span=expr.span)
-    return expr
 
 
 def _text_place(node: Node, unit: Unit) -> tuple[int, int]:
