@@ -1,0 +1,30 @@
+"""`andthen log`: the output of a task."""
+
+from __future__ import annotations
+
+import click
+
+from then.cli.settings import Settings, command
+
+
+@command("log")
+@click.argument("id")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the task has ended.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="The last N lines of each output only.")
+@click.option("--out", "is_out", is_flag=True, help="Its standard output only.")
+@click.option("--err", "is_err", is_flag=True, help="Its standard error only, on standard output.")
+def command_(settings: Settings, id: str, follow: bool, lines: int | None, is_out: bool, is_err: bool) -> None:
+    """Prints what a task wrote: its standard output on ours, its standard error on ours.
+
+    To a pipe or a file byte for byte; to a terminal without what would move its cursor. Of a function that failed, the
+    traceback. Of an event, or the root of a flow that wrote nothing itself, the outputs of the whole flow, each under
+    its name.
+    """
+    from then.app.reading import open_reading
+    from then.cli.output import print_outputs
+
+    streams: tuple[str, ...] = ("out", "err")
+    if is_out != is_err:
+        streams = ("out",) if is_out else ("err",)
+    with open_reading(settings.folder) as reading:
+        print_outputs(settings, reading, id, streams, follow=follow, lines=lines)

@@ -1,0 +1,196 @@
+"""Outputs of tasks, as they are written: whole or their ends, once or as they grow.
+
+A file that grows is looked at again every `LOOK_S`: the keeper, and not an
+engine, holds the process, so that there may be nobody to tell; and the standard
+library has no way to be told by the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, TextIO
+
+import msgspec
+
+from then.analysis.history import FlowHistory, Record
+from then.app.reading import Reading
+from then.cli.settings import Settings, is_terminal, say
+from then.cli.texts import clean_output
+from then.cli.words import FAILURES
+from then.executors.outputs import Stream, open_output
+
+LOOK_S: Final = 0.1
+CHUNK_BYTES: Final = 1 << 16
+
+
+def print_outputs(
+    settings: Settings, reading: Reading, id: str, streams: Sequence[str], *, follow: bool, lines: int | None
+) -> None:
+    """Prints the outputs of a record, or of the flow that it is the root of."""
+    record, history = reading.history().record(id)
+    task = record.task
+    chosen: tuple[Stream, ...] = tuple(stream for stream in ("out", "err") if stream in streams)  # type: ignore[misc]
+    is_root_of_all = task.event and task.id == history.flow.id
+    if is_root_of_all and not follow:
+        _print_flow(settings, reading, history, chosen, lines)
+        return
+    files = _Files(settings, reading.folder, task.id, chosen, lines)
+    try:
+        while True:
+            is_over = not follow or _has_ended(reading, task.id)
+            files.print_new()
+            if is_over:
+                break
+            _pause()
+        files.finish()
+    finally:
+        files.close()
+    if not files.has_any:
+        _print_without_file(settings, reading.history().record(task.id)[0], chosen)
+
+
+def _print_flow(
+    settings: Settings, reading: Reading, history: FlowHistory, streams: Sequence[Stream], lines: int | None
+) -> None:
+    """The outputs of a flow one after the other, each under its type and id."""
+    has_any = False
+    for record in history.records.values():
+        for stream in streams:
+            files = _Files(settings, reading.folder, record.task.id, (stream,), lines)
+            files.heading = f"==> {record.task.type} {record.task.id} {stream} <=="
+            files.print_new()
+            files.finish()
+            files.close()
+            has_any |= files.has_any
+    if not has_any:
+        say(f"no task of flow {history.flow.id} wrote anything")
+
+
+def _print_without_file(settings: Settings, record: Record, streams: Sequence[Stream]) -> None:
+    task = record.task
+    traceback = (task.error or {}).get("traceback")
+    if isinstance(traceback, str) and "err" in streams:
+        out = sys.stderr if len(streams) > 1 else sys.stdout
+        out.write(clean_output(traceback) if is_terminal(out) else traceback)
+    elif task.outcome in FAILURES and task.error is not None:
+        say(f"{task.type} ({task.id}) wrote nothing; its error: {msgspec.json.encode(task.error).decode()}")
+    else:
+        say(f"{task.type} ({task.id}) wrote nothing" + ("" if task.outcome is not None else " yet"))
+
+
+def _has_ended(reading: Reading, id: str) -> bool:
+    return reading.history().record(id)[0].task.outcome is not None
+
+
+def _pause() -> None:
+    """Until it is time to look again; at once where our reader has gone."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        pass
+    for _, event in poll.poll(LOOK_S * 1000):
+        if event & (select.POLLERR | select.POLLHUP):
+            raise BrokenPipeError
+
+
+class _Files:
+    """The outputs of one task, and how far they were printed."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, id: str, streams: Sequence[Stream], lines: int | None
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._id = id
+        self._lines = lines
+        self._open: dict[Stream, BinaryIO] = {}
+        self._targets: dict[Stream, TextIO] = {
+            stream: sys.stderr if stream == "err" and len(streams) > 1 else sys.stdout for stream in streams
+        }
+        self._rests: dict[Stream, bytes] = {}
+        """The begun line of each that goes to a terminal, or out as JSON."""
+        self.heading: str | None = None
+        self.has_any = False
+
+    def print_new(self) -> None:
+        """Prints what has come since the last call."""
+        for stream, target in self._targets.items():
+            file = self._open.get(stream)
+            if file is None:
+                file = open_output(self._folder, self._id, stream)
+                if file is None:
+                    continue
+                self._open[stream] = file
+                if self._lines is not None:
+                    _seek_lines(file, self._lines)
+            while data := file.read(CHUNK_BYTES):
+                self._head(target)
+                self.has_any = True
+                self._print(stream, target, data)
+
+    def finish(self) -> None:
+        """What is left of lines without an end."""
+        for stream, rest in self._rests.items():
+            if rest:
+                self._print_lines(stream, self._targets[stream], rest, "")
+
+    def close(self) -> None:
+        for file in self._open.values():
+            file.close()
+
+    def _head(self, target: TextIO) -> None:
+        if self.heading is not None and not self._settings.is_json:
+            sys.stdout.write(f"{self.heading}\n")
+            sys.stdout.flush()
+        self.heading = None
+
+    def _print(self, stream: Stream, target: TextIO, data: bytes) -> None:
+        if not self._settings.is_json and not is_terminal(target):
+            target.flush()
+            target.buffer.write(data)
+            target.buffer.flush()
+            return
+        whole, end, rest = (self._rests.get(stream, b"") + data).rpartition(b"\n")
+        self._rests[stream] = rest
+        if end:
+            self._print_lines(stream, target, whole, "\n")
+
+    def _print_lines(self, stream: Stream, target: TextIO, data: bytes, end: str) -> None:
+        text = data.decode(errors="backslashreplace")
+        if self._settings.is_json:
+            for line in text.split("\n"):
+                object_ = {"id": self._id, "stream": stream, "line": line}
+                sys.stdout.write(msgspec.json.encode(object_).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            target.write(clean_output(text) + end)
+            target.flush()
+
+
+def _seek_lines(file: BinaryIO, lines: int) -> None:
+    """Goes to where the last so many lines begin."""
+    at = file.seek(0, os.SEEK_END)
+    if lines == 0:
+        return
+    wanted = lines
+    is_last = True
+    while at > 0:
+        size = min(CHUNK_BYTES, at)
+        at -= size
+        file.seek(at)
+        data = file.read(size)
+        place = len(data)
+        if is_last and data.endswith(b"\n"):
+            place -= 1  # It ends the last line, and begins none.
+        is_last = False
+        while (place := data.rfind(b"\n", 0, place)) >= 0:
+            wanted -= 1
+            if wanted == 0:
+                file.seek(at + place + 1)
+                return
+    file.seek(0)

@@ -1,0 +1,182 @@
+"""One record, and one rule, in full."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from then.analysis.history import FlowHistory, Record
+from then.app.objects import record_object
+from then.app.reading import Reading
+from then.app.rules import Rules
+from then.cli.listing import print_object, seen
+from then.cli.settings import Settings, say
+from then.cli.texts import clean_output, duration
+from then.cli.words import COLORS, colored, word
+from then.core.errors import UnknownName
+from then.core.facts import Late
+from then.core.rules import ANY, EVENT, FINISHED, Rule, Unmatched
+from then.core.tasks import Body, Json
+
+
+def show_record(settings: Settings, reading: Reading, record: Record, history: FlowHistory) -> None:
+    """A record and what is known of it beside: what fired on it, what came of it, what was reported too late."""
+    task = record.task
+    running = reading.running() if task.outcome is None else None
+    now = seen(task, running or {})
+    shown = record_object(task, now.state, started=now.since)
+    shown.update(
+        {
+            "key": record.key,
+            "version": record.version or history.flow.version,
+            "fired": record.fired,
+            "taken_up": record.taken_up,
+            "children": record.children,
+            "late": [_late(late) for late in record.late],
+            "faults": record.faults,
+        }
+    )
+    if settings.is_json:
+        print_object(shown)
+        return
+    has_color = settings.has_color(sys.stdout)
+    for name, text in _lines(shown, record, history):
+        said = colored(f"{name:<10}", "2", has_color)
+        if name == "state":
+            text = colored(text, COLORS.get(word(task, now.state), "0"), has_color)
+        head, *more = text.split("\n")
+        sys.stdout.write(f"{said} {head}\n")
+        sys.stdout.writelines(f"{'':<10} {line}\n" for line in more)
+
+
+def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[str, str]]:
+    """Name and text of each thing that there is to say."""
+    task = record.task
+    yield "id", task.id
+    yield "type", task.type
+    yield "state", _state(record, shown["state"])
+    is_root = task.id == history.flow.id
+    flow = history.flow
+    ended = f", {flow.outcome}" if flow.outcome is not None else f", {flow.state}"
+    yield "flow", f"{flow.id}{ended}, {flow.records} records" + (": this is its root" if is_root else "")
+    if flow.held is not None:
+        yield "held", flow.held
+    if task.parent is not None:
+        yield "parent", f"{task.parent}{_type_of(task.parent, history)}"
+    if task.rule is not None:
+        yield "by rule", task.rule
+    if task.attempt > 1 or task.origin is not None:
+        yield "attempt", f"{task.attempt} of {task.origin or task.id}"
+    if record.key is not None:
+        yield "key", record.key
+    for name in ("created", "started", "completed"):
+        if shown[name] is not None:
+            yield name, shown[name]
+    if task.priority:
+        yield "priority", str(task.priority)
+    if task.body:
+        yield "body", _json(task.body)
+    if task.result is not None:
+        yield "result", _json(task.result)
+    if task.error is not None:
+        yield from _error(task.error)
+    if record.fired:
+        yield "fired", ", ".join(record.fired)
+    if record.taken_up:
+        yield "taken up", "its failure is not the flow's"
+    if record.children:
+        yield "children", "\n".join(f"{id}{_type_of(id, history)}" for id in record.children)
+    for late in record.late:
+        yield "late", f"reported {late.outcome} by {late.by} when it had ended; without effect"
+    for fault in record.faults:
+        yield "fault", fault
+    yield "rules", f"version {shown['version']}"
+
+
+def _state(record: Record, state: str) -> str:
+    task = record.task
+    if record.is_stopping and task.outcome is None:
+        return f"{state}, told to stop"
+    if state != "completed":
+        return state if task.outcome is None else f"{state}, {task.outcome.replace('_', ' ')}"
+    if task.event:
+        return "completed, an event"
+    took = f" after {duration(task.took)}" if task.took is not None else ""
+    return f"completed, {(task.outcome or '').replace('_', ' ')}{took}"
+
+
+def _error(error: Body) -> Iterator[tuple[str, str]]:
+    """Kind and message first, a traceback as it reads; what else there is as JSON."""
+    rest = {key: value for key, value in error.items() if key not in ("kind", "message", "traceback", "type")}
+    yield "error", clean_output(": ".join(str(error[key]) for key in ("kind", "message") if key in error))
+    if "traceback" in error:
+        yield "", clean_output(str(error["traceback"]).rstrip("\n"))
+    if rest:
+        yield "", _json(rest)
+
+
+def _json(value: Json) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    flat = msgspec.json.encode(value).decode()
+    return flat if len(flat) <= 80 else text
+
+
+def _type_of(id: str, history: FlowHistory) -> str:
+    record = history.records.get(id)
+    return f" {record.task.type}" if record is not None else ""
+
+
+def _late(late: Late) -> Body:
+    return {"outcome": late.outcome, "result": late.result, "error": late.error, "by": late.by}
+
+
+def show_rule(settings: Settings, rules: Rules, name: str, form: str | None) -> None:
+    """A rule: its name, place and order; as text of the language where that is asked for.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    rule = rules.set.rule(name)
+    if rule is None:
+        raise UnknownName("rule", name, [each.name for each in rules.set.rules])
+    text = rule_text(rule)
+    if settings.is_json:
+        print_object({**rule_object(rule), "text": text})
+    elif text is not None:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+    else:
+        say(f'rule "{name}" is Python{f", at {rule.span}" if rule.span else ""}: it has no text in the language')
+
+
+def rule_object(rule: Rule) -> Body:
+    """A rule in a list of those in force."""
+    pattern = rule.trigger.pattern
+    return {
+        "name": rule.name,
+        "when": pattern.family,
+        "outcomes": sorted(pattern.outcomes),
+        "final": rule.final,
+        "unmatched": isinstance(rule.trigger, Unmatched),
+        "language": "then" if rule.consequence is not None else "python",
+        "place": str(rule.span) if rule.span is not None else None,
+    }
+
+
+def rule_text(rule: Rule) -> str | None:
+    """A rule as text of the language; None for one in Python."""
+    if rule.consequence is None:
+        return None
+    from then.language.printer import print_rule
+
+    return print_rule(rule)
+
+
+def when_text(rule: Rule) -> str:
+    """What a rule waits for, without its conditions: `pay failed or timed out`."""
+    pattern = rule.trigger.pattern
+    family = "any" if pattern.family == ANY else pattern.family
+    words = "finished" if pattern.outcomes == FINISHED else " or ".join(sorted(pattern.outcomes - {EVENT})).replace("_", " ")
+    start = "unmatched " if isinstance(rule.trigger, Unmatched) else ""
+    return f"{start}{family} {words}".rstrip() + (" where …" if pattern.where is not None else "")
