@@ -63,17 +63,17 @@ class Disk:
         self.verbs: list[str] = []
         """All calls that may fail: those above, and reads."""
         self._fail_at = fail_at
-        self._fails_next: str | None = None
+        self._fails_next: tuple[str, str] | None = None
         self._code = code
         self.vfs = _Vfs(self)
 
-    def fail_next(self, verb: Verb) -> None:
-        """The next call of this kind fails."""
-        self._fails_next = verb
+    def fail_next(self, verb: Verb, file: str) -> None:
+        """The next call of this kind on this file fails."""
+        self._fails_next = (verb, file)
 
     def note(self, verb: Verb | Literal["read"], file: str, offset: int = 0, data: bytes = b"") -> None:
         self.verbs.append(verb)
-        if len(self.verbs) - 1 == self._fail_at or verb == self._fails_next:
+        if len(self.verbs) - 1 == self._fail_at or (verb, file) == self._fails_next:
             self._fails_next = None
             raise _failure(self._code, verb)
         if verb != "read":
@@ -81,10 +81,9 @@ class Disk:
 
 
 def _failure(code: int, verb: str) -> apsw.Error:
-    if code == apsw.SQLITE_FULL and verb in ("write", "truncate"):
-        return apsw.FullError(f"made up: no room at {verb}")
-    error = apsw.IOError(f"made up: {verb} failed")
-    vars(error)["extendedresult"] = _IOERR[verb]
+    is_full = code == apsw.SQLITE_FULL and verb == "write"
+    error = apsw.FullError("made up: no room") if is_full else apsw.IOError(f"made up: {verb} failed")
+    vars(error)["extendedresult"] = code if is_full else _IOERR[verb]
     return error
 
 
@@ -149,13 +148,14 @@ def connect_to(disk: Disk, reword: Callable[[str], str] = str) -> Connect:
 
     def connect(uri: str) -> sqlite3.Connection:
         path = unquote(urlsplit(uri).path)
-        if uri.endswith("immutable=1"):
-            found = _Shared(apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, disk.vfs.name))
-        elif path in shared and shared[path].users:
-            found = shared[path]
-        else:
-            found = shared[path] = _Shared(apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE, disk.vfs.name))
-            found.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with _as_standard():
+            if uri.endswith("immutable=1"):
+                found = _Shared(apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, disk.vfs.name))
+            elif path in shared and shared[path].users:
+                found = shared[path]
+            else:
+                found = shared[path] = _Shared(apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE, disk.vfs.name))
+                found.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         found.users += 1
         found.has_writer |= uri.endswith("mode=rw")
         return cast(sqlite3.Connection, _Connection(found, reword))
@@ -180,8 +180,8 @@ class _Connection:
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
 
-    def cursor(self) -> _Connection:
-        return self
+    def cursor(self) -> _Statements:
+        return _Statements(self)
 
     def execute(self, sql: str, values: Sequence[apsw.SQLiteValue] = ()) -> _Cursor:
         with _as_standard():
@@ -203,6 +203,17 @@ class _Connection:
                 with _as_standard():
                     self._connection.close()
             self._shared = None
+
+
+class _Statements:
+    """A cursor that is used again and again; it holds nothing."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+
+    def close(self) -> None:
+        pass
 
 
 class _Cursor:

@@ -128,7 +128,7 @@ def test_a_sync_that_failed_is_made_up_for_by_the_next_start(folder: Path) -> No
     sick = Disk()
     with closing(powercut.open_on(sick, state)) as journal:
         journal.append([Entry(1, b"1")])
-        sick.fail_next("sync")
+        sick.fail_next("sync", "journal.db-wal")
         with pytest.raises(JournalFailed, match="a sync to the disk failed"):
             journal.append([Entry(2, b"2")])
         remembered = {name: (state / name).read_bytes() for name in ("journal.db", "journal.db-wal")}

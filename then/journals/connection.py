@@ -77,8 +77,10 @@ def reason_of(error: BaseException) -> str:
     return f"{error} ({name})"
 
 
-def unreadable(path: Path, error: sqlite3.Error) -> JournalError:
-    """The error for a journal file that cannot be opened or read."""
+def unreadable(path: Path, error: sqlite3.Error | TypeError) -> JournalError:
+    """The error for a journal file that cannot be opened or read, or whose rows are not what they must be."""
+    if isinstance(error, TypeError):
+        return JournalForeign(str(path), DAMAGED)
     match _code(error) & 0xFF:
         case sqlite3.SQLITE_NOTADB:
             return JournalForeign(str(path), "not an SQLite database")
@@ -91,8 +93,6 @@ def unreadable(path: Path, error: sqlite3.Error) -> JournalError:
 
 def _cause(path: Path) -> str:
     """Why SQLite could not open it; SQLite itself does not tell."""
-    if path.is_dir():
-        return "it is a folder"
     if not os.access(path, os.R_OK):
         return "it may not be read"
     if not os.access(path.parent, os.W_OK):

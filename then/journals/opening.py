@@ -49,7 +49,7 @@ def make_folder(folder: Path) -> None:
     """
     missing: list[Path] = []
     place = folder.absolute()
-    with _on_disk(folder):
+    with on_disk(folder):
         while not place.exists():
             missing.append(place)
             place = place.parent
@@ -75,21 +75,37 @@ def find(folder: Path) -> Path:
     return path
 
 
-def check_identity(pages: Pages, path: Path, known: int) -> int:
-    """The schema of a file, once it is certain that it is a journal of ours.
+def check_owner(path: Path, connect: Connect) -> None:
+    """Refuses what is plainly no journal of ours by its first page, without a look at a log beside it.
 
     Raises:
-        JournalForeign: it is not, or it is damaged.
-        JournalTooNew: a later version wrote it.
+        JournalForeign: it is none.
     """
+    if path.is_dir():
+        raise JournalForeign(str(path), "a folder")
     if path.stat().st_size == 0:
         raise JournalForeign(str(path), "an empty file")
-    if pages.value("PRAGMA application_id") != APPLICATION_ID:
+    try:
+        with contextlib.closing(connect(uri_of(path, "immutable"))) as connection:
+            owner = connection.execute("PRAGMA application_id").fetchall()[0][0]
+    except sqlite3.Error:
+        return  # A checkpoint that was cut off may look like this too; a reading with the log will tell.
+    # Ours has had it since before it had its name.
+    if owner != APPLICATION_ID:
         raise JournalForeign(str(path), "a database of another application")
-    schema = int(pages.value("PRAGMA user_version"))
+
+
+def check_identity(pages: Pages, path: Path, known: int) -> int:
+    """The schema of a journal, once it is certain that it can be read.
+
+    Raises:
+        JournalForeign: it is damaged.
+        JournalTooNew: a later version wrote it.
+    """
+    schema = int(pages.rows("PRAGMA user_version")[0][0])
     if schema > known:
         raise JournalTooNew(str(path), schema, known)
-    missing = _TABLES - {row[0] for row in pages.page("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    missing = _TABLES - {row[0] for row in pages.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if schema < 1 or missing:
         raise JournalForeign(str(path), f"{DAMAGED} (it lacks {', '.join(sorted(missing))})")
     return schema
@@ -107,7 +123,7 @@ def create(path: Path, connect: Connect, schemas: Sequence[str]) -> None:
     if log.exists() and log.stat().st_size:
         raise JournalForeign(str(log), f"a log whose {path.name} is gone")
     fresh = path.with_name(f"{path.name}.new")
-    with _on_disk(path):
+    with on_disk(path):
         _remove(fresh)
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with contextlib.closing(connect(uri_of(fresh, "rw"))) as connection:
@@ -130,7 +146,7 @@ def migrate(connection: sqlite3.Connection, path: Path, schema: int, schemas: Se
     """
     backup = path.with_name(f"{path.name}.schema-{schema}")
     unfinished = path.with_name(f"{path.name}.copy")
-    with _on_disk(path):
+    with on_disk(path):
         _remove(unfinished)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection.execute("VACUUM INTO ?", (str(unfinished),))
@@ -147,7 +163,7 @@ def connect_writer(path: Path, connect: Connect, durability: Durability) -> sqli
     Raises:
         JournalError: SQLite will not keep a log here, or the file cannot be written.
     """
-    with _on_disk(path):
+    with on_disk(path):
         connection = connect(uri_of(path, "rw"))
         try:
             _use_log(connection, path)
@@ -207,7 +223,7 @@ def _sync_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _on_disk(path: Path) -> Iterator[None]:
+def on_disk(path: Path) -> Iterator[None]:
     """Turns what the disk or SQLite says while a journal is opened into our errors."""
     try:
         yield

@@ -13,10 +13,11 @@ else it is fetched again, in a mode that suits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -49,18 +50,28 @@ class Pages:
         with self._lock:
             self._open()
 
-    def page(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
-        """The first rows of a query: at most `PAGE_ROWS`, and `PAGE_BYTES` in their last columns.
+    def page(self, sql: str, values: Sequence[object]) -> list[Row]:
+        """The first rows of a query whose last column holds data: at most `PAGE_ROWS`, and `PAGE_BYTES` of data.
 
         Raises:
             JournalForeign: the file is damaged.
             JournalError: it cannot be read, or was closed.
         """
+        return self._fetch(sql, values, _bounded)
+
+    def rows(self, sql: str) -> list[Row]:
+        """All rows of a query that has few. Raises as `page` does."""
+        return self._fetch(sql, (), list)
+
+    def _fetch(self, sql: str, values: Sequence[object], take: Callable[[Iterable[Row]], list[Row]]) -> list[Row]:
         with self._lock:
             while True:
+                if self._connection is None:
+                    raise JournalError(f"journal {self._path}: closed")
                 try:
-                    rows = list(self._fetch(sql, values))
-                except sqlite3.Error as error:
+                    with contextlib.closing(self._connection.execute(sql, values)) as cursor:
+                        rows = take(cursor)  # And closing ends the read transaction.
+                except (sqlite3.Error, TypeError) as error:  # A damaged row may lack its data.
                     if not self._is_overtaken():
                         raise unreadable(self._path, error) from error
                 else:
@@ -68,32 +79,12 @@ class Pages:
                         return rows
                 self._open()
 
-    def value(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """The one value of a query; None where it has no row."""
-        rows = self.page(sql, values)
-        return rows[0][0] if rows else None
-
     def close(self) -> None:
         """Twice is well."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
-
-    def _fetch(self, sql: str, values: Sequence[object]) -> Iterator[Row]:
-        if self._connection is None:
-            raise JournalError(f"journal {self._path}: closed")
-        cursor = self._connection.execute(sql, values)
-        try:
-            size_bytes = 0
-            for count, row in enumerate(cursor, 1):
-                yield row
-                last = row[-1]
-                size_bytes += len(last) if isinstance(last, bytes) else 0
-                if count >= PAGE_ROWS or size_bytes >= PAGE_BYTES:
-                    return
-        finally:
-            cursor.close()  # Ends the read transaction.
 
     def _open(self) -> None:
         if self._connection is not None:
@@ -117,3 +108,14 @@ class Pages:
         except FileNotFoundError:
             has_log = False
         return _State((file.st_ino, file.st_size, file.st_mtime_ns), has_log)
+
+
+def _bounded(cursor: Iterable[Row]) -> list[Row]:
+    rows: list[Row] = []
+    size_bytes = 0
+    for row in cursor:
+        rows.append(row)
+        size_bytes += len(row[-1])
+        if size_bytes >= PAGE_BYTES or len(rows) >= PAGE_ROWS:
+            break
+    return rows

@@ -114,6 +114,7 @@ class SqliteJournal:
             undo.pop_all()
 
     def _identify(self, undo: contextlib.ExitStack, connect: Connect, known: int) -> int:
+        opening.check_owner(self._path, connect)
         self._pages = Pages(self._path, connect)
         undo.callback(self._pages.close)
         return opening.check_identity(self._pages, self._path, known)
@@ -140,18 +141,21 @@ class SqliteJournal:
         undo.callback(self._writer.close)
         if schema < len(schemas):
             opening.migrate(self._writer, self._path, schema, schemas)
-        self._execute = self._writer.cursor().execute
+        self._cursor = self._writer.cursor()
+        undo.callback(self._cursor.close)
+        self._execute = self._cursor.execute
         self._checkpoint()
         if self._refusal is not None:
             self._refuse()
-        self._last: int = self._writer.execute(_LAST).fetchall()[0][0]
+        with opening.on_disk(self._path):
+            self._last: int = self._execute(_LAST).fetchall()[0][0]
 
     @property
     def last(self) -> int:
         if self._writer is not None:
             return self._last
         self._check_process()
-        return int(self._pages.value(_LAST))
+        return int(self._pages.rows(_LAST)[0][0])
 
     def append(self, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
         if self._refusal is not None or os.getpid() != self._pid:
@@ -194,7 +198,7 @@ class SqliteJournal:
         while True:
             self._check_process()
             page = self._pages.page(sql, (kind, begin, *end))
-            yield from ((key, data) for key, data in page)
+            yield from page
             if not page:
                 return
             self._check_ascent(begin, page[-1][0] + "\0")
@@ -218,6 +222,7 @@ class SqliteJournal:
                 # Closing does it too, but not while somebody reads.
                 self._checkpoint()
             with contextlib.suppress(sqlite3.Error):
+                self._cursor.close()  # A statement that an error cut short would keep the files open.
                 self._writer.close()
             self._lock.release()
         self._refusal = JournalError(f"journal {self._path}: closed")
@@ -232,7 +237,7 @@ class SqliteJournal:
         assert self._writer is not None
         if not (rows or cells.puts or cells.drops or pruned):
             return
-        many = self._writer.executemany
+        many = self._cursor.executemany
         try:
             self._execute("BEGIN IMMEDIATE")
             if rows:
