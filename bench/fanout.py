@@ -35,8 +35,12 @@ def run(options: Options) -> Findings:
         compare("4", work, ours, sampled["floor"], against="floor: FULL commits of 100", unit="/s", bar=Bar(0.25, 0.4)),
         compare("4", work, ours, sampled.get("dbos"), against="DBOS on SQLite", unit="/s", bar=Bar(50)),
         compare("4", work, ours, sampled.get("huey"), against="huey, SqliteHuey", unit="/s", bar=Bar(12)),
-        compare("4", work, ours, sampled.get("huey, chord"), against="the same, with a chord (its closing rule)", unit="/s"),
-        compare("4", work, ours, sampled.get("huey, fsync off"), against="huey, fsync off (loses at a power cut)", unit="/s"),
+        compare(
+            "4", work, ours, sampled.get("huey, chord"), against="the same, with a chord (its closing rule)", unit="/s"
+        ),
+        compare(
+            "4", work, ours, sampled.get("huey, fsync off"), against="huey, fsync off (loses at a power cut)", unit="/s"
+        ),
         _syncs(options),
     ]
     return found

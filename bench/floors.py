@@ -11,6 +11,7 @@ latency     `date`, one at a time: spawn, wait, commit FULL, spawn the next; fro
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -137,7 +138,7 @@ def latency(folder: Path, tasks: int, option: str = "") -> dict[str, object]:
 
 def gaps(times_ns: list[int], tasks: int) -> dict[str, object]:
     """Median and 99th percentile of the steps between times, in µs."""
-    steps = [(after - before) / 1000 for before, after in zip(times_ns, times_ns[1:], strict=False)]
+    steps = [(after - before) / 1000 for before, after in itertools.pairwise(times_ns)]
     return {
         "median_us": statistics.median(steps),
         "p99_us": statistics.quantiles(steps, n=100)[98],

@@ -53,9 +53,13 @@ class WorkerFailed(Exception):
 
 def parse(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a hundredth of the work, one round: does it run, is it right?")
+    parser.add_argument(
+        "--quick", action="store_true", help="a hundredth of the work, one round: does it run, is it right?"
+    )
     parser.add_argument("--rounds", type=int, default=0, help="runs of each subject that have to count (5; quick: 1)")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where states are put, on a disk (/var/tmp)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/var/tmp"), help="where states are put, on a disk (/var/tmp)"
+    )
     parser.add_argument("--no-install", action="store_true", help="peers that are not installed are reported as absent")
     parser.add_argument("--publish", action="store_true", help="writes the tables into docs/performance.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="appends the lines to FILE as JSON Lines")
@@ -211,7 +215,9 @@ def syncs(command: Sequence[str], folder: Path) -> int | None:
         return None
     counts = folder / "strace.txt"
     call(["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(counts), *command])
-    found = re.findall(r"^\s*\S+\s+\S+\s+\S+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync)$", counts.read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^\s*\S+\s+\S+\s+\S+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync)$", counts.read_text(), re.MULTILINE
+    )
     return sum(map(int, found))
 
 

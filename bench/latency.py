@@ -19,14 +19,18 @@ def run(options: Options) -> Findings:
     subjects = {}
     if harness.is_there():
         subjects["ours"] = _run(found, options, tasks, "ours", tails)
-    sampled = measure(("floor", _run(found, options, tasks, "floors", tails)), subjects, options.rounds, options.rounds_max)
+    sampled = measure(
+        ("floor", _run(found, options, tasks, "floors", tails)), subjects, options.rounds, options.rounds_max
+    )
     ours = sampled.get("ours")
     found.lines.append(
         compare("6", "median", ours, sampled["floor"], against="floor: spawn and a FULL commit", unit="µs",
                 bar=Bar(1.5, 1.25, at_most=True))
     )  # fmt: skip
     floor_us = statistics.median(tails["floors"])
-    line = Line("6", "99th percentile", "–", "floor", quantity(floor_us, "µs"), None, Bar(4, at_most=True), "not there yet")
+    line = Line(
+        "6", "99th percentile", "–", "floor", quantity(floor_us, "µs"), None, Bar(4, at_most=True), "not there yet"
+    )
     if ours is not None:
         ours_us = statistics.median(tails["ours"])
         bar = Bar(4, at_most=True)
@@ -36,7 +40,9 @@ def run(options: Options) -> Findings:
     return found
 
 
-def _run(found: Findings, options: Options, tasks: int, module: str, tails: dict[str, list[float]]) -> Callable[[], float]:
+def _run(
+    found: Findings, options: Options, tasks: int, module: str, tails: dict[str, list[float]]
+) -> Callable[[], float]:
     """Gives the median in µs; the 99th percentile goes to the tails."""
 
     def once() -> float:

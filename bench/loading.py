@@ -43,7 +43,9 @@ def _index(options: Options, name: str, rules: int) -> list[Line]:
     against = "plain Python prototype, from data"
     note = ""
     if whole is not None:
-        note = f"with the rules themselves made as objects: {quantity(whole.median, 's')}, {quantity(mib['rules'], 'MiB')}"
+        note = (
+            f"with the rules themselves made as objects: {quantity(whole.median, 's')}, {quantity(mib['rules'], 'MiB')}"
+        )
     return [
         figure("10", f"index over {rules:,} rules, {name}", ours.median if ours else None, Bar(2, 1, at_most=True, unit=" s"),
                against=against, theirs=quantity(reference.median, "s"), ratio=ours.to_anchor if ours else None,

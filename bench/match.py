@@ -78,7 +78,9 @@ def _check(found: Findings, name: str, rules: int, servers: dict[str, Server]) -
         for n in range(AGREED):
             expected = truth[n] if n < CHECKED else answers["reference"][n]
             if answer[n] != expected:
-                found.wrong.append(f"match {name} N={rules}: {way} gives {answer[n]} for {given.records[n]}, not {expected}")
+                found.wrong.append(
+                    f"match {name} N={rules}: {way} gives {answer[n]} for {given.records[n]}, not {expected}"
+                )
                 break
 
 
@@ -93,7 +95,9 @@ def _lines(name: str, rules: int, sampled: dict[str, Sampled]) -> list[Line]:
     )  # fmt: skip
     if "lambdas" in sampled:
         lines.append(
-            compare("1", work, ours, sampled["lambdas"], against="scan over lambdas", unit="µs", bar=Bar(1, at_most=True))
+            compare(
+                "1", work, ours, sampled["lambdas"], against="scan over lambdas", unit="µs", bar=Bar(1, at_most=True)
+            )
         )
     return lines
 

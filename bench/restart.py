@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import harness
 from bench.harness import ROOT, Options, worker
-from bench.report import Bar, Findings, Line, figure, quantity
+from bench.report import Bar, Findings, figure, quantity
 from bench.rounds import measure
 
 COMPLETED, UNFINISHED = 1_000_000, 100_000

@@ -29,6 +29,7 @@ def run(options: Options) -> Findings:
     found = Findings()
     subjects: dict[str, Run] = {}
     if harness.is_there():
+        _import_ms("from then import Engine, Rules")  # So that byte code is there.
         subjects["import then"] = lambda: _import_ms("import then")
         subjects["from then import Engine, Rules"] = lambda: _import_ms("from then import Engine, Rules")
     if harness.is_there("then.__main__"):

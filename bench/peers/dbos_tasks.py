@@ -62,17 +62,23 @@ def workflows(tasks: int) -> int:
 def main() -> None:
     work, folder, tasks = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     database = folder / "dbos.sqlite"
-    DBOS(config={
-        "name": "bench", "system_database_url": f"sqlite:///{database}",
-        "run_admin_server": False, "log_level": "ERROR",
-    })
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": f"sqlite:///{database}",
+            "run_admin_server": False,
+            "log_level": "ERROR",
+        }
+    )
     logging.getLogger("dbos").setLevel(logging.ERROR)
     DBOS.launch()
     begun = time.perf_counter()
     if work == "fanout":
+
         async def run() -> int:
             handle = await DBOS.start_workflow_async(fanout, tasks)
             return await handle.get_result()
+
         answer = asyncio.run(run())
     else:
         with SetWorkflowID(f"bench-{work}"):
@@ -83,8 +89,7 @@ def main() -> None:
         table = "operation_outputs" if work != "workflows" else "workflow_status"
         rows = reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         mode = reader.execute("PRAGMA journal_mode").fetchone()[0]
-    print(json.dumps({"seconds": seconds, "right": answer == tasks and rows >= tasks,
-                      "journal_mode": mode}))
+    print(json.dumps({"seconds": seconds, "right": answer == tasks and rows >= tasks, "journal_mode": mode}))
 
 
 main()

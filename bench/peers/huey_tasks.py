@@ -62,8 +62,9 @@ def main() -> None:
     synchronous = huey.storage.conn.execute("PRAGMA synchronous").fetchone()[0]
     mode = huey.storage.conn.execute("PRAGMA journal_mode").fetchone()[0]
     consumer.stop()
-    print(json.dumps({"seconds": seconds, "right": answers == [tasks], "journal_mode": mode,
-                      "synchronous": synchronous}))
+    print(
+        json.dumps({"seconds": seconds, "right": answers == [tasks], "journal_mode": mode, "synchronous": synchronous})
+    )
 
 
 main()
