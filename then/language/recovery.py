@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from then.core.errors import RuleSyntaxError
 from then.core.source import Span
 from then.language.automaton import Automaton, Stacks, Stop
-from then.language.messages import ITEM_TERMINALS, explain, misspelt, syntax_error
+from then.language.messages import ITEM_TERMINALS, explain, left_out, misspelt, syntax_error
 from then.language.tables import END
 from then.language.tree import Lines
 
@@ -30,6 +30,8 @@ _WINDOW: Final = 2_000
 """Characters before and after a mistake that are read again to find out which word was meant."""
 _CLOSE: Final = 0.6
 _WORDS_TRIED: Final = 4
+_SHORTEST: Final = 3
+"""Shorter words are close to too many."""
 
 _TOKEN: Final = re.compile(
     r"""\#[^\n]*|r"[^"\n]*"|r'[^'\n]*'|"(?:\\.|[^"\\\n])*"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|\d\w*|[^\s\w]""", re.ASCII
@@ -102,20 +104,24 @@ class _Recovery:
                         self._keywords[meant.found] = self._known[meant.word]
                         point = again
                         continue
-                    begin = stop.after if stop.terminal == END else stop.begin
-                    errors.append(self._error(self._explained(stop, item), begin, stop.end - stop.begin))
+                    errors.append(self._explained(stop, item))
                 found = self._resume(stop, item, point)
                 if found is None:
                     break
                 point = found
         return errors
 
-    def _explained(self, stop: Stop, item: int) -> str:
+    def _explained(self, stop: Stop, item: int) -> RuleSyntaxError:
+        text = self._lines.text
+        if (missing := left_out(stop, text)) is not None:
+            begin, word, message = missing
+            return self._error(message, begin, len(word))
         expected = self._automaton.expected(stop.stacks.states) if stop.stacks.states else frozenset()
         if self._begins_line(stop.begin) and self._indent(stop.begin) <= self._indent(item) and "RULE" in expected:
             # Where the writer begins an item, nobody wants to hear how the one before might go on.
             expected &= ITEM_TERMINALS
-        return explain(stop, self._lines.text, expected)
+        begin = stop.after if stop.terminal == END else stop.begin
+        return self._error(explain(stop, text, expected), begin, stop.end - stop.begin)
 
     def _error(self, message: str, begin: int, length: int) -> RuleSyntaxError:
         return syntax_error(message, self._lines, begin, length, self._file)
@@ -127,9 +133,10 @@ class _Recovery:
         if stop.too_deep or stop.begin - again.at > _WINDOW * 10:
             return None
         best: _Meant | None = None
+        needed = self._after_next(stop.end)
         for begin, found in reversed(self._words_before(again.at, stop.end)[-_WORDS_TRIED:]):
-            # A word before the stop could stand where it did; only much more text makes it wrong.
-            needed = stop.begin if begin == stop.begin else self._after_next(stop.end)
+            if len(found) < _SHORTEST and found.lower() not in self._known:
+                continue
             for word in difflib.get_close_matches(found.lower(), self._known, n=4, cutoff=_CLOSE):
                 reach = self._reach(again, {**self._keywords, found: self._known[word]}, stop.end + _WINDOW)
                 if reach > needed and (best is None or reach > best.reach):
@@ -155,6 +162,8 @@ class _Recovery:
         try:
             self._automaton.run(self._start, window, 0, again.opened(), keywords)
         except Stop as stop:
+            if (missing := left_out(stop, window.text)) is not None:
+                return again.at + missing[0]
             if stop.terminal != END or limit >= len(self._lines.text):
                 return again.at + stop.begin
         return limit
