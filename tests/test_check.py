@@ -25,7 +25,7 @@ def _chunks() -> Iterator[object]:
             lines += chunk.count("\n") + 2
 
 
-@pytest.mark.parametrize(("text", "file"), _chunks())
+@pytest.mark.parametrize(("text", "file"), list(_chunks()))
 def test_findings_of(text: str, file: str) -> None:
     expected: dict[int, list[str]] = defaultdict(list)
     for number, line in enumerate(text.split("\n"), 1):

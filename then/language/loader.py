@@ -230,15 +230,16 @@ class Loader:
     # -- use -----------------------------------------------------------------------
 
     def _use(self, item: Tree, unit: Unit, chain: tuple[str, ...]) -> None:
-        *names, path_token = (child for child in item.children if isinstance(child, Token))
+        *names, path_token = item.children
+        assert isinstance(path_token, Token)
         try:
             path = read_text(path_token)
         except RuleError as error:
             self._fail(error, (unit, path_token))
             return
-        self.use(path, [(str(name), name) for name in names], unit, chain, path_token)
+        self.use(path, [(dotted(name), name) for name in names], unit, chain, path_token)
 
-    def use(self, path: str, names: list[tuple[str, Token]], unit: Unit, chain: tuple[str, ...], at: Token) -> None:
+    def use(self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token) -> None:
         """`use "file"`, or `use a, b from "file"`: only those declarations, and what they need.
 
         Args:
@@ -276,7 +277,8 @@ class Loader:
                 if item.data in ("load", "let"):
                     constants.take(item)
                 elif item.data == "use":
-                    path = [child for child in item.children if isinstance(child, Token)][-1]
+                    path = item.children[-1]
+                    assert isinstance(path, Token)
                     inner = beside(key, read_text(path))
                     self._check_chain(inner, (*chain, key))
                     self._uses.setdefault(key, []).append(inner)
