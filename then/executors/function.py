@@ -24,6 +24,13 @@ from then.core.errors import BodyRefused
 from then.core.tasks import Body, Outcome, check_json
 from then.executors.coroutines import Coroutines
 
+RELIEF_S: Final = 0.001
+"""How long a task may wait for a worker that is about to come back, before another is woken.
+
+Two threads that run quick functions take the interpreter from each other and
+are slower together than one alone; a function that is not quick is noticed
+after this time.
+"""
 WORKERS_MAX: Final = 64
 """Threads at most: tasks that take no slot could else ask for any number."""
 
@@ -44,6 +51,9 @@ class FunctionExecutor:
         self._cancelled: set[str] = set()
         self._coroutine_cancels: dict[str, Callable[[], object]] = {}
         self._own = threading.local()
+        self._relief_wanted = threading.Event()
+        self._relief: threading.Thread | None = None
+        self._closing = threading.Event()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._is_async: dict[Callable[..., Any], bool] = {}
 
@@ -57,11 +67,13 @@ class FunctionExecutor:
             else:
                 self._jobs.append(job)
         waiting = len(self._jobs)
-        # A worker that starts tasks while it reports takes one of them itself.
-        if getattr(self._own, "is_worker", False):
-            waiting -= 1
-        if waiting > 0:
-            self._wake(waiting)
+        # A worker that starts tasks while it reports takes one of them itself; for others one comes at once.
+        if waiting and not getattr(self._own, "is_worker", False):
+            self._wake(1)
+        if waiting > 1 and not self._relief_wanted.is_set():
+            self._relief_wanted.set()
+            if self._relief is None:
+                self._start_relief()
 
     def _is_coroutine_function(self, function: Callable[..., Any]) -> bool:
         """Asked once of each function: `inspect` takes longer than a quick task."""
@@ -109,6 +121,8 @@ class FunctionExecutor:
 
     def close(self, *, wait: bool) -> None:
         self._is_closing = True
+        self._closing.set()
+        self._relief_wanted.set()
         with self._lock:
             idle, self._idle = self._idle, []
         for gate in idle:
@@ -134,6 +148,30 @@ class FunctionExecutor:
             self._workers.extend(fresh)
         for worker in fresh:
             worker.start()
+
+    def _start_relief(self) -> None:
+        with self._lock:
+            if self._relief is not None:
+                return
+            self._relief = threading.Thread(target=self._relieve, name="andthen-relief", daemon=True)
+        self._relief.start()
+
+    def _relieve(self) -> None:
+        """Wakes more workers when the task at the head of the queue stays there."""
+        jobs = self._jobs
+        while not self._is_closing:
+            self._relief_wanted.wait()
+            while jobs and not self._is_closing:
+                try:
+                    head = jobs[0]
+                except IndexError:
+                    break
+                self._closing.wait(RELIEF_S)
+                if jobs and jobs[0] is head:
+                    self._wake(len(jobs))
+            self._relief_wanted.clear()
+            if jobs:
+                self._relief_wanted.set()
 
     def _work(self) -> None:
         self._own.is_worker = True
