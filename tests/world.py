@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from then.app.rules import Rules
 from then.core import facts as f
-from then.core.edition import Edition
 from then.core.causes import AllHeld, Cancel, Cause, Order, Over, Post, Proceed, Report, Start, Step, Stop
+from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.rules import RuleSet
 from then.core.state import State
@@ -30,9 +30,7 @@ class World:
         kinds: the executors that are here.
     """
 
-    def __init__(
-        self, rules: str | Rules, *, slots: int = 100, kinds: Iterable[str] = ("process", "python")
-    ) -> None:
+    def __init__(self, rules: str | Rules, *, slots: int = 100, kinds: Iterable[str] = ("process", "python")) -> None:
         self.rules: RuleSet = load_text(rules).rules if isinstance(rules, str) else rules.set
         self.state = State()
         self.editions = {"v1": Edition("v1", self.rules)}
@@ -115,9 +113,7 @@ class World:
 
     def emitted(self, type: str | None = None) -> list[Task]:
         """Records as they were emitted, in order."""
-        return [
-            fact.task for fact in self.facts() if isinstance(fact, f.Emitted) and type in (None, fact.task.type)
-        ]
+        return [fact.task for fact in self.facts() if isinstance(fact, f.Emitted) and type in (None, fact.task.type)]
 
     def emissions(self) -> list[str]:
         """`type by rule` of every emission, in order."""

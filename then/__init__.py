@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncEngine": "then.app.aio",
     "AsyncFlow": "then.app.aio",
+    "Emission": "then.core.rules",
     "Engine": "then.app.engine",
     "Flow": "then.app.engine",
     "FlowFailed": "then.app.engine",

@@ -24,7 +24,6 @@ Invariants:
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -37,10 +36,11 @@ from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportT
 from then.core import facts as f
 from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop
 from then.core.edition import Edition
-from then.core.engine import Terms, standing, step
+from then.core.engine import Terms, step
 from then.core.errors import JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
+from then.core.standing import standing
 from then.core.state import State, id_text
 from then.core.tasks import Body, Task
 
@@ -171,17 +171,21 @@ class Loop:
         self.executors[kind] = executor
         self._terms.kinds = frozenset(self.executors)
 
-    def reporter(self, kind: str, *, forgets: bool = True) -> ReportTo:
+    def reporter(self, kind: str, *, forgets: bool = True, hurries: bool = False) -> ReportTo:
         """Where an executor of this kind brings its reports.
 
         Args:
             forgets: it keeps a report until it is told that the journal has it.
+            hurries: it reports from an event loop, which no commit may stop: the committer's thread makes them.
         """
+
+        inbox = self._inbox
 
         def report(reports: Sequence[Report]) -> None:
             executor = self.executors.get(kind) if forgets else None
-            self._inbox.extend((one, None, executor) for one in reports)
-            if self.committer is not None and is_on_event_loop():
+            for one in reports:
+                inbox.append((one, None, executor))
+            if hurries and self.committer is not None:
                 self.committer.hurry()
             else:
                 self.drive()
@@ -516,12 +520,6 @@ class Loop:
             if ticket is not None:
                 ticket.error = error
                 ticket.settle()
-
-
-def is_on_event_loop() -> bool:
-    """Whether this thread runs an event loop, which no commit may stop. asyncio is not imported for it."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 (the public one raises)
 
 
 def id_of(executor: Executor) -> int:

@@ -22,7 +22,7 @@ def command_(
     from then.app.objects import flow_object
     from then.app.reading import open_reading
     from then.cli.listing import print_flows, print_object
-    from then.core.engine import FLOW_ENDED
+    from then.core.edition import FLOW_ENDED
     from then.core.rules import family_covers
 
     with open_reading(settings.folder) as reading:

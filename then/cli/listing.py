@@ -16,7 +16,7 @@ from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal
 from then.cli.texts import duration, table
 from then.cli.words import word
-from then.core.engine import FLOW_ENDED
+from then.core.edition import FLOW_ENDED
 from then.core.facts import Flow
 from then.core.tasks import State, Task
 

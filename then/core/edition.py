@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr
 from then.core.index import FilterIndex
-from then.core.rules import Match, RuleSet, TaskDecl
+from then.core.rules import EVENT, Match, Rule, RuleSet, Single, TaskDecl, family_covers
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
+
 
 class Runner(NamedTuple):
     """What a start needs to know of a task's type."""
@@ -27,6 +28,8 @@ class Runner(NamedTuple):
     """What its executor gets, where that does not depend on the record."""
 
 
+FLOW_ENDED: Final = "flow.ended"
+"""The event of a flow that ended: the root of a new one."""
 PYTHON: Final = "python"
 """The kind of the executor that runs functions of this process."""
 
@@ -51,6 +54,8 @@ class Edition:
             if kind is not None:
                 options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
                 self.runners[name] = Runner(declared, kind, options if declared.function is not None else None)
+        self.announces_ends = any(_is_for_ends(rule) for rule in rules.rules)
+        """Whether a rule listens to the ends of flows; an unmatched one is never shown them."""
         self._untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
 
     def kind_of(self, type: str) -> str | None:
@@ -85,10 +90,6 @@ class Edition:
     def unmatched(self, record: Task, variables: dict[str, Json]) -> Iterable[Match]:
         """The `unmatched` rules for a record on which nothing fired."""
         return self.index.match_unmatched(record, variables)
-
-    def variables_read(self, fired: list[str], variables: dict[str, Json]) -> dict[str, Json]:
-        """The flow variables with their values of now, for the match fact; none where none are kept."""
-        return dict(variables) if variables and fired else {}
 
     def new_task(
         self,
@@ -126,6 +127,15 @@ class Edition:
         )  # fmt: skip
 
 
-_OWN_EVENTS: Final = frozenset(("rule.failed", "flow.ended"))
+_OWN_EVENTS: Final = frozenset(("rule.failed", FLOW_ENDED))
+
+
+def _is_for_ends(rule: Rule) -> bool:
+    trigger = rule.trigger
+    return (
+        isinstance(trigger, Single)
+        and EVENT in trigger.pattern.outcomes
+        and family_covers(trigger.pattern.family, FLOW_ENDED)
+    )
 
 

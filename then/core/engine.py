@@ -25,7 +25,6 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.causes import (
     Adopt,
-    AllHeld,
     Cancel,
     Cause,
     Move,
@@ -40,18 +39,19 @@ from then.core.causes import (
     Step,
     Stop,
 )
-from then.core.edition import Edition
+from then.core.edition import FLOW_ENDED, Edition
 from then.core.errors import ConfigError
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
-from then.core.rules import EVENT, FINISHED, Match
-from then.core.state import FAILURES, RULE_FAILED, Chain, State, ended, id_text, next_id
+from then.core.rules import FINISHED, Match
+from then.core.standing import cycle, gone, standing
+from then.core.state import FAILURES, RULE_FAILED, Chain, PostKey, State, ended, id_text, next_id
 from then.core.tasks import Body, Outcome, Task
+from then.core.values import equal
 from then.core.variables import with_variables
 
 FLOW_RECORDS_MAX: Final = 1_000_000
 IDLE_RUN_MAX: Final = 10_000
-FLOW_ENDED: Final = "flow.ended"
 
 
 @attrs.define
@@ -67,6 +67,8 @@ class Terms:
     """The executors that are here."""
     only: frozenset[str] | None = None
     """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
+    may_start: bool = True
+    """False until an engine that took up a state has asked what still runs of it."""
 
 
 def step(state: State, cause: Cause, terms: Terms) -> Step:
@@ -91,6 +93,7 @@ class _Stepper:
         self.orders: list[Order] = []
         self.answer: Task | None = None
         self.ended: list[Task] = []  # completed in this step, to be matched in it
+        self.match_began = 0  # the last id before the match under way
 
     def run(self, cause: Cause) -> Step:
         kind = type(cause)
@@ -143,16 +146,20 @@ class _Stepper:
 
     def post(self, cause: Post) -> None:
         state, time = self.state, self.terms.time
-        if cause.key is not None and self.known_key(cause):
-            return
+        known = state.keys.get(cause.key) if cause.key is not None else None
         if cause.flow is None:
             version = state.version
         elif cause.flow in state.flows:
             version = state.flows[cause.flow].version
-        else:
+        elif known is None:
             raise ConfigError(f'no open flow "{cause.flow}"; `andthen flows` lists them')
+        else:
+            version = state.version
         edition = self.terms.editions[version]
         body = edition.check_body(cause.type, cause.body)
+        if known is not None:
+            self.answer = self.posted_before(cause, body, known)
+            return
         id = self.new_id()
         flow = cause.flow or id
         task = edition.new_task(cause.type, body, id, flow, time, is_posted=True)
@@ -161,17 +168,14 @@ class _Stepper:
         self.answer = task
         self.add(flow, f.Posted(task, cause.key, version if cause.flow is None else None))
 
-    def known_key(self, cause: Post) -> bool:
-        known = self.state.keys.get(cause.key or "")
-        if known is None:
-            return False
-        if known.type != cause.type or known.body != cause.body:
+    def posted_before(self, cause: Post, body: Body, known: PostKey) -> Task:
+        """The record that a key stands for: with its defaults it has to be the same."""
+        if known.type != cause.type or not equal(known.body, body):
             raise ConfigError(
                 f'key "{cause.key}" stands for another {known.type} (flow {known.flow}) with another body; '
                 "the same key posts the same record once"
             )
-        self.answer = self.state.task(known.id) or Task(known.type, known.body, id=known.id, flow=known.flow)
-        return True
+        return self.state.task(known.id) or Task(known.type, known.body, id=known.id, flow=known.flow)
 
     def report(self, cause: Report) -> None:
         state = self.state
@@ -193,18 +197,68 @@ class _Stepper:
     ) -> None:
         """Ends a record; it is matched later in this step, unless its flow is held."""
         held = self.state.flows[task.flow].held
+        if held is None and (task.cont is not None or started is None):
+            held = self.hold_reason(task, outcome, is_idle=started is None)
         fact = f.Completed(task.id, outcome, result, error, started, at, True, held)
         self.add(task.flow, fact)
         if held is None:
             self.ended.append(ended(task, fact))
 
+    def hold_reason(self, task: Task, outcome: Outcome, *, is_idle: bool) -> str | None:
+        """Why a record is held before its match, if it is: by a guard, or as its continuation is gone. Holds the flow."""
+        flow = self.state.flows[task.flow]
+        if flow.held is not None:
+            return flow.held
+        lost = self.lost_continuation(task, outcome) if task.cont is not None else None
+        if is_idle and flow.idle_run >= IDLE_RUN_MAX:
+            self.add(task.flow, f.FlowHeld(cycle(flow, IDLE_RUN_MAX)))
+        elif lost is not None:
+            self.add(task.flow, f.FlowHeld(gone(lost)))
+        return flow.held
+
+    def lost_continuation(self, task: Task, outcome: Outcome) -> str | None:
+        """The name of what this ending would continue with, where that is not there."""
+        chain = self.state.chains.get(task.cont or "")
+        if chain is None:
+            return None
+        address, step = chain.rule, chain.step
+        if outcome in FAILURES:
+            address, step = chain.otherwise or "", 0
+        elif outcome != "done" or any(id != task.id for id in chain.waiting):
+            return None
+        rules = self.terms.editions[self.state.flows[task.flow].version].rules
+        if not address:
+            return None
+        if step == 0:
+            return None if address in rules.continuations else address
+        rule = rules.rule(address)
+        if rule is not None and rule.consequence is not None and step < len(rule.consequence.steps):
+            return None
+        return f"{address}/{step}"
+
     def cancel(self, cause: Cancel) -> None:
+        ids = cause.ids
         if cause.flow is not None:
-            self.add(cause.flow, f.FlowBent("cancelled"))
-        for id in cause.ids:
+            flow = self.state.flows.get(cause.flow)
+            if flow is None:
+                return
+            if flow.held is not None:
+                self.add(flow.id, f.FlowReleased())
+            self.bend(flow, "cancelled", None, self.state.last_id)
+            return
+        for id in ids:
             task = self.state.task(id)
             if task is not None:
                 self.end_live(task)
+
+    def bend(self, flow: Flow, outcome: Outcome, text: str | None, upto: int) -> None:
+        """Gives a flow its outcome and ends what lives of it: all with ids up to a number."""
+        newest = id_text(upto)
+        self.add(flow.id, f.FlowBent(outcome, text))
+        for id in [id for id in flow.waits if id <= newest]:
+            self.add(flow.id, f.Dropped(id))
+        for task in [task for task in self.state.live(flow.id) if task.id <= newest]:
+            self.end_live(task)
 
     def end_live(self, task: Task) -> None:
         """Cancels one live record: at once where nothing runs, else by an order to stop."""
@@ -223,24 +277,20 @@ class _Stepper:
         return edition.kind_of(task.type) is not None
 
     def retry(self, cause: Retry) -> None:
-        task = cause.task
-        if cause.past is not None:
+        """A new attempt. Answers nothing, and changes nothing, where others were quicker than the reading it stands on."""
+        task, state, chain = cause.task, self.state, cause.chain
+        flow = state.flows.get(task.flow)
+        if flow is None and cause.past is None:
+            return
+        if chain is not None and any(lives and state.task(id) is None for id, lives in chain.waiting.items()):
+            return
+        if flow is None:
+            assert cause.past is not None
             self.add(task.flow, f.FlowReopened(cause.past))
         self.add(task.flow, f.TakenUp(task.id))
-        edition = self.terms.editions[self.state.flows[task.flow].version]
-        id, cont = self.new_id(), None
-        chain = cause.chain
-        if chain is not None:
-            cont = self.new_id()
-            aliases = {alias: id if of == task.id else of for alias, of in chain.aliases.items()}
-            members = [id if of == task.id else of for of in chain.waiting]
-            self.add(
-                task.flow,
-                f.Waited(
-                    cont, chain.rule, chain.step, members, aliases, chain.records, chain.values,
-                    chain.call, chain.by_unmatched, chain.otherwise,
-                ),
-            )  # fmt: skip
+        id = self.new_id()
+        cont = self.rejoin(task, chain, id) if chain is not None else None
+        edition = self.terms.editions[state.flows[task.flow].version]
         fresh = edition.new_task(task.type, task.body, id, task.flow, self.terms.time)
         fresh = replace(
             fresh, parent=task.parent, rule=task.rule, call=task.call, cont=cont, attempt=task.attempt + 1,
@@ -249,16 +299,34 @@ class _Stepper:
         self.answer = fresh
         self.add(task.flow, f.Emitted(fresh))
 
+    def rejoin(self, task: Task, chain: Chain, id: str) -> str | None:
+        """The new attempt takes the place of the failed one in its chain, which keeps its id: siblings know it by that."""
+        chain = self.state.chains.get(chain.id) or chain
+        if task.id not in chain.waiting:
+            return None  # Another attempt has its place.
+        members = [id if of == task.id else of for of in chain.waiting]
+        aliases = {alias: id if of == task.id else of for alias, of in chain.aliases.items()}
+        self.add(
+            task.flow,
+            f.Waited(
+                chain.id, chain.rule, chain.step, members, aliases, chain.records, chain.values, chain.call,
+                chain.by_unmatched, chain.otherwise,
+            ),
+        )  # fmt: skip
+        return chain.id
+
     def release(self, id: str) -> None:
         state = self.state
         flow = state.flows.get(id)
         if flow is not None and flow.held is not None:
             self.add(id, f.FlowReleased())
             for task in list(state.live(id)):
+                if state.flows[id].held is not None:
+                    return  # Held anew; the rest stays as it is.
                 if task.is_held:
                     self.let_go(task)
-                elif task.outcome is None and task.started is None and task.id not in state.running:
-                    state.queue.append(task.id)
+                elif task.id not in state.running:
+                    state.enqueue(task)
             return
         held = state.task(id)
         if held is None or not held.is_held:
@@ -268,6 +336,8 @@ class _Stepper:
     def let_go(self, task: Task) -> None:
         if task.outcome is None or task.event:
             self.add(task.flow, f.Released(task.id))
+        elif (lost := self.lost_continuation(task, task.outcome)) is not None:
+            self.add(task.flow, f.FlowHeld(gone(lost)))
         else:
             self.add(task.flow, f.Taken(task.id))
             self.match(replace(task, is_held=False))
@@ -276,15 +346,11 @@ class _Stepper:
         state = self.state
         if not state.pending:
             return
-        task = state.task(state.pending[0])
-        if task is None:
-            state.pending.popleft()
-            return
-        flow = state.flows[task.flow]
-        if flow.held is None and flow.idle_run >= IDLE_RUN_MAX:
-            self.add(task.flow, f.FlowHeld(_cycle(flow)))
-        if flow.held is not None:
-            self.add(task.flow, f.Held(task.id, flow.held))
+        task = state.task(next(iter(state.pending)))
+        assert task is not None
+        held = self.hold_reason(task, task.outcome or "done", is_idle=True)
+        if held is not None:
+            self.add(task.flow, f.Held(task.id, held))
             return
         self.add(task.flow, f.Taken(task.id))
         self.match(task)
@@ -294,8 +360,11 @@ class _Stepper:
     def match(self, record: Task) -> None:
         """Law 2: a completed record is matched once; firings and emissions are of this step."""
         state = self.state
+        self.match_began = state.last_id
         flow = state.flows[record.flow]
         edition = self.terms.editions[flow.version]
+        # As the clauses see them: what fires may save others.
+        variables = dict(flow.variables) if flow.variables else {}
         fired: list[str] = []
         is_failure = record.outcome in FAILURES
         taken = is_failure and edition.may_fail(record.type)
@@ -303,23 +372,24 @@ class _Stepper:
         if record.cont is not None:
             chain = state.chains.get(record.cont)
             if chain is not None:
-                is_awaited = True
+                # Who waits for it hears of a done one; what ended otherwise is matched like any.
+                is_awaited = record.outcome == "done"
                 taken |= self.go_on(chain, record, edition, fired)
-        for match in edition.index.match(record, flow.variables):
+        for match in edition.index.match(record, variables):
             if self.fire(match, edition, flow):
                 fired.append(match.rule.name)
                 taken |= is_failure and _says_failure(match)
         is_unmatched = False
-        if not fired and not is_awaited and not record.by_unmatched:
-            for match in edition.unmatched(record, flow.variables):
+        if not fired and not is_awaited and not record.by_unmatched and record.type != FLOW_ENDED:
+            for match in edition.unmatched(record, variables):
                 if self.fire(match, edition, flow, by_unmatched=True):
                     fired.append(match.rule.name)
                     is_unmatched = True
                     taken |= is_failure
         if fired or taken:
             taken |= record.type == RULE_FAILED and bool(fired)
-            variables = edition.variables_read(fired, flow.variables)
-            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, variables, is_unmatched))
+            seen = variables if fired else {}
+            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched))
 
     def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> bool:
         """A member of a chain ended. Returns whether its `else` took a failure up."""
@@ -327,7 +397,8 @@ class _Stepper:
             if chain.waiting:
                 return False
             self.add(record.flow, f.Dropped(chain.id))
-            self.continue_chain(chain, record, edition, chain.rule, chain.step, fired)
+            if chain.rule:  # Python may wait for the failure only.
+                self.continue_chain(chain, record, edition, chain.rule, chain.step, fired)
             return False
         self.add(record.flow, f.Dropped(chain.id))
         if record.outcome not in FAILURES:
@@ -354,9 +425,6 @@ class _Stepper:
                 plan_continuation(firing, edition, address)
             else:
                 plan_step(firing, edition, address, step, variables)
-        except KeyError:
-            self.add(record.flow, f.FlowHeld(f"the continuation {name} is not in these rules any more"))
-            return
         except PlanFailed as failed:
             firing.fail(str(failed))
         fired.append(name)
@@ -381,13 +449,11 @@ class _Stepper:
             self.add(flow, f.Saved(name, value))
         if firing.bend is not None:
             outcome, text = firing.bend
-            before = [task for task in self.state.live(flow) if task.id != record.id]
-            self.add(flow, f.FlowBent(outcome, text))
-            for task in before:
-                self.end_live(task)
-        if self.state.flows[flow].records + len(firing.emissions) > FLOW_RECORDS_MAX:
+            # What the same match emitted before is not touched.
+            self.bend(self.state.flows[flow], outcome, text, self.match_began)
+        records = self.state.flows[flow].records
+        if (records + len(firing.emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
             self.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
-            return
         members: list[str] = []
         aliases: dict[str, str] = {}
         shared = self.new_id() if firing.next_step is not None and firing.emissions else None
@@ -453,7 +519,7 @@ class _Stepper:
             self.add(id, f.FlowEnded(outcome, flow.text))
             self.orders.append(Over(flow))
             edition = self.terms.editions[version]
-            if flow.type != FLOW_ENDED and edition.index.wants(FLOW_ENDED, EVENT):
+            if flow.type != FLOW_ENDED and edition.announces_ends:
                 fresh = self.new_id()
                 body: Body = {"flow": id, "type": flow.type, "outcome": outcome, "text": flow.text}
                 task = edition.new_task(FLOW_ENDED, body, fresh, fresh, self.terms.time, is_posted=True)
@@ -470,10 +536,12 @@ class _Stepper:
     def grant(self) -> None:
         """Gives free slots to waiting tasks."""
         state, terms = self.state, self.terms
+        if not terms.may_start:
+            return
         stuck: dict[str, Flow] = {}
         while (id := state.next_waiting(terms.slots)) is not None:
             task = state.task(id)
-            if task is None or task.outcome is not None or task.is_held or id in state.running:
+            if task is None or task.outcome is not None or task.is_held or id in state.running or id in state.stopping:
                 continue
             flow = state.flows[task.flow]
             if flow.held is not None:
@@ -507,43 +575,7 @@ class _Stepper:
             self.tell_held(flow)
 
 
-def standing(state: State, flow: Flow) -> AllHeld | None:
-    """Why nothing of an open flow can move without a person; None where something can.
-
-    Cost: grows with the tasks that no executor here can run, and for a held flow with what runs.
-    """
-    stuck = [id for id in state.stuck if (task := state.task(id)) is not None and task.flow == flow.id]
-    if flow.held is None and flow.stopped + len(stuck) < flow.live:
-        return None
-    if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):
-        return None
-    if stuck:
-        task = state.task(stuck[0])
-        kind = state.stuck[stuck[0]]
-        what = f"task {stuck[0]} ({task.type if task else kind})"
-        return AllHeld(flow, f'{what} needs the executor "{kind}", which is not here', True)
-    return AllHeld(flow, flow.held or "held at a breakpoint", False)
-
-
-def _flow_of(state: State, id: str) -> str | None:
-    task = state.task(id)
-    return task.flow if task is not None else None
-
-
 def _says_failure(match: Match) -> bool:
     """Whether the rule's pattern says `failed` or `timed out`; `finished` takes nothing up."""
     outcomes = match.rule.trigger.pattern.outcomes
     return outcomes != FINISHED and not outcomes.isdisjoint(FAILURES)
-
-
-def _cycle(flow: Flow) -> str:
-    """The reason of the guard, naming the shortest repetition at the end of the run."""
-    trail = flow.trail
-    for length in range(1, len(trail) // 2 + 1):
-        if trail[-length:] == trail[-2 * length : -length]:
-            trail = trail[-length:]
-            break
-    return (
-        f"{IDLE_RUN_MAX} events in a row without a task that ran: {' -> '.join(trail)} -> …; "
-        "mend the rule, then `andthen continue` or `andthen cancel` the flow"
-    )

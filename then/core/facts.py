@@ -45,6 +45,8 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     ended: int | None = None
     stopped: int = 0
     """How many of its live records are held."""
+    waits: dict[str, bool] = {}
+    """Its open chains, by id."""
 
     @property
     def state(self) -> str:

@@ -18,7 +18,7 @@ from then.core.evaluate import Scope
 from then.core.filters import Expr
 from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Match, Rule, Save
 from then.core.state import RULE_FAILED
-from then.core.tasks import Body, Json, Outcome, Task, check_json
+from then.core.tasks import Body, Json, Outcome, Task, check_json, own_copy
 from then.core.values import CannotSay
 
 EMISSIONS_MAX: Final = 200_000
@@ -194,8 +194,10 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
         for emission in emissions:
             if not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
-            body = dict(emission.body)
-            check_json(body, f"{name}: {emission.type}")
+            check_json(emission.body, f"{name}: {emission.type}")
+            check_json(emission.bind, f"{name}: what {emission.type} is to bind")
+            # What the generator makes of its lists afterwards is not in the record.
+            body = own_copy(emission.body)
             for address in (emission.then, emission.otherwise):
                 if address is not None and address not in edition.rules.continuations:
                     raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')
@@ -203,7 +205,7 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
                 firing, edition,
                 Planned(
                     emission.type, _checked(edition, emission.type, body), None,
-                    emission.then, emission.otherwise, emission.bind,
+                    emission.then, emission.otherwise, own_copy(emission.bind),
                 ),
             )  # fmt: skip
     except PlanFailed:

@@ -21,7 +21,7 @@ Invariants:
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core.facts import Flow
-from then.core.tasks import Json, Outcome, Task
+from then.core.tasks import Json, Task
 
 FAILURES: Final = frozenset(("failed", "timed_out"))
 RULE_FAILED: Final = "rule.failed"
@@ -82,7 +82,8 @@ class State:
     flows: dict[str, Flow] = attrs.field(factory=dict)
     chains: dict[str, Chain] = attrs.field(factory=dict)
     keys: dict[str, PostKey] = attrs.field(factory=dict)
-    pending: deque[str] = attrs.field(factory=deque)
+    pending: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
+    """What is to be matched, in order; by id, for what is cancelled before its turn."""
     waiting: list[tuple[int, str]] = attrs.field(factory=list)
     """A heap of (-priority, id)."""
     queue: deque[str] = attrs.field(factory=deque)
@@ -153,7 +154,7 @@ class State:
         if self.window is not None:
             found.append(("window", self.window[0], _encode((self.window[1], self.seq))))
             self.window = None
-        found.append(("meta", "state", _encode((self.seq, self.last_id, self.version))))
+        found.append(("meta", "state", _encode((self.seq, self.last_id, self.version, sorted(self.stopping)))))
         return found
 
     def _value(self, kind: str, key: str) -> object:
@@ -164,7 +165,9 @@ class State:
                 return self.flows.get(key)
             case "chain":
                 return self.chains.get(key)
-        return self.keys.get(key)
+            case "key":
+                return self.keys.get(key)
+        return None
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, `task`, in this order."""
@@ -172,7 +175,8 @@ class State:
             case "meta":
                 for key, data in rows:
                     if key == "state":
-                        self.seq, self.last_id, self.version = msgspec.msgpack.decode(data)
+                        self.seq, self.last_id, self.version, stopping = msgspec.msgpack.decode(data)
+                        self.stopping = set(stopping)
             case "flow":
                 self.flows.update((key, _decode_flow(data)) for key, data in rows)
             case "chain":
@@ -181,14 +185,15 @@ class State:
                 self.keys.update((key, _decode_key(data)) for key, data in rows)
             case "task":
                 for key, data in rows:
-                    self._queue(_decode_task(data))
+                    self.enqueue(_decode_task(data))
                     self.tasks[key] = data
 
-    def _queue(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> None:
+        """Puts a live record where it waits: for its match, or for its start."""
         if task.is_held or (task.started is not None and task.outcome is None):
             return
         if task.outcome is not None:
-            self.pending.append(task.id)
+            self.pending[task.id] = None
         elif task.needs is not None and task.needs.get("slots") == 0:
             self.free.append(task.id)
         elif task.priority:
@@ -253,7 +258,7 @@ class State:
         self.touch("flow", task.flow)
         if task.outcome in FAILURES or task.type == RULE_FAILED:
             flow.untaken[id] = True
-        self._queue(task)
+        self.enqueue(task)
 
     def _completed(self, fact: f.Completed, flow: str, time: int) -> None:
         id = fact.id
@@ -266,9 +271,13 @@ class State:
         self.stopping.discard(id)
         task = ended(task, fact)
         open_flow = self.flows[flow]
-        open_flow.idle_run = 0
-        if open_flow.trail:
-            open_flow.trail = []
+        if fact.started is not None:
+            open_flow.idle_run = 0
+            if open_flow.trail:
+                open_flow.trail = []
+        elif fact.outcome in FAILURES:
+            # It never ran: what emits it again and again runs idle like events.
+            self._count_idle(task)
         if fact.outcome in FAILURES and fact.settled:
             open_flow.untaken[id] = True
         if fact.held is None:
@@ -282,6 +291,8 @@ class State:
         """A record is not live any more: it was matched."""
         del self.tasks[task.id]
         self.drop("task", task.id)
+        if self.stuck:
+            self.stuck.pop(task.id, None)
         self.flows[task.flow].live -= 1
         if task.is_held:
             self.flows[task.flow].stopped -= 1
@@ -302,8 +313,7 @@ class State:
     def _taken(self, fact: f.Taken, flow: str, time: int) -> None:
         task = self.task(fact.id)
         if task is not None:
-            if self.pending and self.pending[0] == fact.id:
-                self.pending.popleft()
+            self.pending.pop(task.id, None)
             self._count_idle(task)
             self._leave(task)
 
@@ -320,10 +330,12 @@ class State:
             dict(fact.records), fact.values, fact.call, fact.by_unmatched, fact.otherwise,
         )  # fmt: skip
         self.touch("chain", fact.id, is_new=True)
+        self.flows[flow].waits[fact.id] = True
 
     def _dropped(self, fact: f.Dropped, flow: str, time: int) -> None:
         if self.chains.pop(fact.id, None) is not None:
             self.drop("chain", fact.id)
+            self.flows[flow].waits.pop(fact.id, None)
 
     def _saved(self, fact: f.Saved, flow: str, time: int) -> None:
         self.flows[flow].variables[fact.name] = fact.value
@@ -339,8 +351,7 @@ class State:
         self.stopping.add(fact.id)
 
     def _held(self, fact: f.Held, flow: str, time: int) -> None:
-        if self.pending and self.pending[0] == fact.id:
-            self.pending.popleft()
+        self.pending.pop(fact.id, None)
         self._change(fact.id, is_held=True)
         self.flows[flow].stopped += 1
 
@@ -349,7 +360,7 @@ class State:
         if task is not None and task.is_held:
             self._change(fact.id, is_held=False)
             self.flows[flow].stopped -= 1
-            self._queue(replace(task, is_held=False))
+            self.enqueue(replace(task, is_held=False))
 
     def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
         self.flows[flow].untaken.pop(fact.id, None)
@@ -378,7 +389,7 @@ class State:
 
     def _flow_reopened(self, fact: f.FlowReopened, flow: str, time: int) -> None:
         again = _decode_flow(_encode(fact.flow))
-        again.outcome = again.ended = again.bent = again.text = None
+        again.outcome = again.ended = again.bent = again.text = again.held = None
         self.flows[flow] = again
         self.touch("flow", flow, is_new=True)
         self.past = [past for past in self.past if past.id != flow]
@@ -387,6 +398,11 @@ class State:
     def _flow_ended(self, fact: f.FlowEnded, flow: str, time: int) -> None:
         over = self.flows.pop(flow)
         over.outcome, over.text, over.ended = fact.outcome, fact.text, time
+        for chain in over.waits:
+            # Half-filled, and nothing is left to fill it.
+            del self.chains[chain]
+            self.drop("chain", chain)
+        over.waits = {}
         self.drop("flow", flow)
         self.past.append(over)
 

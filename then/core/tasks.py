@@ -171,6 +171,18 @@ def check_json(value: Json, what: str) -> None:
             raise BodyRefused(what, path, f"{type(node).__name__} is no JSON value")
 
 
+def own_copy(value: Json) -> Json:
+    """The same tree in lists and objects of its own: what somebody else may change later, a record must not share.
+
+    Cost: grows with the nodes of lists and objects inside; of a flat body, with its fields.
+    """
+    if type(value) is dict:
+        return {key: own_copy(item) if type(item) is dict or type(item) is list else item for key, item in value.items()}
+    if type(value) is list:
+        return [own_copy(item) if type(item) is dict or type(item) is list else item for item in value]
+    return value
+
+
 def _is_flat(value: Body) -> bool:
     """Whether an object of plain values needs no closer look: nearly all bodies, at a fifth of the cost."""
     for key, item in value.items():

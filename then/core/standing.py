@@ -1,0 +1,48 @@
+"""Why a flow stands still: the reasons of guards, and what waits for a person."""
+
+from __future__ import annotations
+
+from then.core.causes import AllHeld
+from then.core.facts import Flow
+from then.core.state import State
+
+
+def standing(state: State, flow: Flow) -> AllHeld | None:
+    """Why nothing of an open flow can move without a person; None where something can.
+
+    Cost: grows with the tasks that no executor here can run, and for a held flow with what runs.
+    """
+    stuck = [id for id in state.stuck if (task := state.task(id)) is not None and task.flow == flow.id]
+    if flow.held is None and flow.stopped + len(stuck) < flow.live:
+        return None
+    if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):
+        return None
+    if stuck:
+        task = state.task(stuck[0])
+        kind = state.stuck[stuck[0]]
+        what = f"task {stuck[0]} ({task.type if task else kind})"
+        return AllHeld(flow, f'{what} needs the executor "{kind}", which is not here', True)
+    return AllHeld(flow, flow.held or "held at a breakpoint", False)
+
+
+def _flow_of(state: State, id: str) -> str | None:
+    task = state.task(id)
+    return task.flow if task is not None else None
+
+
+def gone(continuation: str) -> str:
+    """The reason for a flow whose chain leads nowhere."""
+    return f"the continuation {continuation} is not in these rules any more; `andthen resume PATH` brings rules that have it"
+
+
+def cycle(flow: Flow, run: int) -> str:
+    """The reason of the guard, naming the shortest repetition at the end of the run."""
+    trail = flow.trail
+    for length in range(1, len(trail) // 2 + 1):
+        if trail[-length:] == trail[-2 * length : -length]:
+            trail = trail[-length:]
+            break
+    return (
+        f"{run} events in a row without a task that ran: {' -> '.join(trail)} -> …; "
+        "mend the rule, then `andthen continue` or `andthen cancel` the flow"
+    )
