@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Self, cast
 
 import pytest
 
@@ -269,6 +270,57 @@ def test_a_stranger_that_reads_for_long_holds_nothing_up(tmp_path: Path, strange
         assert (state / "journal.db-wal").stat().st_size < swollen + 6_000_000
     stranger.close()
     assert seqs(state) == list(range(1000, 5100))
+
+
+# -- interrupts -----------------------------------------------------------------------------
+
+
+class _Interrupted(sqlite3.Connection):
+    """Its user presses Ctrl-C when the n-th statement has just been carried out."""
+
+    statements_left = -1
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        return _InterruptedCursor(self)
+
+
+class _InterruptedCursor(sqlite3.Cursor):
+    def execute(self, *args: Any) -> Self:
+        super().execute(*args)
+        connection = cast(_Interrupted, self.connection)
+        connection.statements_left -= 1
+        if connection.statements_left == 0:
+            raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("statement", [1, 2])
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_leaves_a_journal_that_knows_how_far_it_came(tmp_path: Path, statement: int, count: int) -> None:
+    made: list[_Interrupted] = []
+
+    def connect_interrupted(uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=_Interrupted)
+        made.append(connection)
+        return connection
+
+    schemas = opening.load_schemas()
+    with closing(SqliteJournal(tmp_path, connect_interrupted, schemas, durability="power", read_only=False)) as journal:
+        journal.append([Entry(1, b"1")])
+        made[-1].statements_left = statement
+        went_in = 0
+        try:
+            journal.append([Entry(2 + more, b"2") for more in range(count)])
+            went_in = count
+        except KeyboardInterrupt:
+            # One entry is one statement; of several, the second is COMMIT.
+            went_in = count if count == 1 or statement == 2 else 0
+        made[-1].statements_left = -1
+        assert journal.last == 1 + went_in
+        journal.append([Entry(journal.last + 1, b"next")])
+        expected = list(range(1, journal.last + 1))
+        assert [entry.seq for entry in journal.read()] == expected
+    assert seqs(tmp_path) == expected
 
 
 # -- what is asked of the disk -------------------------------------------------------------
