@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from then.app.client import connect
 from then.app.commands import OPS, Commands
-from then.app.engine import Engine
+from then.app.engine import Engine, Opening
 from then.core.errors import JournalLocked
 from then.core.tasks import Json
 from then.journals.opening import find
@@ -43,7 +43,7 @@ def tell(folder: Path, op: str, **arguments: Json) -> Told:
             with client:
                 return Told(client.call(op, **arguments), True)
         try:
-            engine = Engine(None, folder, is_desk=True)
+            engine = Engine(None, folder, opening=Opening(is_desk=True))
         except JournalLocked:
             tries -= 1
             if tries == 0:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, Record, descendants
@@ -25,6 +26,20 @@ Durability = Literal["power", "process"]
 
 RETENTION_S: Final = 30 * 86400.0
 """Flows that ended longer ago are taken out of the state: a month is what people look back for."""
+
+
+class Opening(NamedTuple):
+    """How an engine is opened for a command."""
+
+    moves: bool = False
+    """Open flows go on under these rules, not under those that they were started with."""
+    is_desk: bool = False
+    """It takes facts in and starts nothing: what it brings about is for a later engine to go on with."""
+    watch: Callable[[Loop], None] | None = None
+    """Called before anything moves: whoever attaches itself there sees all that happens."""
+
+
+USUAL: Final = Opening()
 
 
 class _Closable(Protocol):
@@ -128,8 +143,7 @@ class Engine:
         slots: how many tasks run at once; None: the cores.
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
         retention_s: flows that ended longer ago, in seconds, are taken out of a state folder; None: never.
-        moves: open flows go on under these rules, not under those that they were started with.
-        is_desk: takes facts in and starts nothing; what it brings about is for a later engine to go on with.
+        opening: what the commands of `andthen` ask for besides.
 
     Raises:
         ConfigError: no rules are given, and the state has none.
@@ -146,12 +160,11 @@ class Engine:
         slots: int | None = None,
         coroutines: Coroutines | None = None,
         retention_s: float | None = RETENTION_S,
-        moves: bool = False,
-        is_desk: bool = False,
+        opening: Opening = USUAL,
     ) -> None:
         self._coroutines = coroutines
         self._durability = durability
-        self._is_desk = is_desk
+        self._is_desk = opening.is_desk
         self.notices: list[str] = []
         """What its opener should be told: flows that go on under other rules than they began with."""
         self.folder = Path(state) if state is not None else None
@@ -169,10 +182,12 @@ class Engine:
             )
             self.rules = rules if rules is not None else self.editions.load(restored.version)
             self.loop.committer = Committer(self.loop)
-            if is_desk:
+            if opening.watch is not None:
+                opening.watch(self.loop)
+            if opening.is_desk:
                 self.loop.drain()
             self._adopt(self.rules)
-            self._settle_flows(moves)
+            self._settle_flows(opening.moves)
             self._take_up()
             self._control = self._listen(retention_s)
         except BaseException:
@@ -325,8 +340,8 @@ class Engine:
                 self._attach_all(rules)
             if now == version:
                 continue
-            for flow in flows:
-                self.loop.ask(Move(flow, now))
+            for id in flows:
+                self.loop.ask(Move(id, now))
             shown = ", ".join(flows[:5]) + (f" and {len(flows) - 5} more" if len(flows) > 5 else "")
             why = "" if moves else "Python rules have changed: "
             self.notices.append(f"{why}{'flow' if len(flows) == 1 else 'flows'} {shown} moved to rules version {now}")
@@ -353,7 +368,11 @@ class Engine:
             from then.executors.function import FunctionExecutor
 
             executor = FunctionExecutor(
-                self.loop.reporter(kind, forgets=False), self.clock, self._coroutines or OwnLoop(), str(root.resolve())
+                self.loop.reporter(kind, forgets=False),
+                self.loop.reporter(kind, forgets=False, hurries=True),
+                self.clock,
+                self._coroutines or OwnLoop(),
+                str(root.resolve()),
             )
         elif kind == "process":
             from then.executors.process import ProcessExecutor

@@ -115,8 +115,8 @@ def _run(path: Path) -> ModuleType:
 def _raised(path: Path, real: Path, error: Exception) -> RuleError:
     """What a file raised, at the line of it that was being run."""
     if isinstance(error, SyntaxError) and error.filename == str(real):
-        line = (error.text or "").rstrip("\n")
-        return RuleError(f"{error.msg} (Python)", Span(str(path), error.lineno or 1, error.offset or 1), line or None)
+        text = (error.text or "").rstrip("\n") or None
+        return RuleError(f"{error.msg} (Python)", Span(str(path), error.lineno or 1, error.offset or 1), text)
     if isinstance(error, OSError) and error.filename == str(real):
         return RuleError(f'"{path}" cannot be read: {(error.strerror or str(error)).lower()}')
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(real)]

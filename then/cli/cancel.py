@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command, say
 
 
 @command("cancel")
-@click.argument("id")
+@click.argument("id", shell_complete=candidates.ids)
 @click.option("--only", is_flag=True, help="That record alone, not what descends from it.")
 def command_(settings: Settings, id: str, only: bool) -> None:
     """Cancels a record and what descends from it; of an event, or a root that has ended, the flow.

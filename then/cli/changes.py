@@ -26,16 +26,13 @@ class Changes:
 
     Args:
         live: records that are live already.
-        running: ids of those that run.
     """
 
-    def __init__(self, live: Iterable[Task] = (), running: Iterable[str] = ()) -> None:
+    def __init__(self, live: Iterable[Task] = ()) -> None:
         self.live: dict[str, Task] = {task.id: task for task in live}
-        self.running: set[str] = {id for id in running if id in self.live}
 
     def begun(self, task: Task, time_us: int) -> Change:
         """A task was given to its executor; its own start is known when it has ended."""
-        self.running.add(task.id)
         shown = replace(self.live.get(task.id, task), started=time_us)
         self.live[task.id] = shown
         return Change(shown, "running")
@@ -64,7 +61,6 @@ class Changes:
 
     def _completed(self, fact: f.Completed) -> Change | None:
         task = self.live.pop(fact.id, None)
-        self.running.discard(fact.id)
         if task is None:
             return None
         task = ended(task, fact)

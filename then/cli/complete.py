@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command, say
 
 
 @command("complete")
-@click.argument("id")
-@click.argument("outcome")
+@click.argument("id", shell_complete=candidates.ids)
+@click.argument("outcome", shell_complete=candidates.outcomes)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--body", metavar="FILE", help="A JSON object: the result; - is standard input.")
 def command_(settings: Settings, id: str, outcome: str, words: tuple[str, ...], body: str | None) -> None:

@@ -163,7 +163,7 @@ def _worded(error: click.ClickException) -> str:
     """click's message, in our words."""
     text = error.format_message()
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        hint = error.param.get_error_hint(error.ctx) if error.param is not None and error.ctx is not None else ""  # type: ignore[arg-type]
+        hint = error.param.get_error_hint(error.ctx) if error.param is not None and error.ctx is not None else ""
         text = f"{hint}: {error.message}"
     text = text.removesuffix(".")
     return text[:1].lower() + text[1:]

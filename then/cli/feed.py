@@ -43,7 +43,7 @@ Item: TypeAlias = f.Page | Begun | FlowNews | Signalled | Fullness | Printed
 
 
 class Feed:
-    """A queue from the engine's threads, and from signal handlers, to one reader.
+    """A queue from the engine's threads, and from signal handlers, to one reader; made before the engine moves.
 
     Watchers are called under the loop's lock, and wait here while the backlog is
     too long. So whoever reads must not ask the loop for anything meanwhile, but
@@ -57,6 +57,10 @@ class Feed:
         self._room = threading.Condition()
         self._is_bounded = False
         self._blocked = 0
+        self.live: list[Task] = list(loop.state.live())
+        """Records that were live before anything moved."""
+        self.flows: list[str] = list(loop.state.flows)
+        """Flows that were open then."""
         loop.watchers.append(self._watch)
         loop.start_watchers.append(self._begin)
         loop.fullness_watchers.append(lambda is_full: self.put(Fullness(is_full)))

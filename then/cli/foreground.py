@@ -30,25 +30,33 @@ class Foreground:
     """Shows some flows of an engine until all of them ended or came to rest.
 
     Args:
+        feed: what happens in it, since it was opened.
         waits: a flow that is held is waited for until somebody continues it.
         cancels_on_term: TERM and HUP end the flows as `cancelled`, rather than leave them to `resume`.
         again: the command that goes on with this state, for messages.
     """
 
     def __init__(
-        self, engine: Engine, view: View, *, waits: bool, cancels_on_term: bool, again: Callable[[str], str]
+        self,
+        engine: Engine,
+        feed: Feed,
+        view: View,
+        *,
+        waits: bool,
+        cancels_on_term: bool,
+        again: Callable[[str], str],
     ) -> None:
         self.engine = engine
         self.view = view
         self._waits = waits
         self._cancels_on_term = cancels_on_term
         self._again = again
-        self._feed = Feed(engine.loop)
+        self.feed = feed
         self._flows: set[str] = set()
         self._open: set[str] = set()
         self._rested: dict[str, FlowNews] = {}
         """How each flow came to its end, or to rest."""
-        self._changes = Changes()
+        self._changes = Changes(feed.live)
         self._said: set[str] = set()
         """Ids of what is held, and was said to be."""
         self._interrupts = 0
@@ -64,9 +72,6 @@ class Foreground:
         return self._code is not None
 
     def __enter__(self) -> Foreground:
-        with self._feed.resting() as loop:
-            live, running = loop.look(lambda state: (list(state.live()), list(state.running)))
-        self._changes = Changes(live, running)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._hear)
         return self
@@ -74,12 +79,8 @@ class Foreground:
     def __exit__(self, *error: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        self._feed.close()
+        self.feed.close()
         self.view.close()
-
-    def put(self, text: str) -> None:
-        """A line that somebody printed, to be shown in its place."""
-        self._feed.put(Printed(text))
 
     def follow(self, flows: Iterable[str], timeout_s: float | None = None) -> int:
         """Shows these flows to their end. Gives the exit code.
@@ -93,11 +94,11 @@ class Foreground:
         self._flows = set(flows)
         self._open = set(self._flows)
         self._limit = self._now() + timeout_s if timeout_s is not None else None
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             for flow in self._flows:
-                loop.wait_for(flow, self._feed.put)
+                loop.wait_for(flow, self.feed.put)
         while self._open and not self._is_stopped():
-            self._show(self._feed.take(self._patience()))
+            self._show(self.feed.take(self._patience()))
             self._look_at_clock()
         self._show_rest()
         return self._code if self._code is not None else self._outcome()
@@ -128,7 +129,7 @@ class Foreground:
 
     def _show_rest(self) -> None:
         """What came before the end, and has not been shown."""
-        while (item := self._feed.take(0)) is not None:
+        while (item := self.feed.take(0)) is not None:
             if not isinstance(item, Signalled):
                 self._show(item)
         self.view.tick()
@@ -145,8 +146,8 @@ class Foreground:
         self._rested[flow] = news
         if news.flow.outcome is None and self._waits and not news.is_stuck:
             self._say_held(news)
-            with self._feed.resting() as loop:
-                loop.wait_for(flow, self._feed.put, is_told=True)
+            with self.feed.resting() as loop:
+                loop.wait_for(flow, self.feed.put, is_told=True)
             return
         self._open.discard(flow)
 
@@ -186,7 +187,7 @@ class Foreground:
     # -- signals ----------------------------------------------------------------------
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._feed.put(Signalled(number))
+        self.feed.put(Signalled(number))
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGINT:
@@ -206,13 +207,13 @@ class Foreground:
             self._cancel()
             self.view.message("told to end: cancelling")
             return
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             loop.drain()
         self._deadline = self._now() + FUNCTIONS_S
-        self.view.message(f"told to end: nothing new is started, processes run on; `{self._again('resume')}` goes on")
+        self.view.message("told to end: nothing new is started, processes run on")
 
     def _drain(self) -> None:
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             loop.drain()
         count = len(self._running())
         what = f"waiting for {count} task{'' if count == 1 else 's'} that run{'s' if count == 1 else ''}; " if count else ""
@@ -220,7 +221,7 @@ class Foreground:
 
     def _cancel(self) -> None:
         """Ends the flows as cancelled; what cleans up after them may still run."""
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             loop.drain(but=self._flows)
             for flow in self._open:
                 live = loop.look(lambda state, flow=flow: list(state.live(flow)))  # type: ignore[misc]
@@ -229,7 +230,7 @@ class Foreground:
 
     def _kill(self) -> None:
         self.view.message("killing")
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             loop.drain()
             for task in self._running():
                 loop.executors[self.engine.kind_of(task) or ""].stop(task.id, 0.0)
@@ -239,7 +240,7 @@ class Foreground:
     def _running(self) -> list[Task]:
         """Tasks of these flows that an executor runs."""
         live = self._changes.live
-        with self._feed.resting() as loop:
+        with self.feed.resting() as loop:
             ids = loop.look(lambda state: list(state.running))
         return [live[id] for id in ids if id in live and live[id].flow in self._flows]
 
@@ -251,7 +252,7 @@ class Foreground:
             return True
         if self._interrupts == 2:
             return False  # The flows end by themselves.
-        with self._feed.resting():
+        with self.feed.resting():
             running = self._running()
             if self._interrupts == 0:
                 running = [task for task in running if self.engine.kind_of(task) == "python"]

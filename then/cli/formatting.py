@@ -60,10 +60,10 @@ def _format(path: str, *, is_check: bool) -> bool:
     """Whether the text was not in the layout. Written anew, whole, unless it is only checked."""
     if path == "-":
         text = decode(sys.stdin.buffer.read(), "standard input")
-        formatted = format_text(text, "standard input")
+        laid_out = format_text(text, "standard input")
         if not is_check:
-            sys.stdout.write(formatted)
-        return formatted != text
+            sys.stdout.write(laid_out)
+        return laid_out != text
     with open(path, "rb") as file:
         data = file.read()
     formatted = format_text(decode(data, path), path).encode()

@@ -13,7 +13,7 @@ import msgspec
 from then.analysis.history import History
 from then.app.objects import record_object, time_text
 from then.app.reading import Reading
-from then.cli.settings import Settings, is_terminal
+from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import duration, table
 from then.cli.words import word
 from then.core.edition import FLOW_ENDED
@@ -35,9 +35,12 @@ class Seen(NamedTuple):
 
 def live_records(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
     """Records that have not ended, in order of their ids."""
-    running = reading.running() or {}
-    for task in history.state.live(flow):
-        yield seen(task, running)
+    running = reading.running()
+    live = list(history.state.live(flow))
+    if running is None and any(task.outcome is None and not task.is_held for task in live):
+        say("no engine runs here: what it left running is shown as waiting")
+    for task in live:
+        yield seen(task, running or {})
 
 
 def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command
 
 
 @command("log")
-@click.argument("id")
+@click.argument("id", shell_complete=candidates.ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the task has ended.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="The last N lines of each output only.")
 @click.option("--out", "is_out", is_flag=True, help="Its standard output only.")

@@ -20,7 +20,7 @@ from then.analysis.history import FlowHistory, Record
 from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import clean_output
-from then.cli.words import FAILURES
+from then.core.state import FAILURES
 from then.executors.outputs import Stream, open_output
 
 LOOK_S: Final = 0.1
@@ -33,7 +33,7 @@ def print_outputs(
     """Prints the outputs of a record, or of the flow that it is the root of."""
     record, history = reading.history().record(id)
     task = record.task
-    chosen: tuple[Stream, ...] = tuple(stream for stream in ("out", "err") if stream in streams)  # type: ignore[misc]
+    chosen: tuple[Stream, ...] = tuple(stream for stream in ("out", "err") if stream in streams)
     is_root_of_all = task.event and task.id == history.flow.id
     if is_root_of_all and not follow:
         _print_flow(settings, reading, history, chosen, lines)

@@ -6,13 +6,14 @@ import sys
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command, say
 
 
 @command("prune")
 @click.option("--older", metavar="TIME", help="Those that ended longer ago, such as 30d or 12h.")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All that ended, but for the newest N.")
-@click.option("--flow", metavar="ID", help="This flow alone, however young.")
+@click.option("--flow", metavar="ID", shell_complete=candidates.flow_ids, help="This flow alone, however young.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME", help="What holds where neither is given.")
 def command_(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command
 
 STATES = ("waiting", "running", "held", "completed")
@@ -11,8 +12,8 @@ STATES = ("waiting", "running", "held", "completed")
 
 @command("ps")
 @click.option("-a", "--all", "is_all", is_flag=True, help="Completed ones too.")
-@click.option("--flow", metavar="ID", help="Of this flow only.")
-@click.option("--type", metavar="TYPE", help="Of this type, or family such as deploy.*, only.")
+@click.option("--flow", metavar="ID", shell_complete=candidates.flow_ids, help="Of this flow only.")
+@click.option("--type", metavar="TYPE", shell_complete=candidates.types, help="Of this type, or family such as deploy.*, only.")
 @click.option("--state-is", type=click.Choice(STATES), help="In this state only.")
 def command_(settings: Settings, is_all: bool, flow: str | None, type: str | None, state_is: str | None) -> None:
     """Lists tasks that wait, run or are held.

@@ -6,11 +6,12 @@ import sys
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command
 
 
 @command("retry")
-@click.argument("id")
+@click.argument("id", shell_complete=candidates.ids)
 def command_(settings: Settings, id: str) -> None:
     """Makes a new attempt of a task that failed, and reopens its flow if that had ended.
 

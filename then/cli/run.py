@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command, run_options
 
 
 @command("run")
 @click.argument("path", type=click.Path())
-@click.argument("type", required=False)
+@click.argument("type", required=False, shell_complete=candidates.types)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--body", metavar="FILE", help="A JSON object: the body; - is standard input. KEY=VALUE goes over it.")
 @run_options
@@ -68,11 +71,19 @@ def command_(
         names = ", ".join(postable(rules.set)[:20])
         raise ConfigError(f"{path}: no `start` line, and no TYPE is given; it could be: {names or 'nothing, no task or event is declared'}")
 
-    from then.app.engine import Engine
+    from then.app.engine import Engine, Opening
     from then.cli.working import at_work
+    from then.loop import Loop
 
-    def open_engine() -> Engine:
-        return Engine(rules, settings.folder, durability=durability, slots=jobs, retention_s=retention_s)  # type: ignore[arg-type]
+    def open_engine(watch: Callable[[Loop], None]) -> Engine:
+        return Engine(
+            rules,
+            settings.folder,
+            durability=durability,  # type: ignore[arg-type]
+            slots=jobs,
+            retention_s=retention_s,
+            opening=Opening(watch=watch),
+        )
 
     with at_work(settings, open_engine, waits=waits, cancels_on_term=cancel_on_term) as work:
         flows = [work.engine.post_record(posted, fields).id for posted, fields in posts]

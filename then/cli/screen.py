@@ -6,14 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-from then.cli.settings import say
 from then.cli.texts import width
 
 UNKNOWN: Final = (80, 24)
 
 
 class Screen:
-    """Draws lines over those that it drew before. Whatever else is written goes above them, by `above`."""
+    """Draws lines over those that it drew before. Whoever writes something else clears them first."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -45,15 +44,6 @@ class Screen:
         self._out.write(self._up() + "\x1b[J")
         self._out.flush()
         self._drawn = []
-
-    def above(self, text: str, *, is_message: bool) -> None:
-        """A line for good, above what is drawn: a message, or something that a task printed. Draw again after it."""
-        self.clear()
-        if is_message:
-            say(text)
-        else:
-            self._out.write(text + "\n")
-            self._out.flush()
 
     def _up(self) -> str:
         columns = self.size[0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from then.cli import candidates
 from then.cli.settings import Settings, command
 
 
 @command("show")
-@click.argument("what", metavar="ID|RULE")
+@click.argument("what", metavar="ID|RULE", shell_complete=candidates.ids)
 @click.option("--as", "form", type=click.Choice(["then"]), help="A rule as text of the language.")
 def command_(settings: Settings, what: str, form: str | None) -> None:
     """Shows a record with all that is known of it; the beginning of its id is enough.

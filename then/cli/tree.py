@@ -10,7 +10,6 @@ from then.cli.changes import Change
 from then.cli.forest import Forest
 from then.cli.lines import flow_line
 from then.cli.screen import Screen
-from then.cli.settings import say
 from then.core.facts import Flow
 
 DRAW_S: Final = 0.1
@@ -22,8 +21,9 @@ FINAL_ROWS: Final = 500
 class LiveTree:
     """The trees of a run's flows on a terminal."""
 
-    def __init__(self, out: TextIO, folder: Path | None, *, has_color: bool) -> None:
+    def __init__(self, out: TextIO, err: TextIO, folder: Path | None, *, has_color: bool) -> None:
         self._out = out
+        self._err = err
         self._has_color = has_color
         self._forest = Forest(folder, has_color=has_color, is_plain=not _can_draw(out))
         self._screen = Screen(out)
@@ -45,13 +45,15 @@ class LiveTree:
 
     def message(self, text: str) -> None:
         if self._is_over:
-            say(text)
+            self._say(text)
             return
-        self._screen.above(text, is_message=True)
+        self._screen.clear()
+        self._say(text)
         self._draw()
 
     def printed(self, text: str) -> None:
-        self._screen.above(text, is_message=False)
+        self._screen.clear()
+        self._out.write(text + "\n")
         self._is_dirty = True
         if time.monotonic() - self._drawn_at >= DRAW_S:
             self._draw()
@@ -66,6 +68,11 @@ class LiveTree:
     def close(self) -> None:
         self._finish()
         self._out.flush()
+
+    def _say(self, text: str) -> None:
+        self._out.flush()
+        self._err.write(text + "\n")
+        self._err.flush()
 
     def _draw(self) -> None:
         if self._is_over:

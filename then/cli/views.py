@@ -13,27 +13,47 @@ from then.cli.lines import JsonLines, PlainLines, View
 from then.cli.settings import Settings, is_terminal
 
 
-def view_of(settings: Settings) -> View:
-    """The view for standard output as it is now."""
+@contextlib.contextmanager
+def open_view(settings: Settings, put: Callable[[str], None]) -> Iterator[View]:
+    """The view for standard output, which is the view's alone while it is open.
+
+    What functions of tasks print meanwhile is given to `put` in whole lines; with JSON it goes to standard error.
+    """
     out = sys.stdout
-    if settings.is_json:
-        return JsonLines(_private(out))
-    if is_terminal(out) and os.environ.get("TERM") != "dumb":
-        from then.cli.tree import LiveTree
+    with contextlib.ExitStack() as undo:
+        if settings.is_json:
+            yield JsonLines(undo.enter_context(_private(out)))
+            return
+        lines = _Lines(put)
+        undo.enter_context(contextlib.redirect_stdout(lines))
+        if is_terminal(out) and os.environ.get("TERM") != "dumb":
+            from then.cli.tree import LiveTree
 
-        return LiveTree(out, settings.folder, has_color=settings.has_color(out))
-    return PlainLines(out, settings.folder, has_color=False)
+            undo.enter_context(contextlib.redirect_stderr(lines))
+            yield LiveTree(out, sys.__stderr__ or out, settings.folder, has_color=settings.has_color(out))
+            return
+        yield PlainLines(out, settings.folder, has_color=False)
 
 
-def _private(out: TextIO) -> TextIO:
-    """Standard output for us alone: what functions of tasks write to it, also from C, goes to standard error."""
+@contextlib.contextmanager
+def _private(out: TextIO) -> Iterator[TextIO]:
+    """Standard output for us alone: what else is written there meanwhile, also from C, goes to standard error."""
+    out.flush()
     try:
-        ours = os.dup(out.fileno())
-        out.flush()
-        os.dup2(sys.stderr.fileno(), out.fileno())
+        place = out.fileno()
+        ours = os.dup(place)
+        os.dup2(sys.stderr.fileno(), place)
     except (OSError, ValueError, io.UnsupportedOperation):
-        return out
-    return open(ours, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        with contextlib.redirect_stdout(sys.stderr):
+            yield out
+        return
+    try:
+        with open(os.dup(ours), "w", encoding="utf-8", errors="backslashreplace") as alone:
+            yield alone
+    finally:
+        sys.stdout.flush()
+        os.dup2(ours, place)
+        os.close(ours)
 
 
 class _Lines(io.TextIOBase):
@@ -51,15 +71,3 @@ class _Lines(io.TextIOBase):
         for line in lines:
             self._put(line)
         return len(text)
-
-
-@contextlib.contextmanager
-def prints_caught(view: View, put: Callable[[str], None]) -> Iterator[None]:
-    """What functions of tasks print is shown in whole lines: between ours, or above the tree."""
-    if isinstance(view, JsonLines):
-        yield
-        return
-    lines = _Lines(put)
-    errors = contextlib.nullcontext() if isinstance(view, PlainLines) else contextlib.redirect_stderr(lines)
-    with contextlib.redirect_stdout(lines), errors:
-        yield
