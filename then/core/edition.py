@@ -42,6 +42,7 @@ class Edition:
         self.rules = rules
         self.index = FilterIndex(rules.rules)
         self.types = Types(rules)
+        self.has_unmatched = any(isinstance(rule.trigger, Unmatched) for rule in rules.rules)
         self._values: dict[int, Callable[[Scope], Json | CannotSay]] = {}
         self._kinds: dict[str, str | None] = {}
         for name, declared in rules.tasks.items():

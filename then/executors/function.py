@@ -38,8 +38,22 @@ WORKERS_MAX: Final = 64
 class FunctionExecutor:
     """The executor of the kind `python`."""
 
-    def __init__(self, report: ReportTo, clock: Clock, coroutines: Coroutines, root: str | None = None) -> None:
+    def __init__(
+        self,
+        report: ReportTo,
+        report_from_loop: ReportTo,
+        clock: Clock,
+        coroutines: Coroutines,
+        root: str | None = None,
+    ) -> None:
+        """
+        Args:
+            report: takes the reports of threads.
+            report_from_loop: takes those of coroutines, and does not keep their event loop.
+            root: the project's root, where `module:function` is imported from.
+        """  # noqa: D205, D212
         self._report = report
+        self._report_from_loop = report_from_loop
         self._clock = clock
         self._coroutines = coroutines
         self._root = root
@@ -110,7 +124,7 @@ class FunctionExecutor:
                     self._jobs.remove(job)
                 except ValueError:
                     break
-                self._ended(job, "cancelled", None, {"kind": "cancelled"}, None)
+                self._report((self._ended(job, "cancelled", None, {"kind": "cancelled"}, None),))
                 return
         cancel = self._coroutine_cancels.get(id)
         if cancel is not None:
@@ -195,16 +209,13 @@ class FunctionExecutor:
         try:
             function = self._function(job)
             given = function(**job.task.body, **_extra(job))
-        except Exception as error:
-            self._raised(job, error, started)
-            return
-        except BaseException as error:  # SystemExit of a task ends the task, not the worker.
-            self._raised(job, error, started)
+        except BaseException as error:  # SystemExit of a task too: it ends the task, not the worker.
+            self._report((self._raised(job, error, started),))
             return
         if type(given) is not dict and inspect.iscoroutine(given):
             self._submit(job, given, started)
             return
-        self._returned(job, given, started)
+        self._report((self._returned(job, given, started),))
 
     def _function(self, job: Job) -> Callable[..., Any]:
         function = job.options.get("function")
@@ -235,7 +246,7 @@ class FunctionExecutor:
         try:
             coroutine = function(**job.task.body, **_extra(job))
         except TypeError as error:  # The body does not fit the parameters.
-            self._raised(job, error, started)
+            self._report_from_loop((self._raised(job, error, started),))
             return
         self._submit(job, coroutine, started)
 
@@ -246,51 +257,56 @@ class FunctionExecutor:
             try:
                 given = await coroutine
             except asyncio.CancelledError:
-                self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
+                report = self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
             except Exception as error:
-                self._raised(job, error, started)
+                report = self._raised(job, error, started)
             else:
-                self._returned(job, given, started)
-            finally:
-                self._coroutine_cancels.pop(job.task.id, None)
+                report = self._returned(job, given, started)
+            self._coroutine_cancels.pop(job.task.id, None)
+            self._report_from_loop((report,))
 
         self._coroutine_cancels[job.task.id] = self._coroutines.submit(run())
 
     # -- outcomes ---------------------------------------------------------------------
 
-    def _returned(self, job: Job, given: object, started: int) -> None:
+    def _returned(self, job: Job, given: object, started: int) -> Report:
+        """What a function gave back, as an outcome."""
         if given is None:
             given = {}
         if not isinstance(given, dict):
             message = f"returned {type(given).__name__}; a task returns a dict of JSON values, or None"
-            self._ended(job, "failed", None, {"kind": "result", "message": message}, started)
-            return
+            return self._ended(job, "failed", None, {"kind": "result", "message": message}, started)
         if given:
             try:
                 check_json(given, "result")
             except BodyRefused as refused:
-                self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
-                return
-        self._ended(job, "done", given, None, started)
+                return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
+        return self._ended(job, "done", given, None, started)
 
-    def _raised(self, job: Job, error: BaseException, started: int) -> None:
-        message = f"{type(error).__name__}: {error}"
+    def _raised(self, job: Job, error: BaseException, started: int) -> Report:
+        """What a function raised, as an outcome."""
         shown = "".join(traceback.format_exception(type(error), error, _own_frames_off(error)))
-        clean = shown.encode("utf-8", "backslashreplace").decode()
         failure: Body = {
             "kind": "exception",
-            "message": message.encode("utf-8", "backslashreplace").decode(),
+            "message": _printable(f"{type(error).__name__}: {error}"),
             "type": type(error).__name__,
-            "traceback": clean,
+            "traceback": _printable(shown),
         }
-        self._ended(job, "failed", None, failure, started)
+        return self._ended(job, "failed", None, failure, started)
 
-    def _ended(self, job: Job, outcome: Outcome, result: Body | None, error: Body | None, started: int | None) -> None:
+    def _ended(
+        self, job: Job, outcome: Outcome, result: Body | None, error: Body | None, started: int | None
+    ) -> Report:
         id = job.task.id
         if self._cancelled and id in self._cancelled:
             self._cancelled.discard(id)
             outcome, result, error = "cancelled", None, {"kind": "cancelled"}
-        self._report((Report(id, outcome, result, error, started, self._clock.now_us()),))
+        return Report(id, outcome, result, error, started, self._clock.now_us())
+
+
+def _printable(text: str) -> str:
+    """Half surrogates, which are no Unicode and would be refused as JSON, are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _extra(job: Job) -> dict[str, Any]:
