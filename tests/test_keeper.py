@@ -40,7 +40,7 @@ def wait_gone(pid: int) -> None:
 def is_alive(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -253,6 +253,21 @@ def test_an_end_that_came_while_no_engine_was_there_is_collected_once(desk: Desk
         again.executor.forget(["alone"])
     with Desk(desk.folder) as last:
         assert list(last.executor.inventory()) == []
+
+
+def test_an_end_that_was_told_and_not_forgotten_outlives_the_keeper_too(desk: Desk) -> None:
+    there = desk.signal("there")
+    desk.start_shell("stays", f"echo > {there}; exec sleep infinity")
+    there.wait()
+    desk.start_shell("ended", "echo out; exit 3")
+    desk.reports.wait(1)
+    desk.kill_keeper()
+    desk.executor.stop("stays", 0)
+    assert desk.reports.wait(2)["stays"].outcome == "cancelled"
+    desk.executor.close(wait=True)
+    with Desk(desk.folder) as again:
+        again.executor.recover([job("ended", argv=["true"])])
+        assert again.reports.one().result == {"code": 3}
 
 
 def test_one_that_still_runs_is_attached_to_again(desk: Desk) -> None:

@@ -316,9 +316,9 @@ def test_a_child_left_behind_writes_into_no_other_tasks_files(desk: Desk) -> Non
 
 
 def test_a_stray_that_closed_its_outputs_keeps_the_folder_it_is_in(desk: Desk) -> None:
-    go, there = desk.signal("go"), desk.signal("there")
-    stray = f"cd $THEN_ARTIFACTS; read line < {go}; echo late > late; echo > {there}"
-    first = desk.shell(f"setsid sh -c '{stray}' > /dev/null 2>&1 < /dev/null & exit 0")
+    ready, go, there = desk.signal("ready"), desk.signal("go"), desk.signal("there")
+    stray = f"cd $THEN_ARTIFACTS; echo > {ready}; read line < {go}; echo late > late; echo > {there}"
+    first = desk.shell(f"setsid sh -c '{stray}' > /dev/null 2>&1 < /dev/null & read line < {ready}; exit 0")
     assert [desk.run("true").outcome for _ in range(3)] == ["done"] * 3
     go.send()
     there.wait()
