@@ -76,7 +76,7 @@ class FunctionExecutor:
     def start(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             function = job.options.get("function")
-            if function is not None and self._is_coroutine_function(function):
+            if callable(function) and self._is_coroutine_function(function):
                 self._start_coroutine(job, function)
             else:
                 self._jobs.append(job)
