@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr
 from then.core.index import FilterIndex
-from then.core.rules import EVENT, Match, Rule, RuleSet, Single, TaskDecl, family_covers
+from then.core.rules import EVENT, Match, Rule, RuleSet, Single, TaskDecl, Unmatched, family_covers
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
