@@ -48,6 +48,8 @@ class StateLock:
                 f"{folder}: cannot be locked ({error.strerror}); give --state a folder on a local disk"
             ) from error
         self._sign()
+        self.is_held = True
+        """False after release, and in a forked child, which never had it."""
         _held.add(self)
 
     def _sign(self) -> None:
@@ -66,6 +68,7 @@ class StateLock:
 
     def release(self) -> None:
         """Lets the next engine in. Twice is well."""
+        self.is_held = False
         self._file.close()
 
 

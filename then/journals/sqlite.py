@@ -158,7 +158,7 @@ class SqliteJournal:
         return int(self._pages.rows(_LAST)[0][0])
 
     def append(self, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
-        if self._refusal is not None or os.getpid() != self._pid:
+        if self._refusal is not None or not self._lock.is_held:  # A system call for the pid would cost more.
             self._refuse()
         if len(entries) != 1 or cells:
             rows = rows_of(entries, self._last)
@@ -205,7 +205,7 @@ class SqliteJournal:
             begin = page[-1][0] + "\0"  # The least text after that key.
 
     def prune(self, seqs: Iterable[int], cells: Iterable[Cell] = ()) -> None:
-        if self._refusal is not None or os.getpid() != self._pid:
+        if self._refusal is not None or not self._lock.is_held:
             self._refuse()
         self._write([], cells_of(cells), runs_of(seqs))
         self._give_back()
