@@ -1,19 +1,19 @@
 """A plain Python matcher without an engine around it: the speed that the index should be near.
 
-Hash buckets for equality and membership, bisect for ranges, what is left (prefix,
-regex) compiled into one function for each type and outcome. Gives the numbers of
-the rules that hold, in order. No missing fields beyond `None`, no odd types, no
-Match objects: what it leaves out is what `then` adds.
+Hash buckets for equality and membership, bisect for ranges, buckets by length
+for the literal prefixes of paths and of regular expressions, and these compiled.
+Gives the numbers of the rules that hold, in order. No missing fields beyond
+`None`, no odd types, no Match objects: what it leaves out is what `then` adds.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.workloads import Record, Rule
+from bench.workloads import REGEX_END, Record, Rule
 
 Numbers = tuple[int, ...]
 Match = Callable[[Record], Any]
@@ -25,7 +25,8 @@ class _Group:
     def __init__(self) -> None:
         self.equal: dict[str, dict[object, list[int]]] = {}
         self.ranges: dict[str, list[tuple[int, int, int]]] = {}
-        self.rest: list[tuple[int, str, str, str]] = []
+        self.prefixes: dict[str, dict[str, list[tuple[int, str | None]]]] = {}
+        """By field and literal prefix: the rules, and the regex where there is one."""
 
 
 def build(rules: list[Rule]) -> Match:
@@ -41,14 +42,17 @@ def build(rules: list[Rule]) -> Match:
         elif operator == "range":
             group.ranges.setdefault(field, []).append((*operand, number))
         else:
-            group.rest.append((number, field, operator, operand))
+            prefix = operand.removeprefix("^").removesuffix(REGEX_END)
+            regex = operand if operator == "regex" else None
+            group.prefixes.setdefault(field, {}).setdefault(prefix, []).append((number, regex))
     return _matcher({key: _frozen(group) for key, group in groups.items()})
 
 
+_Searches = tuple[tuple[int, Callable[[str], object] | None], ...]
 _Frozen = tuple[
     tuple[tuple[str, dict[object, Numbers]], ...],
     tuple[tuple[str, list[int], list[Numbers]], ...],
-    Callable[[dict[str, Any], list[int]], None] | None,
+    tuple[tuple[str, int, dict[str, _Searches]], ...],
 ]
 
 
@@ -57,7 +61,20 @@ def _frozen(group: _Group) -> _Frozen:
         (field, {value: tuple(numbers) for value, numbers in values.items()}) for field, values in group.equal.items()
     )
     ranges = tuple((field, *_intervals(found)) for field, found in group.ranges.items())
-    return equal, ranges, _compiled(group.rest) if group.rest else None
+    return equal, ranges, tuple(_by_length(group.prefixes))
+
+
+def _by_length(
+    prefixes: dict[str, dict[str, list[tuple[int, str | None]]]],
+) -> Iterator[tuple[str, int, dict[str, _Searches]]]:
+    """A bucket for each length of prefix: one look into it finds all rules of that length."""
+    for field, found in prefixes.items():
+        lengths: dict[int, dict[str, _Searches]] = {}
+        for prefix, rules in found.items():
+            searches = tuple((number, re.compile(regex).search if regex else None) for number, regex in rules)
+            lengths.setdefault(len(prefix), {})[prefix] = searches
+        for length, bucket in lengths.items():
+            yield field, length, bucket
 
 
 def _intervals(ranges: list[tuple[int, int, int]]) -> tuple[list[int], list[Numbers]]:
@@ -71,34 +88,16 @@ def _intervals(ranges: list[tuple[int, int, int]]) -> tuple[list[int], list[Numb
     return bounds, [tuple(numbers) for numbers in held]
 
 
-def _compiled(rest: list[tuple[int, str, str, str]]) -> Callable[[dict[str, Any], list[int]], None]:
-    lines = ["def rest(body, found):"]
-    names: dict[str, object] = {}
-    for field in dict.fromkeys(field for _, field, _, _ in rest):
-        lines.append(f"    value = body.get({field!r})")
-        lines.append("    if value is not None:")
-        for number, at, operator, operand in rest:
-            if at != field:
-                continue
-            if operator == "prefix":
-                lines.append(f"        if value.startswith({operand!r}): found.append({number})")
-            else:
-                names[f"search{number}"] = re.compile(operand).search
-                lines.append(f"        if search{number}(value): found.append({number})")
-    exec("\n".join(lines), names)
-    return names["rest"]  # type: ignore[return-value]
-
-
 def _matcher(groups: dict[tuple[str, str], _Frozen]) -> Match:
-    nothing: Numbers = ()
+    nothing: Any = ()
 
     def match(record: Record) -> Any:
         group = groups.get((record.type, record.outcome))
         if group is None:
             return nothing
-        equal, ranges, rest = group
+        equal, ranges, prefixes = group
         body = record.body
-        if not ranges and rest is None and len(equal) == 1:
+        if not ranges and not prefixes and len(equal) == 1:
             field, values = equal[0]
             return values.get(body.get(field), nothing)
         found: list[int] = []
@@ -110,8 +109,12 @@ def _matcher(groups: dict[tuple[str, str], _Frozen]) -> Match:
             value = body.get(field)
             if value is not None:
                 found += held[bisect_right(bounds, value)]
-        if rest is not None:
-            rest(body, found)
+        for field, length, bucket in prefixes:
+            value = body.get(field)
+            if value is not None:
+                for number, search in bucket.get(value[:length], nothing):
+                    if search is None or search(value):
+                        found.append(number)
         found.sort()
         return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import then
 from bench.workloads import Clause, Record
 from bench.workloads import Rule as Given
-from then.core.filters import And, Compare, Const, Expr, Field, In, ListOf, Matches
+from then.core.filters import And, Compare, Const, Expr, Field, In, Matches
 from then.core.rules import Consequence, Emit, Pattern, Rule, Single
 
 FIELDS = {"project": "str", "target": "str", "size": "int", "region": "str", "path": "str", "ref": "str"}
@@ -29,7 +29,7 @@ def _expr(clause: Clause) -> Expr:
     if operator == "==":
         return Compare("==", at, Const(operand))
     if operator == "in":
-        return In(at, ListOf(tuple(Const(value) for value in operand)))
+        return In(at, Const(list(operand)))
     if operator == "range":
         low, high = operand
         return And((Compare(">=", at, Const(low)), Compare("<", at, Const(high))))

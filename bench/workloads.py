@@ -32,6 +32,8 @@ TYPES_MAX = 200
 SIZE_MAX = 1_000_000
 LACKING = 100
 """One record in so many lacks the field that it was to match by."""
+REGEX_END = "[a-z]+[0-9]+$"
+"""What the regular expressions ask for after their literal prefix."""
 SEED = 20
 
 
@@ -92,7 +94,7 @@ def _mixed(chance: random.Random, types: int, rules: int) -> Rule:
     prefix = f"src/m{chance.randrange(alike)}/"
     if drawn < 0.95:
         return (*head, ("path", "prefix", prefix))
-    return (*head, ("path", "regex", f"^{prefix}[a-z]+[0-9]+$"))
+    return (*head, ("path", "regex", f"^{prefix}{REGEX_END}"))
 
 
 def _shared(chance: random.Random, types: int, rules: int) -> Rule:
@@ -117,7 +119,7 @@ def _record(chance: random.Random, rule: Rule, lacks: bool) -> Record:
     elif operator == "in":
         body[field] = chance.choice(operand)
     else:
-        body[field] = operand.removeprefix("^").removesuffix("[a-z]+[0-9]+$") + f"file{chance.randrange(100)}"
+        body[field] = operand.removeprefix("^").removesuffix(REGEX_END) + f"file{chance.randrange(100)}"
     if lacks:
         body.pop(field)
     return Record(type, outcome, body)

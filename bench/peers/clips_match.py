@@ -19,7 +19,7 @@ import time
 import clips
 
 from bench.matchers import memory_mib, serve
-from bench.workloads import Record, Rule, workload
+from bench.workloads import REGEX_END, Record, Rule, workload
 
 SLOTS = {"project": "nil", "target": "nil", "size": "-1", "region": "nil", "path": '""'}
 Symbol = clips.Symbol
@@ -37,7 +37,7 @@ def constraint(operator: str, operand) -> str:
         return "|".join(operand)
     if operator == "range":
         return f"?x&:(and (>= ?x {operand[0]}) (< ?x {operand[1]}))"
-    prefix = operand.removeprefix("^").removesuffix("[a-z]+[0-9]+$")
+    prefix = operand.removeprefix("^").removesuffix(REGEX_END)
     return f'?x&:(eq 1 (str-index "{prefix}" ?x))'
 
 
