@@ -33,11 +33,12 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import attrs
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
+from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
 from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop
 from then.core.edition import Edition
 from then.core.engine import Terms, step
-from then.core.errors import JournalError, JournalFull, ThenError
+from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
@@ -50,8 +51,6 @@ DELAY_S: Final = 0.002
 """How long a commit may be put off while there is other work: bounds what a crash runs again."""
 TURN_S: Final = 0.002
 """How long a turn steps before it commits."""
-STAND_IN_S: Final = 0.004
-"""When the committer makes a commit that was put off and that nobody made: later than who put it off would."""
 BATCH_ENTRIES_MAX: Final = 1000
 CHECKPOINT_ENTRIES: Final = 8000
 """Cells are written every so many entries: few enough that a start folds the rest in a tenth of a second."""
@@ -156,7 +155,7 @@ class Loop:
         self.start_watchers: list[StartWatcher] = []
         self.fullness_watchers: list[Callable[[bool], None]] = []
         self._waiters: dict[str, list[Waiter]] = {}
-        self._terms = Terms(0, editions, slots, engine)
+        self._terms = Terms(0, editions, slots, engine, may_start=False)
         self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
         self._lock = threading.Lock()
         self._batch = _Batch()
@@ -168,8 +167,14 @@ class Loop:
 
     def attach(self, kind: str, executor: Executor) -> None:
         """Tasks of this kind run there from now on."""
-        self.executors[kind] = executor
-        self._terms.kinds = frozenset(self.executors)
+        with self._lock:
+            self.executors[kind] = executor
+            self._terms.kinds = frozenset(self.executors)
+            for id in [id for id, missing in self.state.stuck.items() if missing == kind]:
+                del self.state.stuck[id]
+                task = self.state.task(id)
+                if task is not None:
+                    self.state.enqueue(task)
 
     def reporter(self, kind: str, *, forgets: bool = True, hurries: bool = False) -> ReportTo:
         """Where an executor of this kind brings its reports.
@@ -217,29 +222,47 @@ class Loop:
         with self._lock:
             self._batch.notes.append(cell)
 
-    def wait_for(self, flow: str, waiter: Waiter, *, is_told: bool = False) -> None:
+    def wait_for(self, flow: str, waiter: Waiter, *, is_told: bool = False) -> Callable[[], None]:
         """Tells `waiter` once when the flow has ended, or stands still until a person acts.
 
         Args:
             is_told: it knows that the flow stands still now, and waits for what comes after.
+
+        Returns:
+            What takes the waiter back, for one that waits no more.
         """
         with self._lock:
+            error = self.failure or (self._closed() if self._is_closed else None)
             open_flow = self.state.flows.get(flow)
-            if self.failure is None and open_flow is not None:
+            if error is None and (open_flow is not None or self._is_ending(flow)):
                 self._waiters.setdefault(flow, []).append(waiter)
-                # What is not durable yet will be told when it is.
-                still = standing(self.state, open_flow) if not self._batch.entries and not is_told else None
-                if still is not None:
-                    self._tell(FlowNews(open_flow, still.reason, still.is_stuck))
-                return
+                still = standing(self.state, open_flow) if open_flow is not None and not is_told else None
+                if still is not None and self._batch.entries:
+                    self._batch.gated.append(still)  # Told when all that it may stand on is durable.
+                elif still is not None:
+                    self._tell(FlowNews(still.flow, still.reason, still.is_stuck))
+                return lambda: self._wait_no_more(flow, waiter)
         over = self.past(flow)
-        waiter(FlowNews(over or Flow(flow, "", "", 0), error=self.failure))
+        waiter(FlowNews(over or Flow(flow, "", "", 0), error=error if over is None else None))
+        return lambda: None
+
+    def _wait_no_more(self, flow: str, waiter: Waiter) -> None:
+        with self._lock:
+            waiters = self._waiters.get(flow, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._waiters.pop(flow, None)
+
+    def _is_ending(self, flow: str) -> bool:
+        """Whether the end of a flow was stepped and is not durable yet."""
+        return any(type(order) is Over and order.flow.id == flow for order in self._batch.gated)
 
     def past(self, flow: str) -> Flow | None:
         """A flow that ended, from the journal."""
         with self._lock:
             for over in self.state.past:
-                if over.id == flow:
+                if over.id == flow and not self._is_ending(flow):
                     return over
         from then.core.state import decode_flow
 
@@ -256,21 +279,33 @@ class Loop:
         Args:
             starts: False where what certainly never ran is not to be started now.
         """
-        jobs: dict[str, list[Job]] = {}
+        jobs: dict[str, list[Job]] = {kind: [] for kind in self.executors}
+        stopping: list[tuple[str, str]] = []
         with self._lock:
-            state = self.state
+            state, now = self.state, self.clock.now_us()
             known = {id for executor in self.executors.values() for id in executor.inventory()}
             for task in [task for task in state.live() if task.outcome is None and not task.is_held]:
                 kind = self._kind(task)
-                if kind not in self.executors or ((task.started is None or not starts) and task.id not in known):
+                if kind is None or kind not in self.executors:
+                    continue
+                is_stopping = task.id in state.stopping
+                if task.id not in known and (task.started is None or not starts):
+                    if is_stopping:
+                        gone = Report(task.id, "cancelled", None, {"kind": "cancelled"}, task.started, now)
+                        self._inbox.append((gone, None, None))
                     continue
                 edition = self._terms.editions[state.flows[task.flow].version]
-                declared = edition.rules.tasks[task.type]
-                state.running[task.id] = declared.slots
-                state.slots_used += declared.slots
-                jobs.setdefault(kind or "", []).append(Job(task, launch_options(task, edition)))
+                slots = edition.runners[task.type].declared.slots
+                state.running[task.id] = slots
+                state.slots_used += slots
+                jobs[kind].append(_job_again(task, edition))
+                if is_stopping:
+                    stopping.append((kind, task.id))
+            self._terms.may_start = True
         for kind, group in jobs.items():
             self.executors[kind].recover(group)
+        for kind, id in stopping:
+            self.executors[kind].stop(id, GRACE_S)
 
     def drain(self, but: Iterable[str] = ()) -> None:
         """Starts nothing more, but for these flows; what runs goes on."""
@@ -306,7 +341,15 @@ class Loop:
         with self._lock:
             self._is_closed = True
             if self.failure is None and not self.is_full:
-                self.journal.append((), [Cell(*cell) for cell in self.state.cells()])
+                self._write_rest()
+            self._tell_all(self.failure or self._closed())
+
+    def _write_rest(self) -> None:
+        cells = [Cell(*cell) for cell in self.state.cells()]
+        try:
+            self.journal.append((), cells + self._batch.notes)
+        except JournalFull:
+            pass  # The next start folds more of the log, that is all.
 
     # -- the work ------------------------------------------------------------------
 
@@ -319,7 +362,7 @@ class Loop:
                 if self.failure is not None or self._is_closed:
                     self._refuse()
                     return
-                self._turn(must_commit)
+                self._guarded_turn(must_commit)
             finally:
                 self._lock.release()
             must_commit = False
@@ -330,13 +373,27 @@ class Loop:
         """Commits what was put off for long enough. Gives the seconds to look again after; None: nothing waits."""
         with self._lock:
             batch = self._batch
-            if self.failure is not None or self._is_closed or not (batch.entries or self._inbox):
+            if self.failure is not None or self._is_closed or not (batch.entries or self._inbox or self.is_full):
                 return None
             age = self.clock.monotonic() - batch.began if batch.began else DELAY_S
             if age < DELAY_S:
                 return STAND_IN_S - age
-            self._turn(must_commit=True)
+            self._guarded_turn(must_commit=True)
         return FULL_RETRY_S if self.is_full else None
+
+    def _guarded_turn(self, must_commit: bool) -> None:
+        """The one guard: a fault of ours, or an interrupt in the middle of a step, ends the engine and not a worker.
+
+        The state may have gone ahead of what would ever be written; what is in the journal is right.
+        """
+        try:
+            self._turn(must_commit)
+        except BaseException as error:
+            fault = InternalError(f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal")
+            fault.__cause__ = error
+            self._fail(fault)
+            if not isinstance(error, Exception):
+                raise
 
     def _turn(self, must_commit: bool) -> None:
         """Steps until the inbox is empty or the time of a turn is over; commits; acts; again."""
@@ -378,15 +435,15 @@ class Loop:
         """One step of the core. Returns whether something was given to an executor at once."""
         terms, state, batch = self._terms, self.state, self._batch
         terms.time = self.clock.now_us()
+        seq = state.seq
         try:
             done: Step = step(state, cause, terms)
         except ThenError as error:
-            if ticket is None:
+            if ticket is None or state.seq != seq:
                 raise
             ticket.error = error
             ticket.settle()
             return False
-        seq = state.seq - len(done.pages)
         for page in done.pages:
             seq += 1
             batch.entries.append(Entry(seq, f.encode(page)))
@@ -507,14 +564,21 @@ class Loop:
             ticket.settle()
         self._batch = _Batch()
         self._refuse()
-        for flow, waiters in self._waiters.items():
-            for waiter in waiters:
+        self._tell_all(error)
+
+    def _tell_all(self, error: ThenError) -> None:
+        """Whoever waits for a flow waits in vain."""
+        waiters, self._waiters = self._waiters, {}
+        for flow, group in waiters.items():
+            for waiter in group:
                 waiter(FlowNews(Flow(flow, "", "", 0), error=error))
-        self._waiters.clear()
+
+    def _closed(self) -> ThenError:
+        return JournalError("this engine is closed")
 
     def _refuse(self) -> None:
         """Nothing more is taken up: who waits for an answer is told."""
-        error = self.failure or JournalError("this engine is closed")
+        error = self.failure or self._closed()
         while self._inbox:
             _, ticket, _ = self._inbox.popleft()
             if ticket is not None:
@@ -522,61 +586,14 @@ class Loop:
                 ticket.settle()
 
 
+def _job_again(task: Task, edition: Edition) -> Job:
+    """The job of a task that was started before; its options do not matter where it still runs."""
+    try:
+        return Job(task, launch_options(task, edition))
+    except CannotLaunch:
+        declared = edition.runners[task.type].declared
+        return Job(task, {"once": declared.once, "done_on": list(declared.done_on)})
+
+
 def id_of(executor: Executor) -> int:
     return id(executor)
-
-
-class Committer:
-    """A thread that commits what was put off, when nobody did until then."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.is_armed = False
-        self._loop = loop
-        self._delay_s = STAND_IN_S
-        self._is_hurried = False
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="andthen-commit", daemon=True)
-        self._thread.start()
-
-    def arm(self, delay_s: float = STAND_IN_S) -> None:
-        """Looks after this time, in seconds, whether a commit is due."""
-        self._delay_s = delay_s
-        self.is_armed = True
-        self._wake.set()
-
-    def hurry(self) -> None:
-        """Works the inbox off now, in this thread rather than the caller's (an event loop's)."""
-        self._is_hurried = True
-        self._wake.set()
-
-    def close(self) -> None:
-        self._closing.set()
-        self._wake.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            # Cleared before the work: who arms from here on is served by it, or wakes this again.
-            self._wake.clear()
-            if self._closing.is_set():
-                return
-            if self._is_hurried:
-                self._is_hurried = False
-                self._loop.drive(must_commit=True)
-            if self.is_armed:
-                self._stand_in()
-
-    def _stand_in(self) -> None:
-        delay_s: float | None = self._delay_s
-        while delay_s is not None and not self._closing.is_set() and not self._is_hurried:
-            self._wake.wait(delay_s)
-            self._wake.clear()
-            self.is_armed = False
-            delay_s = self._loop.commit_old()
-            if delay_s is not None:
-                self.is_armed = True
-        if self._is_hurried or self._closing.is_set():
-            self._wake.set()

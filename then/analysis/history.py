@@ -166,24 +166,29 @@ class History:
         history = self.flow(flow)
         return history.records[id], history
 
-    def chain_of(self, record: Record, history: FlowHistory) -> Chain | None:
-        """The chain that a failed record was a member of, as it would be without its failure: for a retry."""
-        waited = history.chains.get(record.task.cont or "")
-        if waited is None:
-            return None
-        waiting: dict[str, bool] = {}
-        records = dict(waited.records)
-        for member in waited.members:
-            task = history.records[member].task
-            if task.outcome != "done":
-                waiting[member] = True
-            for alias, of in waited.aliases.items():
-                if of == member and task.outcome == "done":
-                    records[alias] = task
-        return Chain(
-            waited.id, history.flow.id, waited.rule, waited.step, waiting, waited.aliases, records,
-            waited.values, waited.call, waited.by_unmatched, waited.otherwise,
-        )  # fmt: skip
+
+def chain_of(record: Record, history: FlowHistory) -> Chain | None:
+    """The chain that a failed record was a member of, as it would be without its failure: for a retry.
+
+    Whom it waits for says whether that one lived, so that the engine can tell when it does no more.
+    """
+    waited = history.chains.get(record.task.cont or "")
+    if waited is None:
+        return None
+    waiting: dict[str, bool] = {}
+    records = dict(waited.records)
+    for member in waited.members:
+        task = history.records[member].task
+        if task.outcome != "done" or task.is_held:
+            waiting[member] = task.outcome is None or task.is_held
+            continue
+        for alias, of in waited.aliases.items():
+            if of == member:
+                records[alias] = task
+    return Chain(
+        waited.id, history.flow.id, waited.rule, waited.step, waiting, waited.aliases, records,
+        waited.values, waited.call, waited.by_unmatched, waited.otherwise,
+    )  # fmt: skip
 
 
 def descendants(history: FlowHistory, id: str) -> list[str]:

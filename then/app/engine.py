@@ -11,16 +11,17 @@ from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from then.abc import Executor, Journal
-from then.analysis.history import FlowHistory, History, Record, descendants
+from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules
+from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.state import FAILURES, restore
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name
 from then.executors.coroutines import Coroutines, OwnLoop
-from then.loop import Committer, FlowNews, Loop, SystemClock
+from then.loop import FlowNews, Loop, SystemClock
 
 Durability = Literal["power", "process"]
 
@@ -87,8 +88,9 @@ class Flow:
             self.news = news
             told.set()
 
-        self.engine.loop.wait_for(self.id, tell)
+        wait_no_more = self.engine.loop.wait_for(self.id, tell)
         if not told.wait(timeout_s):
+            wait_no_more()
             raise TimeoutError(f"flow {self.id} did not end in {timeout_s} s")
         if self.news is not None and self.news.error is not None:
             raise self.news.error
@@ -125,9 +127,12 @@ class Flow:
         return self
 
     def _flow(self) -> FlowState:
+        live = self.engine.loop.look(lambda state: state.flows.get(self.id))
+        if live is not None:
+            return live
         if self.news is not None and self.news.flow.outcome is not None:
             return self.news.flow
-        return self.history.flow
+        return self.engine.loop.past(self.id) or self.history.flow
 
     def __repr__(self) -> str:
         return f"<Flow {self.id}>"
@@ -276,19 +281,21 @@ class Engine:
         full, flow_id = history.find(id)
         flow = history.flow(flow_id)
         record = flow.records[full]
-        failed = [record] if record.task.outcome in FAILURES else []
+        failed = [full] if record.task.outcome in FAILURES else []
         if not failed and full == flow_id:
-            failed = [flow.records[failure] for failure in flow.flow.untaken if failure in flow.records]
+            failed = [id for id in flow.flow.untaken if id in flow.records and flow.records[id].task.outcome in FAILURES]
         if not failed:
             raise ConfigError(f"{record.task.type} ({full}) is {record.task.outcome or record.task.state}; what failed can be tried again")
-        return [self._retry(one, flow) for one in failed]
+        return [self._retry(one) for one in failed]
 
-    def _retry(self, record: Record, flow: FlowHistory) -> Task:
-        state = self.loop.look(lambda state: record.task.flow in state.flows)
-        past = None if state else self.loop.past(record.task.flow)
-        task = self.loop.ask(Retry(record.task, past, self.history().chain_of(record, flow)))
-        assert task is not None
-        return task
+    def _retry(self, id: str) -> Task:
+        """Asks until what was read of the flow is what the engine found when it stepped."""
+        while True:
+            record, flow = self.history().record(id)
+            past = flow.flow if flow.flow.outcome is not None else None
+            task = self.loop.ask(Retry(record.task, past, chain_of(record, flow)))
+            if task is not None:
+                return task
 
     def release(self, id: str) -> None:
         """Continues a held record or flow.
