@@ -42,7 +42,10 @@ def names(loaded: Loaded) -> list[str]:
 def refused(path: Path, **env: str) -> list[str]:
     with pytest.raises(RulesRefused) as caught:
         load_path(path, env=env)
-    return [error.text().split("\n")[0].replace(f"{path if path.is_dir() else path.parent}/", "") for error in caught.value.errors]
+    return [
+        error.text().split("\n")[0].replace(f"{path if path.is_dir() else path.parent}/", "")
+        for error in caught.value.errors
+    ]
 
 
 def only_error(path: Path, kind: type[RuleError]) -> str:
@@ -71,7 +74,11 @@ def test_a_file_gives_its_rules_its_root_and_its_text(tmp_path: Path) -> None:
 def test_places_are_named_as_the_user_named_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, sub_in_a__then="rule x when y then z()\n")
     monkeypatch.chdir(tmp_path)
-    for given, shown in (("sub/a.then", "sub/a.then:1:13"), ("sub", "sub/a.then:1:13"), ("./sub/a.then", "sub/a.then:1:13")):
+    for given, shown in (
+        ("sub/a.then", "sub/a.then:1:13"),
+        ("sub", "sub/a.then:1:13"),
+        ("./sub/a.then", "sub/a.then:1:13"),
+    ):
         with pytest.raises(RulesRefused) as caught:
             load_path(Path(given), env={})
         assert str(caught.value.errors[0].span) == shown
@@ -141,7 +148,11 @@ def test_what_is_no_rules_is_refused(tmp_path: Path, files: dict[str, str], path
 
 
 def test_errors_of_all_files_come_in_one_run_in_order(tmp_path: Path) -> None:
-    write(tmp_path, a__then="event a()\nrule x when b then a()\nrule y when c then a()\n", b__then="rule z when a then d()\n")
+    write(
+        tmp_path,
+        a__then="event a()\nrule x when b then a()\nrule y when c then a()\n",
+        b__then="rule z when a then d()\n",
+    )
     assert refused(tmp_path) == [
         'a.then:2:13: unknown task or event "b"',
         'a.then:3:13: unknown task or event "c"',
@@ -164,7 +175,10 @@ def test_very_many_errors_are_counted(tmp_path: Path) -> None:
 
 def test_check_gives_errors_and_warnings_and_raises_nothing(tmp_path: Path) -> None:
     path = write(tmp_path, a__then='let a = 1\nevent e(a: int)\nrule x when e where a > 1 and b then e(a: "1")\n')
-    found = [(finding.severity, finding.number, finding.span.line if finding.span else 0) for finding in check_path(path, env={})]
+    found = [
+        (finding.severity, finding.number, finding.span.line if finding.span else 0)
+        for finding in check_path(path, env={})
+    ]
     assert found == [("warning", "T606", 3), ("error", "T102", 3), ("error", "T105", 3)]
     assert [finding.number for finding in check_path(tmp_path / "gone", env={})] == ["T108"]
 
@@ -203,7 +217,9 @@ def test_use_of_names_takes_them_and_what_they_need_and_no_rules(tmp_path: Path)
 
 def test_a_name_that_a_file_does_not_declare_is_not_taken_from_it(tmp_path: Path) -> None:
     write(tmp_path, main__then='use pya from "lib.then"\n', lib__then="task pay()\n")
-    assert refused(tmp_path / "main.then") == ['main.then:1:5: unknown declaration of lib.then "pya" (did you mean "pay"?)']
+    assert refused(tmp_path / "main.then") == [
+        'main.then:1:5: unknown declaration of lib.then "pya" (did you mean "pay"?)'
+    ]
 
 
 def test_a_file_may_be_taken_in_part_and_then_whole(tmp_path: Path) -> None:
@@ -218,7 +234,9 @@ def test_a_file_may_be_taken_in_part_and_then_whole(tmp_path: Path) -> None:
 def test_constants_come_along_with_use(tmp_path: Path) -> None:
     write(
         tmp_path,
-        main__then='use "lib.then"\nlet b = a + 1\nevent e(n: int)\nrule r when e then e(n: b) if e.x == b\n'.replace("e.x == b", "b > 9"),
+        main__then='use "lib.then"\nlet b = a + 1\nevent e(n: int)\nrule r when e then e(n: b) if e.x == b\n'.replace(
+            "e.x == b", "b > 9"
+        ),
         lib__then="let a = 1\nlet b = 7\n",
     )
     (emit,) = emitted(load(tmp_path / "main.then").rules.rules[0])
@@ -248,7 +266,9 @@ def test_files_that_use_files_have_a_limit(tmp_path: Path) -> None:
     assert "64 deep" in only_error(tmp_path / "f0.then", FileRefused)
 
 
-@pytest.mark.parametrize("path", ["../up.then", "/etc/passwd", "sub/../../up.then", "link.then", "linked/up.then", "a\\u0000.then"])
+@pytest.mark.parametrize(
+    "path", ["../up.then", "/etc/passwd", "sub/../../up.then", "link.then", "linked/up.then", "a\\u0000.then"]
+)
 def test_nothing_outside_the_root_is_used(tmp_path: Path, path: str) -> None:
     write(tmp_path, up__then="event e()\n", root_in_main__then=f'use "{path}"\n')
     os.symlink(tmp_path / "up.then", tmp_path / "root/link.then")
@@ -273,7 +293,9 @@ def test_python_is_not_used_by_declarative_files(tmp_path: Path) -> None:
 
 
 def test_twins_are_refused_with_both_places(tmp_path: Path) -> None:
-    write(tmp_path, a__then="event e()\nrule r when e then e() if 1 > 2\n", b__then="\nrule r when e then e() if 1 > 2\n")
+    write(
+        tmp_path, a__then="event e()\nrule r when e then e() if 1 > 2\n", b__then="\nrule r when e then e() if 1 > 2\n"
+    )
     message = only_error(tmp_path, DuplicateRule)
     assert "b.then:2:6: " in message
     assert "a.then:2:6)" in message
@@ -293,7 +315,9 @@ def test_rules_that_are_there_already_count(tmp_path: Path) -> None:
 
 def test_what_is_known_may_be_python_without_types() -> None:
     known = RuleSet(tasks={"build": TaskDecl("build")}, events={"e": EventDecl("e", ())})
-    load_text("rule r when e then build(anything: 1)\nrule s when build done as b where body.x == 1 then e()\n", known=known)
+    load_text(
+        "rule r when e then build(anything: 1)\nrule s when build done as b where body.x == 1 then e()\n", known=known
+    )
     with pytest.raises(RulesRefused, match=r"what build holds is not declared: write body\.x or result\.x"):
         load_text("rule s when build done as b where x == 1 then e()\n", known=known)
 
@@ -388,7 +412,11 @@ def test_data_that_cannot_be_read_is_refused(tmp_path: Path, file: str, text: st
 
 
 def test_a_path_that_a_loaded_value_does_not_have_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, l__yaml="max: {a: 1}\nlist: [1]\n", a__then='load l from "l.yaml"\nlet a = l.max.b\nlet b = l.list[1]\nlet c = l.mx\n')
+    write(
+        tmp_path,
+        l__yaml="max: {a: 1}\nlist: [1]\n",
+        a__then='load l from "l.yaml"\nlet a = l.max.b\nlet b = l.list[1]\nlet c = l.mx\n',
+    )
     assert refused(tmp_path / "a.then") == [
         'a.then:2:9: unknown value of l.max "b"',
         'a.then:3:9: unknown value of l.list "1"',
@@ -413,7 +441,9 @@ def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
         ("event a() # \u202e\n".encode(), "1:13", "the character U+202E turns the direction"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused_with_their_place(tmp_path: Path, data: bytes, place: str, said: str) -> None:
+def test_bytes_that_are_no_text_are_refused_with_their_place(
+    tmp_path: Path, data: bytes, place: str, said: str
+) -> None:
     (tmp_path / "a.then").write_bytes(data)
     message = only_error(tmp_path / "a.then", RuleSyntaxError)
     assert f"a.then:{place}: {said}" in message
@@ -434,3 +464,10 @@ def test_unknown_names_are_kept_as_such() -> None:
         load_text("rule r when e then e()\n")
     assert {type(error) for error in caught.value.errors} == {UnknownName}
     assert caught.value.exit_code == 2
+
+
+def test_events_of_files_that_are_used_are_there_for_others_too(tmp_path: Path) -> None:
+    write(tmp_path, main__then='use "lib.then"\nevent own()\n', lib__then="event lib()\n")
+    assert [finding.message for finding in load(tmp_path / "main.then").findings] == [
+        'nothing waits for "own" and nothing emits it'
+    ]

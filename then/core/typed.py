@@ -155,7 +155,9 @@ class Types:
         if ref.name == "map":
             return _check_map(ref, self.check(ref.args[0]) if ref.args else None)
         # Looked up when a value comes, since records may hold themselves.
-        return lambda value: _check_object(value, self._record(ref.name)) if type(value) is dict else _unlike(value, ref)
+        return lambda value: (
+            _check_object(value, self._record(ref.name)) if type(value) is dict else _unlike(value, ref)
+        )
 
     def _record(self, name: str) -> _Fields:
         fields = self._records.get(name)

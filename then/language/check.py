@@ -30,8 +30,12 @@ _TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": 
 Warn: TypeAlias = Callable[..., None]
 
 
-def check_rules(rules: RuleSet, units: Iterable[Unit], findings: Findings) -> None:
-    """Warns of what is allowed and hardly meant."""
+def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: Findings) -> None:
+    """Warns of what is allowed and hardly meant.
+
+    Args:
+        own: the files that were asked for; those that they use are there for others too.
+    """
     by_file = {unit.file: unit for unit in units}
 
     def warn(number: str, message: str, span: Span | None, hint: str = "") -> None:
@@ -43,7 +47,7 @@ def check_rules(rules: RuleSet, units: Iterable[Unit], findings: Findings) -> No
         _check_clauses(rule.trigger.pattern, warn)
     _check_shadows(declarative, warn)
     _check_twins(declarative, warn)
-    _check_events(rules, by_file, warn)
+    _check_events(rules, own, warn)
     _check_undeclared(declarative, rules, by_file, warn)
     _check_event_cycles(declarative, rules, warn)
 
@@ -203,7 +207,7 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
 # -- types ---------------------------------------------------------------------------
 
 
-def _check_events(rules: RuleSet, by_file: dict[str, Unit], warn: Warn) -> None:
+def _check_events(rules: RuleSet, own: set[str], warn: Warn) -> None:
     used = {start.type for start in rules.starts}
     families = []
     for rule in rules.rules:
@@ -218,8 +222,10 @@ def _check_events(rules: RuleSet, by_file: dict[str, Unit], warn: Warn) -> None:
         used.update(act.type for act in acts(rule.consequence) if isinstance(act, Emit))
     for event in rules.events.values():
         is_used = event.name in used or any(family in families for family in _families(event.name))
-        if not is_used and event.span is not None and event.span.file in by_file:
-            warn("T604", f'nothing waits for "{event.name}" and nothing emits it', event.span, "leave it out, or use it")
+        if not is_used and event.span is not None and event.span.file in own:
+            warn(
+                "T604", f'nothing waits for "{event.name}" and nothing emits it', event.span, "leave it out, or use it"
+            )
 
 
 def _check_undeclared(rules: list[Rule], known: RuleSet, by_file: dict[str, Unit], warn: Warn) -> None:
@@ -230,7 +236,9 @@ def _check_undeclared(rules: list[Rule], known: RuleSet, by_file: dict[str, Unit
         assert rule.consequence is not None
         for act in acts(rule.consequence):
             if isinstance(act, Emit) and act.type not in known.tasks and act.type not in known.events:
-                message = f'nothing declares "{act.type}": where nothing runs it either, it fails with the kind no_executor'
+                message = (
+                    f'nothing declares "{act.type}": where nothing runs it either, it fails with the kind no_executor'
+                )
                 warn("T611", message, act.span, "declare it in a .then file, and `use` that")
 
 
@@ -243,7 +251,12 @@ def _check_event_cycles(rules: list[Rule], known: RuleSet, warn: Warn) -> None:
             continue
         assert rule.consequence is not None
         for act in rule.consequence.steps[0]:
-            if isinstance(act, Emit) and act.guard is None and act.type in known.events and act.type not in ENGINE_EVENTS:
+            if (
+                isinstance(act, Emit)
+                and act.guard is None
+                and act.type in known.events
+                and act.type not in ENGINE_EVENTS
+            ):
                 follows.setdefault(pattern.family, []).append((act.type, act))
     for start in follows:
         path = _path_back(start, follows)
@@ -277,4 +290,3 @@ def acts(consequence: Consequence) -> Iterator[Act]:
         yield act
         if act.otherwise is not None:
             todo.append(act.otherwise)
-

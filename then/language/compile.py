@@ -222,7 +222,9 @@ class Compiler:
             assert isinstance(par, Tree)
             otherwise, _ = self.step(par, attrs.evolve(scope, aliases=self._of_else(before_last, steps)))
             if len(steps) < 2 or not fallible:
-                self.unit.warn("T608", "nothing that stands before the last `then` can fail, so this never runs", otherwise_node)
+                self.unit.warn(
+                    "T608", "nothing that stands before the last `then` can fail, so this never runs", otherwise_node
+                )
         return Consequence(tuple(steps), otherwise)
 
     def _of_else(self, aliases: dict[str, Shape], steps: list[Step]) -> dict[str, Shape]:
@@ -349,7 +351,9 @@ class Compiler:
             given.append((name, value))
         return self.arguments(type, at, given, lambda node: self.resolver.expr(node, scope), scope)
 
-    def check_complete(self, type: str, known: dict[str, FieldDecl] | None, args: Iterable[str], at: Tree | Token) -> None:
+    def check_complete(
+        self, type: str, known: dict[str, FieldDecl] | None, args: Iterable[str], at: Tree | Token
+    ) -> None:
         """All that the type needs is given."""
         given = set(args)
         needed = [
@@ -390,4 +394,6 @@ class Compiler:
         args = self._arguments(name, name_node, args_node, Scope("value", self.unit.constants))
         known = [(key, constant_of(value, f'the value of "{key}"', self.unit, name_node)) for key, value in args]
         self.typer.end_clause(Scope("value", {}))
-        return Start(name, tuple((key, value) for key, value in known if value is not None), span=self.unit.span(name_node))
+        return Start(
+            name, tuple((key, value) for key, value in known if value is not None), span=self.unit.span(name_node)
+        )

@@ -74,7 +74,9 @@ class Constants:
         value = evaluate(expr, Values())
         if isinstance(value, CannotSay):
             if value.missing:
-                raise NoValue(f"{value.reason}; give a default, as in `… ?? \"default\"`", expr.span, self.unit.line(expr.span))
+                raise NoValue(
+                    f'{value.reason}; give a default, as in `… ?? "default"`', expr.span, self.unit.line(expr.span)
+                )
             raise NoValue(f"this has no value: {value.reason}", expr.span, self.unit.line(expr.span))
         check_json(value, name)
         self.rules.sources[value_key(self.unit.key, name)] = json_text(value)
@@ -139,5 +141,3 @@ def _read_toml(text: str, file: str) -> Json:
             elif isinstance(item, dt.date | dt.time):
                 node[key] = item.isoformat()
     return value
-
-

@@ -97,7 +97,9 @@ class Declarer:
         result = self._fields(result_node) if result_node is not None else None
         body = {field.name: field.type for field in inputs}
         run_node = tree.find("run")
-        run = self._run(run_node, Scope("run", self.unit.constants, Shape(name, body))) if run_node is not None else None
+        run = (
+            self._run(run_node, Scope("run", self.unit.constants, Shape(name, body))) if run_node is not None else None
+        )
         task = TaskDecl(name, inputs, result, run, span=span)
         seen: set[str] = set()
         for mod in tree.children[1:]:
@@ -254,5 +256,3 @@ def _check_task(task: TaskDecl, typer: Typer, unit: Unit) -> None:
         for part in expr.items if isinstance(expr, ListOf) else (expr,):
             typer.type_of(part, scope)
     typer.end_clause(scope)
-
-

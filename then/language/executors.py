@@ -74,7 +74,11 @@ def check_target(run: Run, kind: Kind, inputs: Mapping[str, TypeRef], unit: Unit
     """Refuses a target that the executor cannot take, and shows what it takes."""
     target = run.target
     if kind.target == "list" and not isinstance(target, ListOf):
-        words = list_form(target.value) if isinstance(target, Const) and isinstance(target.value, str) else '["program", "argument"]'
+        words = (
+            list_form(target.value)
+            if isinstance(target, Const) and isinstance(target.value, str)
+            else '["program", "argument"]'
+        )
         _refuse(unit, f"run {run.kind} takes a list of words, no shell stands in between: run {run.kind} {words}", run)
     elif isinstance(target, ListOf) and kind.target != "list":
         _refuse(unit, f'run {run.kind} takes a text: run {run.kind} "package.module:function"', run)
@@ -124,7 +128,9 @@ def _check_shell(target: ListOf, inputs: Mapping[str, TypeRef], unit: Unit) -> N
         if isinstance(word, str) and word.startswith("-") and word.endswith("c"):
             for bare in _bare_values(target.items[i + 1], inputs):
                 message = "a value in a shell line is taken as it is, and may hold commands"
-                unit.warn("T607", message, bare.span, "quote it, as in `{sh(name)}`, or give it as an argument of its own")
+                unit.warn(
+                    "T607", message, bare.span, "quote it, as in `{sh(name)}`, or give it as an argument of its own"
+                )
             return
 
 
@@ -148,4 +154,3 @@ def _is_harmless(part: Expr, inputs: Mapping[str, TypeRef]) -> bool:
 def _refuse(unit: Unit, message: str, run: Run) -> None:
     error = Misplaced(message, run.target.span, unit.line(run.target.span))
     unit.refuse(error)
-

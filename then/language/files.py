@@ -120,7 +120,9 @@ def beside(key: str, path: str) -> str:
         raise FileRefused(f"{path!r} is no path relative to this file")
     found = posixpath.normpath(posixpath.join(posixpath.dirname(key), path))
     if found == ".." or found.startswith("../"):
-        raise FileRefused(f'"{path}" leads out of the project\'s root; files are found in the folder of the file that is run, and below')
+        raise FileRefused(
+            f'"{path}" leads out of the project\'s root; files are found in the folder of the file that is run, and below'
+        )
     return found
 
 

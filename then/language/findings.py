@@ -155,4 +155,3 @@ def in_order(items: list[T], spans: list[Span | None]) -> list[T]:
 def finding_of(error: RuleError) -> Finding:
     """An error as a finding."""
     return Finding("error", error.number, error.message, error.span, line=error.line)
-

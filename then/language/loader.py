@@ -88,7 +88,8 @@ class Loader:
             for group in (self.known.records, self.known.events, self.known.tasks):
                 for declaration in group.values():
                     self.rules.declare(declaration)
-        for key in self._entries():
+        entries = self._entries()
+        for key in entries:
             self.take(key, ())
         if not self._is_whole:
             for unit, item in self._trees:
@@ -101,7 +102,8 @@ class Loader:
                 self._add(rule)
         if not self.findings.errors:
             # What was refused is not in the rules: what is said of them together would not hold.
-            check_rules(self.rules, self.units.values(), self.findings)
+            own = {self.units[key].file for key in entries if key in self.units}
+            check_rules(self.rules, self.units.values(), own, self.findings)
         if self.known is not None:
             self._take_known_away(self.known)
 
@@ -113,7 +115,11 @@ class Loader:
             if name.endswith(".then") or name == "rules.py" or (name.endswith(".yaml") and self._is_rules(name)):
                 found.append(name)
         if not found:
-            self._fail(FileRefused(f'no rules in the folder "{self.root}": no *.then, no *.yaml with the key rules, no rules.py'))
+            self._fail(
+                FileRefused(
+                    f'no rules in the folder "{self.root}": no *.then, no *.yaml with the key rules, no rules.py'
+                )
+            )
         return found
 
     def _is_rules(self, name: str) -> bool:
@@ -145,7 +151,9 @@ class Loader:
             self._check_chain(key, chain)
             if key.endswith(".py"):
                 if at is not None:
-                    raise FileRefused("`use` takes .then and .yaml files; Python rules are loaded by name, or as rules.py of a folder")
+                    raise FileRefused(
+                        "`use` takes .then and .yaml files; Python rules are loaded by name, or as rules.py of a folder"
+                    )
                 self._take_python(key)
                 return None
             unit = self.unit(key)
@@ -174,7 +182,9 @@ class Loader:
             return unit
         is_yaml = key.endswith((".yaml", ".yml"))
         if not is_yaml and not key.endswith(".then"):
-            raise FileRefused(f'"{self.reader.shown(key)}" is no file of rules: .then, .yaml with the key rules, .py, or a folder of them')
+            raise FileRefused(
+                f'"{self.reader.shown(key)}" is no file of rules: .then, .yaml with the key rules, .py, or a folder of them'
+            )
         text = self.reader.text(key)
         unit = Unit(self.reader.shown(key), key, text, self.findings, is_strict=not is_yaml)
         self.units[key] = unit
@@ -239,7 +249,9 @@ class Loader:
             return
         self.use(path, [(dotted(name), name) for name in names], unit, chain, path_token)
 
-    def use(self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token) -> None:
+    def use(
+        self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token
+    ) -> None:
         """`use "file"`, or `use a, b from "file"`: only those declarations, and what they need.
 
         Args:
@@ -253,7 +265,9 @@ class Loader:
             if not names:
                 used = self.take(key, chain, (unit, at))
                 if used is not None:
-                    unit.constants.update({name: value for name, value in used.constants.items() if name not in unit.constants})
+                    unit.constants.update(
+                        {name: value for name, value in used.constants.items() if name not in unit.constants}
+                    )
                 return
             self._check_chain(key, chain)
             used = self._parsed(key, chain)
@@ -289,7 +303,9 @@ class Loader:
         """Declares what a file calls so, and the records that it is made of; False where it has no such name."""
         item = self._items(unit).get(name)
         if item is None:
-            return any(self._declare_one(name, self.units[key]) for key in self._uses.get(unit.key, ()) if key in self.units)
+            return any(
+                self._declare_one(name, self.units[key]) for key in self._uses.get(unit.key, ()) if key in self.units
+            )
         if id(item) not in self._declared:
             self._declared.add(id(item))
             Declarer(unit, self.rules, self.kinds).declare(item)

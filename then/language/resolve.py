@@ -18,6 +18,7 @@ from typing import Final, Literal, cast
 from then.core.errors import NotYet, RuleError, RulesRefused, TypeMismatch, UnknownName, nearest
 from then.core.fields import RECORD_FIELDS
 from then.core.filters import (
+    DEPTH_MAX,
     FUNCTIONS,
     And,
     Arithmetic,
@@ -59,6 +60,8 @@ from then.language.units import Unit
 POISON: Final = Name("")
 """Stands for what could not be resolved."""
 
+_DEPTH_MAX: Final = DEPTH_MAX - 10
+"""Of the tree; some of its nodes become two of the model."""
 TERMS_MAX: Final = 64
 """Of one sum or product: each is a level for those that evaluate it."""
 
@@ -76,6 +79,7 @@ class Resolver:
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
+        self._depth = 0
         self._handlers: dict[str, Callable[[Tree, Scope], Expr]] = {
             "expr": self._or, "and_": self._and, "neg": self._neg, "has": self._has, "some": self._quantified,
             "cmp": self._compare, "isin": self._in, "notin": self._in, "contains": self._contains,
@@ -93,7 +97,15 @@ class Resolver:
         """
         if isinstance(node, Token):
             return self._token(node, scope)
-        return self._handlers[node.data](node, scope)
+        self._depth += 1
+        if self._depth > _DEPTH_MAX:
+            value = self._refuse(
+                Misplaced("an expression nested too deeply; split it, or put a part of it into a `let`"), node
+            )
+        else:
+            value = self._handlers[node.data](node, scope)
+        self._depth -= 1
+        return value
 
     def clause(self, node: Tree | Token, scope: Scope) -> Expr:
         """A `where`. The groups of a regex that must hold are bound in the clauses after it, and in the consequence."""
@@ -142,7 +154,9 @@ class Resolver:
     def _load(self, node: Tree, scope: Scope) -> Expr:
         name = str(node.children[0])
         if scope.place not in ("act", "run"):
-            message = f"`load {name}` is the value at the time a task starts and stands in its inputs; here write flow.{name}"
+            message = (
+                f"`load {name}` is the value at the time a task starts and stands in its inputs; here write flow.{name}"
+            )
             return self._refuse(Misplaced(message), node)
         return LoadRef((name,), span=self.unit.span(node))
 
@@ -229,13 +243,18 @@ class Resolver:
         """`a - b - c` from the left."""
         children = node.children
         if len(children) > 2 * TERMS_MAX:
-            return self._refuse(Misplaced(f"more than {TERMS_MAX} terms in one expression; use join([…], \"\") or a `let`"), node)
-        folded = self.expr(children[0], scope)
+            return self._refuse(
+                Misplaced(f'more than {TERMS_MAX} terms in one expression; use join([…], "") or a `let`'), node
+            )
+        levels = len(children) // 2
+        self._depth += levels
+        value = self.expr(children[0], scope)
         span = self.unit.span(node)
         for i in range(1, len(children), 2):
             op = cast("Literal['+', '-', '*', '/', '%']", str(children[i]))
-            folded = Arithmetic(op, folded, self.expr(children[i + 1], scope), span=span)
-        return folded
+            value = Arithmetic(op, value, self.expr(children[i + 1], scope), span=span)
+        self._depth -= levels
+        return value
 
     def _minus(self, node: Tree, scope: Scope) -> Expr:
         child = node.children[0]
@@ -264,7 +283,9 @@ class Resolver:
     def _env(self, node: Tree, argument: Tree | Token, scope: Scope) -> Expr:
         """A variable of the environment: a text, or, where it is not set, a name that nothing is bound to."""
         if scope.env is None:
-            message = 'env(…) is read once, at load: put it into a `let`, as in `let region = env("REGION") ?? "eu-west"`'
+            message = (
+                'env(…) is read once, at load: put it into a `let`, as in `let region = env("REGION") ?? "eu-west"`'
+            )
             return self._refuse(Misplaced(message), node)
         name = self.expr(argument, scope)
         if not isinstance(name, Const) or not isinstance(name.value, str):
@@ -330,7 +351,11 @@ class Resolver:
     def _part(self, node: Tree, shape: Shape, record: str | None, name: str, rest: Steps, span: Span) -> Expr | None:
         """`record.id`, `body.x`, `result.x`, `body`, `result`: a part of the record by its name."""
         if name in ("body", "result"):
-            return Field(rest, cast("Source", name), record, span=span) if rest else Field((name,), "own", record, span=span)
+            return (
+                Field(rest, cast("Source", name), record, span=span)
+                if rest
+                else Field((name,), "own", record, span=span)
+            )
         if name != "record" or not rest:
             return None
         if rest[0] not in RECORD_FIELDS:
@@ -359,9 +384,7 @@ class Resolver:
             return POISON
         whole = path_text((head, *rest))
         if head in scope.unbound:
-            message = (
-                f'the group "{head}" is bound only where its `matches` must hold: alone, or joined with `and` at the top of the `where`'
-            )
+            message = f'the group "{head}" is bound only where its `matches` must hold: alone, or joined with `and` at the top of the `where`'
             return self._refuse(Misplaced(message), node)
         if scope.record is not None and scope.place in ("clause", "run"):
             return self._refuse(unknown_field(head, scope.record, "", scope), node)
@@ -401,7 +424,9 @@ def unknown_field(name: str, shape: Shape, prefix: str, scope: Scope | None = No
     """The error for a field that a record does not have."""
     if shape.body is None:
         error = UnknownName("name" if scope else "field", f"{prefix}{name}")
-        error.message += f"; what {shape.type} holds is not declared: write {prefix}body.{name} or {prefix}result.{name}"
+        error.message += (
+            f"; what {shape.type} holds is not declared: write {prefix}body.{name} or {prefix}result.{name}"
+        )
         return error
     known = [f"{prefix}{known}" for known in shape.names()] + (list(scope.known()) if scope else [])
     return UnknownName(f"field of {shape.type}", f"{prefix}{name}", known)

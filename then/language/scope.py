@@ -194,4 +194,3 @@ def _own_types(outcomes: frozenset[str]) -> Mapping[str, TypeRef]:
     if outcomes and outcomes <= _FAILURES | {RETRIED}:
         known["error"] = ERROR
     return known
-

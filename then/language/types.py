@@ -8,7 +8,7 @@ missing or null": using such a place without looking first is worth a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -42,16 +42,21 @@ from then.core.filters import (
 )
 from then.core.rules import TypeRef
 from then.core.source import Span
-from then.core.tasks import Json
 from then.core.typed import Types
-from then.core.values import json_text
-from then.language.scope import ANY_TYPE, BOOL, FLOAT, INT, MAP, NULL, STR, Declared, Scope, Shape
+from then.language.kinship import (
+    NUMBERS,
+    TEXTS,
+    assignable,
+    bare,
+    common,
+    comparable,
+    kind,
+    shown,
+    shown_value,
+    type_of_value,
+)
+from then.language.scope import ANY_TYPE, BOOL, FLOAT, INT, MAP, STR, Declared, Scope, Shape
 from then.language.units import Unit
-
-_TEXTS: Final = frozenset(("str", "file", "task"))
-_NUMBERS: Final = frozenset(("int", "float"))
-_KINDS: Final = {"int": "number", "float": "number", "str": "text", "file": "text", "task": "text", "bool": "boolean", "list": "list", "null": "null"}
-_SHOWN_MAX: Final = 40
 
 _FUNCTION_TYPES: Final[dict[str, tuple[tuple[str, ...], TypeRef]]] = {
     "int": (("number text",), INT), "float": (("number text",), FLOAT), "str": (("",), STR),
@@ -112,18 +117,20 @@ class Typer:
             fault = self._values.check(target)(expr.value) if self._is_known(target) else None
             if fault is not None:
                 path = f" at {fault.path}" if fault.path else ""
-                self._refuse(TypeMismatch(f"{what} is {target}; here is {_of_value(expr)}{path}"), expr.span)
+                self._refuse(TypeMismatch(f"{what} is {target}; here is {shown_value(expr)}{path}"), expr.span)
         else:
             found = self._guard(expr, scope) if target.optional else self.type_of(expr, scope)
             if not assignable(found, target):
-                self._refuse(TypeMismatch(f"{what} is {target}; {_shown(expr)} is {_bare(found)}"), expr.span)
+                self._refuse(TypeMismatch(f"{what} is {target}; {shown(expr)} is {bare(found)}"), expr.span)
 
     def end_clause(self, scope: Scope, *, mentions_guard: bool = False) -> None:
         """Warns of optional places that nothing in the clause has looked at."""
-        for key, shown, span in self._pending:
+        for key, place, span in self._pending:
             if not _is_guarded(key, scope.guarded):
-                message = f"{shown} may be missing, and then this cannot be said"
-                self.unit.warn("T601", message, span, f"look first, as in `has {shown}`, or give a default: `{shown} ?? …`")
+                message = f"{place} may be missing, and then this cannot be said"
+                self.unit.warn(
+                    "T601", message, span, f"look first, as in `has {place}`, or give a default: `{place} ?? …`"
+                )
                 scope.guarded.add(key)
         if mentions_guard:
             scope.guarded.update(pending.key for pending in self._pending)
@@ -134,7 +141,7 @@ class Typer:
     def _field(self, expr: Field, scope: Scope) -> TypeRef:
         found = self._type_at(expr, scope)
         if found.optional:
-            self._pending.append(_Pending(_key(expr, scope), _shown(expr), expr.span))
+            self._pending.append(_Pending(_key(expr, scope), shown(expr), expr.span))
         return found
 
     def _type_at(self, expr: Field, scope: Scope) -> TypeRef:
@@ -172,7 +179,7 @@ class Typer:
         if (ref.name == "list" and isinstance(step, int)) or (ref.name == "map" and isinstance(step, str)):
             return ref.args[0] if ref.args else ANY_TYPE
         what = f"no item {step}" if isinstance(step, int) else f'no field "{step}"'
-        self._refuse(TypeMismatch(f"{before} is {_bare(ref)} and has {what}"), span)
+        self._refuse(TypeMismatch(f"{before} is {bare(ref)} and has {what}"), span)
         return ANY_TYPE
 
     def _guard(self, expr: Expr, scope: Scope) -> TypeRef:
@@ -187,7 +194,7 @@ class Typer:
     def _check_truth(self, expr: Expr, scope: Scope) -> None:
         found = self.type_of(expr, scope)
         if found.name not in ("bool", "any"):
-            message = f"a condition is true or false; {_shown(expr)} is {_bare(found)}"
+            message = f"a condition is true or false; {shown(expr)} is {bare(found)}"
             self._refuse(TypeMismatch(message), expr.span)
 
     def _not(self, expr: Not, scope: Scope) -> TypeRef:
@@ -214,13 +221,13 @@ class Typer:
                 self._unlike(expr, left, right, "unlike values are never equal")
         elif not _is_ordered(left) or not _is_ordered(right):
             odd, ref = (expr.left, left) if not _is_ordered(left) else (expr.right, right)
-            self._refuse(TypeMismatch(f"{_shown(odd)} is {_bare(ref)}; numbers and texts have an order"), expr.span)
+            self._refuse(TypeMismatch(f"{shown(odd)} is {bare(ref)}; numbers and texts have an order"), expr.span)
         elif not comparable(left, right):
             self._unlike(expr, left, right, "unlike values have no order")
         return BOOL
 
     def _unlike(self, expr: Compare, left: TypeRef, right: TypeRef, why: str) -> None:
-        message = f"{_shown(expr.left)} is {_bare(left)} and {_shown(expr.right)} is {_bare(right)}; {why}"
+        message = f"{shown(expr.left)} is {bare(left)} and {shown(expr.right)} is {bare(right)}; {why}"
         self._refuse(TypeMismatch(message), expr.span)
 
     def _in(self, expr: In, scope: Scope) -> TypeRef:
@@ -232,12 +239,12 @@ class Typer:
         elif container.name == "any":
             return BOOL
         else:
-            hint = f"; did you mean `{_shown(expr.container)} contains …`?" if container.name in _TEXTS else ""
-            message = f"`in` looks into a list or a map; {_shown(expr.container)} is {_bare(container)}{hint}"
+            hint = f"; did you mean `{shown(expr.container)} contains …`?" if container.name in TEXTS else ""
+            message = f"`in` looks into a list or a map; {shown(expr.container)} is {bare(container)}{hint}"
             self._refuse(TypeMismatch(message), expr.span)
             return BOOL
         if not comparable(item, wanted):
-            message = f"{_shown(expr.item)} is {_bare(item)} and what {_shown(expr.container)} holds is {_bare(wanted)}; unlike values are never equal"
+            message = f"{shown(expr.item)} is {bare(item)} and what {shown(expr.container)} holds is {bare(wanted)}; unlike values are never equal"
             self._refuse(TypeMismatch(message), expr.span)
         return BOOL
 
@@ -245,16 +252,16 @@ class Typer:
         container, item = self.type_of(expr.container, scope), self.type_of(expr.item, scope)
         if container.name == "list":
             wanted = container.args[0] if container.args else ANY_TYPE
-        elif container.name in _TEXTS:
+        elif container.name in TEXTS:
             wanted = STR
         elif container.name == "any":
             return BOOL
         else:
-            message = f"`contains` looks into a list or a text; {_shown(expr.container)} is {_bare(container)}"
+            message = f"`contains` looks into a list or a text; {shown(expr.container)} is {bare(container)}"
             self._refuse(TypeMismatch(message), expr.span)
             return BOOL
         if not comparable(item, wanted):
-            message = f"{_shown(expr.container)} holds {_bare(wanted)}; {_shown(expr.item)} is {_bare(item)}"
+            message = f"{shown(expr.container)} holds {bare(wanted)}; {shown(expr.item)} is {bare(item)}"
             self._refuse(TypeMismatch(message), expr.span)
         return BOOL
 
@@ -299,14 +306,14 @@ class Typer:
         left, right = self.type_of(expr.left, scope), self.type_of(expr.right, scope)
         if left.name == "any" or right.name == "any":
             return ANY_TYPE
-        if left.name in _NUMBERS and right.name in _NUMBERS:
+        if left.name in NUMBERS and right.name in NUMBERS:
             return INT if left.name == right.name == "int" and expr.op != "/" else FLOAT
-        if expr.op == "+" and left.name in _TEXTS and right.name in _TEXTS:
+        if expr.op == "+" and left.name in TEXTS and right.name in TEXTS:
             return STR
         if expr.op == "+" and left.name == right.name == "list":
             return TypeRef("list", (common((*left.args, *right.args)),))
         what = "adds numbers, two texts or two lists" if expr.op == "+" else "takes numbers"
-        message = f"`{expr.op}` {what}; {_shown(expr.left)} is {_bare(left)} and {_shown(expr.right)} is {_bare(right)}"
+        message = f"`{expr.op}` {what}; {shown(expr.left)} is {bare(left)} and {shown(expr.right)} is {bare(right)}"
         self._refuse(TypeMismatch(message), expr.span)
         return ANY_TYPE
 
@@ -334,8 +341,10 @@ class Typer:
         if any(kind(ref) not in ("number", "text", "any") for ref in found) or (
             merged.name == "any" and all(ref.name != "any" for ref in found)
         ):
-            shown = ", ".join(_bare(ref) for ref in found)
-            self._refuse(TypeMismatch(f"{expr.name}(…) takes numbers, texts, or one list of them; here are {shown}"), expr.span)
+            listed = ", ".join(bare(ref) for ref in found)
+            self._refuse(
+                TypeMismatch(f"{expr.name}(…) takes numbers, texts, or one list of them; here are {listed}"), expr.span
+            )
         return merged
 
     # -- shared --------------------------------------------------------------------
@@ -343,7 +352,7 @@ class Typer:
     def _expect(self, expr: Expr, kinds: str, scope: Scope, rule: str) -> TypeRef:
         found = self.type_of(expr, scope)
         if kind(found) not in (*kinds.split(), "any"):
-            self._refuse(TypeMismatch(f"{rule}; {_shown(expr)} is {_bare(found)}"), expr.span)
+            self._refuse(TypeMismatch(f"{rule}; {shown(expr)} is {bare(found)}"), expr.span)
             return ANY_TYPE
         return found
 
@@ -371,63 +380,6 @@ class Typer:
         self.unit.findings.refuse(error)
 
 
-def kind(ref: TypeRef) -> str:
-    """What JSON knows of a type: `number`, `text`, `boolean`, `list`, `map`, `null`, or `any`."""
-    return "any" if ref.name == "any" else _KINDS.get(ref.name, "map")
-
-
-def comparable(left: TypeRef, right: TypeRef) -> bool:
-    """Whether two values may be equal."""
-    one, other = kind(left), kind(right)
-    if "any" in (one, other):
-        return True
-    if one != other:
-        return False
-    return one != "list" or not left.args or not right.args or comparable(left.args[0], right.args[0])
-
-
-def assignable(found: TypeRef, target: TypeRef) -> bool:
-    """Whether a value of one type may be handed on as another."""
-    if "any" in (found.name, target.name):
-        return True
-    if found.name == "null":
-        return target.optional
-    if target.name in _NUMBERS:
-        return found.name == target.name or found.name == "int"
-    one, other = kind(found), kind(target)
-    if one != other:
-        return False
-    if one == "list":
-        return not found.args or not target.args or assignable(found.args[0], target.args[0])
-    return one != "map" or found.name in ("map", "error", target.name) or target.name == "map"
-
-
-def common(refs: Iterable[TypeRef]) -> TypeRef:
-    """The one type that holds them all; `any` where there is none."""
-    merged: TypeRef | None = None
-    for ref in refs:
-        if merged is None or (merged.name == "int" and ref.name == "float"):
-            merged = ref
-        elif not assignable(ref, merged) or ref.name == "any":
-            return ANY_TYPE
-    return merged or ANY_TYPE
-
-
-def type_of_value(value: Json) -> TypeRef:
-    """The type of a value that is known."""
-    if value is None:
-        return NULL
-    if isinstance(value, bool):
-        return BOOL
-    if isinstance(value, str):
-        return STR
-    if isinstance(value, int | float):
-        return INT if isinstance(value, int) else FLOAT
-    if isinstance(value, list):
-        return TypeRef("list", (common(type_of_value(item) for item in value),))
-    return MAP
-
-
 def _is_ordered(ref: TypeRef) -> bool:
     return kind(ref) in ("number", "text", "any")
 
@@ -449,32 +401,3 @@ def _key(expr: Field, scope: Scope) -> str:
 def _is_guarded(key: str, guarded: set[str]) -> bool:
     """Whether something has looked at the place, or at what it is a part of."""
     return key in guarded or any(key.startswith((f"{place}.", f"{place}[")) for place in guarded)
-
-
-def _shown(expr: Expr) -> str:
-    """How messages name an expression: a place by its path, a value as JSON."""
-    match expr:
-        case Field(path, _, record):
-            words = [record or "", path_text(path)]
-            return ".".join(word for word in words if word)
-        case Name(name, path):
-            return path_text((name, *path)) if name else "this"
-        case FlowVariable(path):
-            return f"flow.{path_text(path)}"
-        case Const(value, name):
-            text = name or json_text(value)
-            return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "..."
-        case Function(name):
-            return f"{name}(…)"
-        case _:
-            return "this"
-
-
-def _of_value(expr: Const) -> str:
-    shown = _shown(expr)
-    return shown if expr.value is None else f"{shown}, {_bare(type_of_value(expr.value))}"
-
-
-def _bare(ref: TypeRef) -> str:
-    """A type without its question mark, as messages name it."""
-    return str(attrs.evolve(ref, optional=False))

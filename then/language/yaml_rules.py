@@ -9,13 +9,13 @@ checked like everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, NoReturn, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
 import attrs
 
 from then.core.errors import RuleError, UnknownName
-from then.core.filters import And, Compare, Const, Expr, IsNull, ListOf, LoadRef, MapOf, Template
+from then.core.filters import And, Compare, Expr, IsNull
 from then.core.rules import (
     ANY,
     FINISHED,
@@ -40,19 +40,23 @@ from then.language.compile import DONE, EVENTS, Compiler
 from then.language.declare import constant_of
 from then.language.findings import Misplaced
 from then.language.notyet import is_there
-from then.language.parser import parse_expression, parse_part
+from then.language.parser import parse_expression
 from then.language.resolve import folded
 from then.language.scope import Declared, Scope, Shape
-from then.language.templates import split_plain
 from then.language.tree import Token, Tree
 from then.language.units import Unit
 from then.language.yaml_text import Node, read_yaml
+from then.language.yaml_values import Refused, Values, items_of, mapping
 
 TOP_KEYS: Final = ("rules", "use", "start")
 RULE_KEYS: Final = ("name", "when", "then", "final")
 WHEN_KEYS: Final = ("type", "outcome", "as", "where", "unmatched")
 EMIT_KEYS: Final = ("type", "body", "as", "if", "otherwise")
-ACT_KEYS: Final = {"save": ("save", "if", "otherwise"), "end": ("end", "text", "if", "otherwise"), "cancel": ("cancel", "if", "otherwise")}
+ACT_KEYS: Final = {
+    "save": ("save", "if", "otherwise"),
+    "end": ("end", "text", "if", "otherwise"),
+    "cancel": ("cancel", "if", "otherwise"),
+}
 
 _OUTCOMES: Final = {
     "done": {"done"}, "failed": {"failed"}, "cancelled": {"cancelled"}, "timed_out": {"timed_out"},
@@ -67,14 +71,12 @@ class Plan(Protocol):
 
     def plan(self, part: Callable[[Declared], list[Rule]]) -> None: ...
 
-    def use(self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token) -> None: ...
+    def use(
+        self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token
+    ) -> None: ...
 
 
 T = TypeVar("T")
-
-
-class _Refused(Exception):
-    """This part was refused, and the error kept."""
 
 
 def take_yaml(unit: Unit, plan: Plan, chain: tuple[str, ...]) -> None:
@@ -85,13 +87,13 @@ def take_yaml(unit: Unit, plan: Plan, chain: tuple[str, ...]) -> None:
     """
     root = read_yaml(unit.text, unit.file)
     try:
-        top = _mapping(unit, root, TOP_KEYS, "a file of rules")
-    except _Refused:
+        top = mapping(unit, root, TOP_KEYS, "a file of rules")
+    except Refused:
         return
     if "rules" not in top:
         unit.refuse(Misplaced("a file of rules has the key rules"), root.token)
     used = top.get("use")
-    for item in _items(used) if used is not None else ():
+    for item in items_of(used) if used is not None else ():
         if isinstance(item.content, str):
             plan.use(item.content, [], unit, chain, item.token)
         else:
@@ -99,7 +101,7 @@ def take_yaml(unit: Unit, plan: Plan, chain: tuple[str, ...]) -> None:
     rules = top.get("rules")
     if rules is not None and not isinstance(rules.content, list | None):
         unit.refuse(Misplaced("rules takes a list"), rules.token)
-    for item in _items(rules) if rules is not None and isinstance(rules.content, list) else ():
+    for item in items_of(rules) if rules is not None and isinstance(rules.content, list) else ():
         plan.plan(lambda declared, item=item: _YamlCompiler(unit, declared).rules(item))  # type: ignore[misc]
     starts = top.get("start")
     if starts is not None:
@@ -108,10 +110,10 @@ def take_yaml(unit: Unit, plan: Plan, chain: tuple[str, ...]) -> None:
 
 def _take_starts(unit: Unit, declared: Declared, starts: Node, rules: RuleSet) -> list[Rule]:
     compiler = _YamlCompiler(unit, declared)
-    for item in _items(starts):
+    for item in items_of(starts):
         try:
             rules.starts.append(compiler.start(item))
-        except _Refused:
+        except Refused:
             continue
     return []
 
@@ -123,19 +125,20 @@ class _YamlCompiler:
         self.unit = unit
         self.declared = declared
         self.compiler = Compiler(unit, declared)
+        self.values = Values(unit, self.compiler.resolver)
 
     def rules(self, node: Node) -> list[Rule]:
         """The one rule of an item; none where it was refused."""
         try:
             return [self._rule(node)]
-        except _Refused:
+        except Refused:
             return []
 
     def _rule(self, node: Node) -> Rule:
-        fields = _mapping(self.unit, node, RULE_KEYS, "a rule")
+        fields = mapping(self.unit, node, RULE_KEYS, "a rule")
         for key in ("name", "when", "then"):
             if key not in fields:
-                self._refuse(Misplaced(f"a rule needs {key}"), node)
+                self.values.refuse(Misplaced(f"a rule needs {key}"), node)
         final_node = fields.get("final")
         final = final_node is not None and final_node.content is True
         if final_node is not None and not isinstance(final_node.content, bool):
@@ -148,56 +151,56 @@ class _YamlCompiler:
             scope.is_open = True
         consequence = self._kept(lambda: self._consequence(fields["then"], scope))
         if name is None or trigger is None or consequence is None:
-            raise _Refused
+            raise Refused
         source = self.unit.text[node.begin : node.end]
         return Rule(name, trigger, consequence, final=final, source=source, span=fields["name"].span)
 
     def _kept(self, part: Callable[[], T]) -> T | None:
         try:
             return part()
-        except _Refused:
+        except Refused:
             return None
 
     def _name(self, node: Node, what: str) -> str:
         try:
-            return check_name(self._text(node, what), what)
+            return check_name(self.values.text(node, what), what)
         except RuleError as error:
-            self._refuse(error, node)
+            self.values.refuse(error, node)
 
     # -- when ----------------------------------------------------------------
 
     def _trigger(self, node: Node, scope: Scope) -> Trigger:
         if isinstance(node.content, str):
-            tree = self._parse(node, "when_text")
+            tree = self.values.parse(node, "when_text")
             trigger_tree, *rest = tree.children if isinstance(tree, Tree) else (tree,)
             trigger = self.compiler.trigger(trigger_tree, scope)
             if trigger is None or not all(is_there(part, self.unit) for part in rest if isinstance(part, Tree)):
-                raise _Refused
+                raise Refused
             return trigger
-        fields = _mapping(self.unit, node, WHEN_KEYS, "when")
+        fields = mapping(self.unit, node, WHEN_KEYS, "when")
         if "type" not in fields:
-            self._refuse(Misplaced("when needs type: a task, an event, a family such as deploy.*, or any"), node)
+            self.values.refuse(Misplaced("when needs type: a task, an event, a family such as deploy.*, or any"), node)
         unmatched = fields.get("unmatched")
         is_unmatched = unmatched is not None and unmatched.content is True
         if unmatched is not None and not isinstance(unmatched.content, bool):
-            self._refuse(Misplaced("unmatched is true or false"), unmatched)
+            self.values.refuse(Misplaced("unmatched is true or false"), unmatched)
         pattern = self._pattern(fields, scope, is_unmatched=is_unmatched)
         return Unmatched(pattern) if is_unmatched else Single(pattern)
 
     def _pattern(self, fields: dict[str, Node], scope: Scope, *, is_unmatched: bool) -> Pattern:
         type_node = fields["type"]
-        written = self._text(type_node, "type")
+        written = self.values.text(type_node, "type")
         family = ANY if written == "any" else written
         try:
             check_name(family.removesuffix(".*") if family != ANY else "any")
         except RuleError as error:
-            self._refuse(error, type_node)
+            self.values.refuse(error, type_node)
         outcome_node = fields.get("outcome")
         outcomes = self.compiler.check_outcomes(
             family, self._words(outcome_node), type_node.token,
             outcome_node.token if outcome_node is not None else None, is_unmatched=is_unmatched,
         )  # fmt: skip
-        alias = self._text(fields["as"], "as") if "as" in fields else None
+        alias = self.values.text(fields["as"], "as") if "as" in fields else None
         shape = self.declared.shape(family, outcomes, is_loose=True)
         where = self._where(fields["where"], shape, alias, scope) if "where" in fields else None
         if alias is not None:
@@ -208,19 +211,19 @@ class _YamlCompiler:
         if node is None:
             return frozenset()
         words: set[str] = set()
-        for item in _items(node):
-            for word in self._text(item, "outcome").split(" or "):
+        for item in items_of(node):
+            for word in self.values.text(item, "outcome").split(" or "):
                 known = _OUTCOMES.get(word.strip())
                 if known is None:
-                    self._refuse(UnknownName("outcome", word.strip(), _OUTCOMES), item)
+                    self.values.refuse(UnknownName("outcome", word.strip(), _OUTCOMES), item)
                 words |= known
         return frozenset(words)
 
     def _where(self, node: Node, shape: Shape, alias: str | None, scope: Scope) -> Expr | None:
         if isinstance(node.content, str):
-            return self.compiler.where(self._parse(node, "expr"), shape, alias, scope)
+            return self.compiler.where(self.values.parse(node, "expr"), shape, alias, scope)
         if not isinstance(node.content, dict):
-            self._refuse(Misplaced("where is a mapping of fields to values, or a text in the language"), node)
+            self.values.refuse(Misplaced("where is a mapping of fields to values, or a text in the language"), node)
         inner = self.compiler.clause_scope(shape, alias, scope)
         clauses = [self._equal(key, value, inner) for key, value in node.content.items()]
         if not clauses:
@@ -234,19 +237,21 @@ class _YamlCompiler:
         try:
             path = parse_expression(key, self.unit.file, line, column)
         except RuleError as error:
-            self._refuse(error, node)
+            self.values.refuse(error, node)
         if not isinstance(path, Tree) or path.data != "path":
-            self._refuse(Misplaced(f'"{key}" is no field; a where that is more than equality is written as a text'), key)
+            self.values.refuse(
+                Misplaced(f'"{key}" is no field; a where that is more than equality is written as a text'), key
+            )
         field = self.compiler.resolver.expr(path, scope)
         if node.content is None:
             return IsNull(field, span=node.span)
-        return Compare("==", field, folded(self._value(node, scope)), span=node.span)
+        return Compare("==", field, folded(self.values.value(node, scope)), span=node.span)
 
     # -- then ----------------------------------------------------------------
 
     def _consequence(self, node: Node, scope: Scope) -> Consequence:
         if isinstance(node.content, str):
-            tree = self._parse(node, "then_text")
+            tree = self.values.parse(node, "then_text")
             assert isinstance(tree, Tree)
             steps, *rest = tree.children
             assert isinstance(steps, Tree)
@@ -256,23 +261,23 @@ class _YamlCompiler:
             return self.compiler.consequence(steps, scope)
         shapes: dict[str, Shape] = {}
         step: list[Act] = []
-        for item in _items(node):
+        for item in items_of(node):
             if isinstance(item.content, str):
                 step.extend(self._written(item, scope, shapes))
             else:
                 step.append(self._act(item, scope, shapes))
         if not step:
-            self._refuse(Misplaced("then needs at least one act"), node)
+            self.values.refuse(Misplaced("then needs at least one act"), node)
         return Consequence((tuple(step),))
 
     def _written(self, node: Node, scope: Scope, shapes: dict[str, Shape]) -> Step:
         """Acts of a list that are written in the language."""
-        tree = self._parse(node, "then_text")
+        tree = self.values.parse(node, "then_text")
         assert isinstance(tree, Tree)
         steps = tree.children[0]
         assert isinstance(steps, Tree)
         if len(steps.children) > 1 or len(tree.children) > 1:
-            self._refuse(Misplaced("a chain stands alone: give `then` as one text, not as a list"), node)
+            self.values.refuse(Misplaced("a chain stands alone: give `then` as one text, not as a list"), node)
         par = steps.children[0]
         assert isinstance(par, Tree)
         step, inner = self.compiler.step(par, scope)
@@ -282,14 +287,14 @@ class _YamlCompiler:
     def _act(self, node: Node, scope: Scope, shapes: dict[str, Shape]) -> Act:
         content = node.content
         kind = next((key for key in ACT_KEYS if isinstance(content, dict) and key in content), "type")
-        fields = _mapping(self.unit, node, ACT_KEYS.get(kind, EMIT_KEYS), "an act")
+        fields = mapping(self.unit, node, ACT_KEYS.get(kind, EMIT_KEYS), "an act")
         guard = otherwise = None
         if "if" in fields:
-            guard = self.compiler.resolver.expr(self._parse(fields["if"], "expr"), scope)
+            guard = self.compiler.resolver.expr(self.values.parse(fields["if"], "expr"), scope)
             self.compiler.typer.check_clause(guard, scope)
         if "otherwise" in fields:
             if guard is None:
-                self._refuse(Misplaced("otherwise needs if"), fields["otherwise"])
+                self.values.refuse(Misplaced("otherwise needs if"), fields["otherwise"])
             otherwise = self._act(fields["otherwise"], scope, shapes)
         act = self._bare_act(kind, fields, node, scope, shapes)
         self.compiler.typer.end_clause(scope)
@@ -299,12 +304,12 @@ class _YamlCompiler:
         if kind == "save":
             saved = fields["save"].content
             if not isinstance(saved, dict) or len(saved) != 1:
-                self._refuse(Misplaced("save takes one variable, as in save: {total: 3}"), node)
+                self.values.refuse(Misplaced("save takes one variable, as in save: {total: 3}"), node)
             ((name, value),) = saved.items()
-            return Save(str(name), self._value(value, scope), span=node.span)
+            return Save(str(name), self.values.value(value, scope), span=node.span)
         if kind == "cancel":
             if fields["cancel"].content != "flow":
-                self._refuse(Misplaced("cancel takes flow"), node)
+                self.values.refuse(Misplaced("cancel takes flow"), node)
             return CancelFlow(span=node.span)
         if kind == "end":
             return self._end(fields, node, scope)
@@ -315,14 +320,16 @@ class _YamlCompiler:
         if word == "done" and "text" not in fields:
             return EndFlow("done", span=node.span)
         if word != "failed" or "text" not in fields:
-            self._refuse(Misplaced('end is done, or failed with text, as in {end: failed, text: "no stock"}'), node)
-        return EndFlow("failed", self._value(fields["text"], scope), span=node.span)
+            self.values.refuse(
+                Misplaced('end is done, or failed with text, as in {end: failed, text: "no stock"}'), node
+            )
+        return EndFlow("failed", self.values.value(fields["text"], scope), span=node.span)
 
     def _emit(self, fields: dict[str, Node], node: Node, scope: Scope, shapes: dict[str, Shape]) -> Emit:
         if "type" not in fields:
-            self._refuse(Misplaced("an act needs type (what is emitted), save, end or cancel"), node)
+            self.values.refuse(Misplaced("an act needs type (what is emitted), save, end or cancel"), node)
         type, args = self._body(fields, scope)
-        alias = self._text(fields["as"], "as") if "as" in fields else None
+        alias = self.values.text(fields["as"], "as") if "as" in fields else None
         if alias is not None:
             outcomes = EVENTS if type in self.declared.rules.events else DONE
             shapes[alias] = self.declared.shape(type, outcomes, is_loose=True)
@@ -336,109 +343,17 @@ class _YamlCompiler:
             body = {}
         if not isinstance(body, dict):
             assert body_node is not None
-            self._refuse(Misplaced("body is a mapping of fields to values"), body_node)
+            self.values.refuse(Misplaced("body is a mapping of fields to values"), body_node)
         args = self.compiler.arguments(
-            type, type_node.token, body.items(), lambda node: self._value(node, scope), scope
+            type, type_node.token, body.items(), lambda node: self.values.value(node, scope), scope
         )
         return type, args
 
     def start(self, node: Node) -> Start:
         """An item of `start`: its values are known at load."""
-        fields = _mapping(self.unit, node, ("type", "body"), "an item of start")
+        fields = mapping(self.unit, node, ("type", "body"), "an item of start")
         if "type" not in fields:
-            self._refuse(Misplaced("an item of start needs type"), node)
+            self.values.refuse(Misplaced("an item of start needs type"), node)
         type, args = self._body(fields, Scope("value", self.unit.constants))
         known = [(key, constant_of(value, f'the value of "{key}"', self.unit, node.token)) for key, value in args]
         return Start(type, tuple((key, value) for key, value in known if value is not None), span=node.span)
-
-    # -- values ----------------------------------------------------------------
-
-    def _value(self, node: Node, scope: Scope) -> Expr:
-        content = node.content
-        if isinstance(content, str):
-            return self._template(node, scope)
-        if isinstance(content, list):
-            return ListOf(tuple(self._value(item, scope) for item in content), span=node.span)
-        if not isinstance(content, dict):
-            return Const(content, span=node.span)
-        if content.keys() == {"expr"}:
-            return self.compiler.resolver.expr(self._parse(content["expr"], "expr"), scope)  # type: ignore[index]
-        if content.keys() == {"type", "name"} and content["type"].content == "load":  # type: ignore[index]
-            return self._load(content["name"], scope)  # type: ignore[index]
-        return MapOf(tuple((str(key), self._value(item, scope)) for key, item in content.items()), span=node.span)
-
-    def _load(self, node: Node, scope: Scope) -> Expr:
-        path = [item.content for item in _items(node)]
-        if not path or not isinstance(path[0], str) or not all(type(step) in (str, int) for step in path):
-            self._refuse(Misplaced("name takes the variable, and perhaps a path into its value, as in [x] or [x, 0, id]"), node)
-        if scope.place != "act":
-            self._refuse(Misplaced(f"{{type: load, …}} stands in a body; here write flow.{path[0]}"), node)
-        return LoadRef(tuple(step for step in path if isinstance(step, str | int)), span=node.span)
-
-    def _template(self, node: Node, scope: Scope) -> Expr:
-        text = node.content
-        assert isinstance(text, str)
-        if "{" not in text and "}" not in text:
-            return Const(text, span=node.span)
-        line, column = _text_place(node, self.unit)
-        try:
-            pieces = split_plain(text, self.unit.file, line, column)
-        except RuleError as error:
-            self._refuse(error, node)
-        parts: list[str | Expr] = [
-            piece if isinstance(piece, str) and not isinstance(piece, Token) else self.compiler.resolver.expr(piece, scope)
-            for piece in pieces
-        ]
-        if all(isinstance(part, str) for part in parts):
-            return Const("".join(str(part) for part in parts), span=node.span)
-        return Template(tuple(parts), span=node.span)
-
-    # -- shared ------------------------------------------------------------------
-
-    def _parse(self, node: Node, start: str) -> Tree | Token:
-        """A text in the language, as the tree of that part."""
-        text = self._text(node, "this")
-        line, column = _text_place(node, self.unit)
-        if node.style == "|":
-            # White space means nothing there, so that columns can be those of the file.
-            text = text.replace("\n", "\n" + " " * (column - 1))
-        try:
-            return parse_part(text, self.unit.file, start, line, column)
-        except RuleError as error:
-            self._refuse(error, node)
-
-    def _text(self, node: Node, what: str) -> str:
-        if not isinstance(node.content, str):
-            self._refuse(Misplaced(f"{what} is a text"), node)
-        return node.content
-
-    def _refuse(self, error: RuleError, node: Node | Token) -> NoReturn:
-        self.unit.refuse(error, node if isinstance(node, Token) else node.token)
-        raise _Refused from None
-
-
-def _mapping(unit: Unit, node: Node, known: Iterable[str], what: str) -> dict[str, Node]:
-    """The fields of a mapping, all of them known."""
-    if not isinstance(node.content, dict):
-        unit.refuse(Misplaced(f"{what} is a mapping with the keys {', '.join(known)}"), node.token)
-        raise _Refused
-    for key in node.content:
-        if key not in known:
-            unit.refuse(UnknownName("key", str(key), known), key)
-    return {str(key): value for key, value in node.content.items()}
-
-
-def _items(node: Node) -> list[Node]:
-    """The items of a list; anything else is one item."""
-    return node.content if isinstance(node.content, list) else [] if node.content is None else [node]
-
-
-def _text_place(node: Node, unit: Unit) -> tuple[int, int]:
-    """Line and column at which a text's first character stands."""
-    line, column = node.span.line, node.span.column
-    if node.style in ("|", ">"):
-        line += 1
-        while (written := unit.line_at(line)) is not None and not written.strip():
-            line += 1
-        return line, len(written or "") - len((written or "").lstrip(" ")) + 1
-    return line, column + (1 if node.style else 0)

@@ -178,7 +178,9 @@ class _Builder:
 
     def _check(self, event: Any) -> None:
         if event.anchor is not None:
-            raise self._error(event, f'the anchor "&{event.anchor}"; anchors and aliases are not read here: write it out')
+            raise self._error(
+                event, f'the anchor "&{event.anchor}"; anchors and aliases are not read here: write it out'
+            )
         if event.tag is not None:
             raise self._error(event, f'the tag "{event.tag}"; tags are not read here')
 
