@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,13 +12,17 @@ from then.core.state import ended
 from then.core.tasks import State, Task
 
 
+ASKED: Final = "a person"
+"""Who does a task that runs from its birth on."""
+
+
 class Change(NamedTuple):
     """A record whose state has changed."""
 
     task: Task
     state: State
     reason: str | None = None
-    """Why it is held."""
+    """Why it is held; `ASKED` where a person does it."""
 
 
 class Changes:
@@ -43,7 +47,8 @@ class Changes:
             match fact:
                 case f.Posted(task=task) | f.Emitted(task=task):
                     self.live[task.id] = task
-                    yield Change(task, task.state)
+                    is_asked = task.outcome is None and task.started is not None
+                    yield Change(task, task.state, ASKED if is_asked else None)
                 case f.Completed(id=id):
                     change = self._completed(fact)
                     if change is not None:

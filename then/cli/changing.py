@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from then.app.desk import tell
 from then.cli.settings import Settings, say
-from then.cli.working import again
 from then.core.tasks import Json
 
 
@@ -12,5 +11,5 @@ def change(settings: Settings, op: str, **arguments: Json) -> Json:
     """Carries a command out, at the running engine or in the journal, and says where. Gives the answer."""
     told = tell(settings.folder, op, **arguments)
     if not told.by_engine:
-        say(f"no engine runs here: `{again(settings, 'resume')}` goes on")
+        say(f"no engine runs here: `{settings.again('resume')}` goes on")
     return told.answer

@@ -25,7 +25,11 @@ def check(settings: Settings, path: str) -> int:
             sys.stdout.write(finding.text() + "\n")
     if not settings.is_json:
         warnings = len(findings) - errors
-        found = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in ((errors, "error"), (warnings, "warning")) if count]
+        found = [
+            f"{count} {word}{'s' if count > 1 else ''}"
+            for count, word in ((errors, "error"), (warnings, "warning"))
+            if count
+        ]
         say(", ".join(found) or "nothing found")
     return 1 if errors else 0
 

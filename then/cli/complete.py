@@ -27,5 +27,7 @@ def command_(settings: Settings, id: str, outcome: str, words: tuple[str, ...], 
     texts, values = read_words(words)
     before = change(settings, "complete", id=id, outcome=outcome, texts=texts, result={**given, **values})
     if before["outcome"] is not None:
-        say(f"{before['type']} ({before['id']}) had ended already, {before['outcome']}; the report is recorded and has no effect")
+        say(
+            f"{before['type']} ({before['id']}) had ended already, {before['outcome']}; the report is recorded and has no effect"
+        )
     print_answer(settings, {"id": before["id"]}, [before["id"]])

@@ -99,10 +99,13 @@ def enter(arguments: Sequence[str]) -> int:
     _steady_streams()
     try:
         try:
-            code = andthen.main(list(arguments), PROGRAM, COMPLETE, standalone_mode=False, obj=settings)
+            code = _call(arguments, settings)
             sys.stdout.flush()
         except BrokenPipeError:
             raise
+        except click.exceptions.Exit as end:
+            sys.stdout.flush()
+            return end.exit_code
         except Exception as error:
             # The one guard of the command line: whatever it was, one text and a code.
             return _refuse(error, settings)
@@ -114,6 +117,14 @@ def enter(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _call(arguments: Sequence[str], settings: Settings) -> object:
+    if COMPLETE in os.environ:
+        andthen.main(list(arguments), PROGRAM, COMPLETE, obj=settings)
+    # Not `andthen.main`, which makes 1 of a broken pipe.
+    with andthen.make_context(PROGRAM, list(arguments), obj=settings) as context:
+        return andthen.invoke(context)
 
 
 def _steady_streams() -> None:
@@ -134,8 +145,6 @@ def _refuse(error: Exception, settings: Settings) -> int:
 
         traceback.print_exception(error)
     match error:
-        case click.exceptions.Exit():
-            return error.exit_code
         case click.Abort():
             return 130
         case click.ClickException():

@@ -122,7 +122,10 @@ class Foreground:
             case Signalled(number=number):
                 self._obey(number)
             case Fullness(is_full=is_full):
-                no, some = "no room left on the disk: nothing is taken up until there is", "there is room on the disk again"
+                no, some = (
+                    "no room left on the disk: nothing is taken up until there is",
+                    "there is room on the disk again",
+                )
                 self.view.message(no if is_full else some)
             case Printed(text=text):
                 self.view.printed(text)
@@ -216,7 +219,11 @@ class Foreground:
         with self.feed.resting() as loop:
             loop.drain()
         count = len(self._running())
-        what = f"waiting for {count} task{'' if count == 1 else 's'} that run{'s' if count == 1 else ''}; " if count else ""
+        what = (
+            f"waiting for {count} task{'' if count == 1 else 's'} that run{'s' if count == 1 else ''}; "
+            if count
+            else ""
+        )
         self.view.message(f"stopping: nothing new is started, {what}Ctrl-C again cancels")
 
     def _cancel(self) -> None:

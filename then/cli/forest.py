@@ -6,11 +6,11 @@ another stands under it without being moved in, so that a chain is a column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from then.cli.changes import Change
+from then.cli.changes import ASKED, Change
 from then.cli.texts import clean, cut, duration, width
 from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
 from then.core.state import FAILURES
@@ -65,8 +65,9 @@ class Forest:
         folder: the state folder, for the last lines of what failed.
     """
 
-    def __init__(self, folder: Path | None, *, has_color: bool, is_plain: bool) -> None:
+    def __init__(self, folder: Path | None, again: Callable[[str], str], *, has_color: bool, is_plain: bool) -> None:
         self._folder = folder
+        self._again = again
         self._has_color = has_color
         self._signs = PLAIN_SIGNS if is_plain else SIGNS
         self._branches = ("|- ", "`- ", "|  ", "   ") if is_plain else ("├─ ", "└─ ", "│  ", "   ")
@@ -94,7 +95,10 @@ class Forest:
         if change.state == "completed":
             node.took, node.note, node.tail = took(task), why_failed(task), last_lines(task, self._folder)
         else:
-            node.note = clean(change.reason or "")
+            is_asked = change.reason == ASKED
+            node.note = (
+                f"a person: {self._again(f'complete {task.id} OUTCOME')}" if is_asked else clean(change.reason or "")
+            )
         if len(self._nodes) > NODES_MAX:
             self._fold()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 import msgspec
 
 from then.app.objects import record_object
-from then.cli.changes import Change
+from then.cli.changes import ASKED, Change
 from then.cli.settings import say
 from then.cli.texts import duration
 from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
@@ -80,8 +81,9 @@ class JsonLines:
 class PlainLines:
     """A line for each start and end; what failed says why, with its last lines of output."""
 
-    def __init__(self, out: TextIO, folder: Path | None, *, has_color: bool) -> None:
+    def __init__(self, out: TextIO, folder: Path | None, again: Callable[[str], str], *, has_color: bool) -> None:
         self._out = out
+        self._again = again
         self._folder = folder
         self._has_color = has_color
         self.patience_s: float | None = None
@@ -92,7 +94,10 @@ class PlainLines:
             return
         said = "started" if state == "running" else word(task, state)
         rest = [task.type]
-        if state == "completed":
+        if change.reason == ASKED:
+            said = "asked"
+            rest.append(f"a person: `{self._again(f'complete {task.id} OUTCOME')}`")
+        elif state == "completed":
             rest += [part for part in (why_failed(task), took(task)) if part]
         elif change.reason is not None:
             rest.append(change.reason)

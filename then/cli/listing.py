@@ -65,7 +65,10 @@ def print_records(settings: Settings, found: Iterable[Seen]) -> None:
             print_object(record_object(one.task, one.state, started=one.since))
         return
     now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.
-    rows = ((one.task.id, one.task.type, word(one.task, one.state), _time(one, now), one.task.flow, _body(one.task)) for one in found)
+    rows = (
+        (one.task.id, one.task.type, word(one.task, one.state), _time(one, now), one.task.flow, _body(one.task))
+        for one in found
+    )
     print_table(("ID", "TYPE", "STATE", "TIME", "FLOW", "BODY"), rows)
 
 

@@ -101,9 +101,7 @@ def _pause() -> None:
 class _Files:
     """The outputs of one task, and how far they were printed."""
 
-    def __init__(
-        self, settings: Settings, folder: Path, id: str, streams: Sequence[Stream], lines: int | None
-    ) -> None:
+    def __init__(self, settings: Settings, folder: Path, id: str, streams: Sequence[Stream], lines: int | None) -> None:
         self._settings = settings
         self._folder = folder
         self._id = id

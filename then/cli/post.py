@@ -12,7 +12,12 @@ from then.cli.settings import Settings, command
 @click.argument("type", shell_complete=candidates.types)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--body", metavar="FILE", help="A JSON object: the body; - is standard input. KEY=VALUE goes over it.")
-@click.option("--flow", metavar="ID", shell_complete=candidates.flow_ids, help="The open flow that it joins; else it begins a new one.")
+@click.option(
+    "--flow",
+    metavar="ID",
+    shell_complete=candidates.flow_ids,
+    help="The open flow that it joins; else it begins a new one.",
+)
 @click.option("--key", metavar="KEY", help="The same key twice is the same record: the second gives the first's flow.")
 def command_(
     settings: Settings, type: str, words: tuple[str, ...], body: str | None, flow: str | None, key: str | None

@@ -15,7 +15,14 @@ from then.cli.settings import Settings, command, say
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All that ended, but for the newest N.")
 @click.option("--flow", metavar="ID", shell_complete=candidates.flow_ids, help="This flow alone, however young.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME", help="What holds where neither is given.")
+@click.option(
+    "--retention",
+    envvar="THEN_RETENTION",
+    default="30d",
+    show_default=True,
+    metavar="TIME",
+    help="What holds where neither is given.",
+)
 def command_(
     settings: Settings, older: str | None, keep: int | None, flow: str | None, dry_run: bool, retention: str
 ) -> None:
@@ -41,4 +48,6 @@ def command_(
             print_object({"flow": id})
         else:
             sys.stdout.write(f"{id}\n")
-    say(f"{len(gone['flows'])} flows, {gone['records']} records, {gone['entries']} journal entries {'would go' if dry_run else 'gone'}")
+    say(
+        f"{len(gone['flows'])} flows, {gone['records']} records, {gone['entries']} journal entries {'would go' if dry_run else 'gone'}"
+    )

@@ -53,7 +53,9 @@ def command_(
     if type is not None and "=" in type:
         words, type = (type, *words), None
     if type is None and (words or body is not None):
-        raise ConfigError(f'{(words or (f"--body {body}",))[0]}: say first which record: `andthen run {path} TYPE KEY=VALUE …`')
+        raise ConfigError(
+            f"{(words or (f'--body {body}',))[0]}: say first which record: `andthen run {path} TYPE KEY=VALUE …`"
+        )
     limit_s = seconds(timeout, "--timeout") if timeout is not None else None
     retention_s = retention_of(retention)
     given = read_body(body)
@@ -69,7 +71,9 @@ def command_(
         posts = list(starts(edition))
     if not posts:
         names = ", ".join(postable(rules.set)[:20])
-        raise ConfigError(f"{path}: no `start` line, and no TYPE is given; it could be: {names or 'nothing, no task or event is declared'}")
+        raise ConfigError(
+            f"{path}: no `start` line, and no TYPE is given; it could be: {names or 'nothing, no task or event is declared'}"
+        )
 
     from then.app.engine import Engine, Opening
     from then.cli.working import at_work

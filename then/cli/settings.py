@@ -37,6 +37,15 @@ class Settings:
             raise ConfigError("a state in PostgreSQL is not there yet; --state takes a folder")
         return Path(state)
 
+    def again(self, words: str) -> str:
+        """A command on the same state, to be typed."""
+        state = str(self.folder)
+        if state == STATE:
+            return f"andthen {words}"
+        import shlex
+
+        return f"andthen --state {shlex.quote(state)} {words}"
+
     def has_color(self, stream: TextIO) -> bool:
         """Whether what is written there may be coloured."""
         if self.is_plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

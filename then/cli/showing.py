@@ -177,6 +177,10 @@ def when_text(rule: Rule) -> str:
     """What a rule waits for, without its conditions: `pay failed or timed out`."""
     pattern = rule.trigger.pattern
     family = "any" if pattern.family == ANY else pattern.family
-    words = "finished" if pattern.outcomes == FINISHED else " or ".join(sorted(pattern.outcomes - {EVENT})).replace("_", " ")
+    words = (
+        "finished"
+        if pattern.outcomes == FINISHED
+        else " or ".join(sorted(pattern.outcomes - {EVENT})).replace("_", " ")
+    )
     start = "unmatched " if isinstance(rule.trigger, Unmatched) else ""
     return f"{start}{family} {words}".rstrip() + (" where …" if pattern.where is not None else "")

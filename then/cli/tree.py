@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -21,11 +22,13 @@ FINAL_ROWS: Final = 500
 class LiveTree:
     """The trees of a run's flows on a terminal."""
 
-    def __init__(self, out: TextIO, err: TextIO, folder: Path | None, *, has_color: bool) -> None:
+    def __init__(
+        self, out: TextIO, err: TextIO, folder: Path | None, again: Callable[[str], str], *, has_color: bool
+    ) -> None:
         self._out = out
         self._err = err
         self._has_color = has_color
-        self._forest = Forest(folder, has_color=has_color, is_plain=not _can_draw(out))
+        self._forest = Forest(folder, again, has_color=has_color, is_plain=not _can_draw(out))
         self._screen = Screen(out)
         self._is_dirty = False
         self._drawn_at = 0.0

@@ -53,7 +53,7 @@ def read_body(path: str | None) -> Body:
         return {}
     value = _json(_read(path, "--body"), "--body")
     if not isinstance(value, dict):
-        raise ConfigError(f"--body {path}: a JSON object is needed, such as {{\"id\": 7}}")
+        raise ConfigError(f'--body {path}: a JSON object is needed, such as {{"id": 7}}')
     check_json(value, "body")
     return value
 
@@ -83,7 +83,9 @@ def _read(path: str, what: str) -> str:
             with Path(path).open("rb") as file:
                 data = file.read(BODY_BYTES_MAX + 1)
         if len(data) > BODY_BYTES_MAX:
-            raise ConfigError(f"{what}: {path} has more than {BODY_BYTES_MAX // 2**20} MiB; name the file in the body instead")
+            raise ConfigError(
+                f"{what}: {path} has more than {BODY_BYTES_MAX // 2**20} MiB; name the file in the body instead"
+            )
         return data.decode()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"

@@ -30,9 +30,11 @@ def open_view(settings: Settings, put: Callable[[str], None]) -> Iterator[View]:
             from then.cli.tree import LiveTree
 
             undo.enter_context(contextlib.redirect_stderr(lines))
-            yield LiveTree(out, sys.__stderr__ or out, settings.folder, has_color=settings.has_color(out))
+            yield LiveTree(
+                out, sys.__stderr__ or out, settings.folder, settings.again, has_color=settings.has_color(out)
+            )
             return
-        yield PlainLines(out, settings.folder, has_color=False)
+        yield PlainLines(out, settings.folder, settings.again, has_color=False)
 
 
 @contextlib.contextmanager

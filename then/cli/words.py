@@ -16,7 +16,7 @@ RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
 
 COLORS: Final = {
     "done": GREEN, "failed": RED, "timed out": RED, "cancelled": YELLOW, "held": YELLOW, "running": CYAN,
-    "waiting": DIM, "event": DIM, "started": CYAN,
+    "waiting": DIM, "event": DIM, "started": CYAN, "asked": CYAN,
 }  # fmt: skip
 
 

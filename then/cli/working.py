@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Iterator
 
 from then.app.engine import Engine
 from then.cli.feed import Feed, Printed
 from then.cli.foreground import Foreground
-from then.cli.settings import STATE, Settings, say
+from then.cli.settings import Settings, say
 from then.cli.views import open_view
 from then.loop import Loop
 
@@ -32,19 +31,11 @@ def at_work(
         feed = feeds[0]
         with (
             open_view(settings, lambda text: feed.put(Printed(text))) as view,
-            Foreground(
-                engine, feed, view, waits=waits, cancels_on_term=cancels_on_term, again=lambda words: again(settings, words)
-            ) as work,
+            Foreground(engine, feed, view, waits=waits, cancels_on_term=cancels_on_term, again=settings.again) as work,
         ):
             yield work
     finally:
         left = engine.loop.look(lambda state: len(state.flows)) if engine.loop.failure is None else 0
         engine.close(wait=work is None or not work.was_signalled)
         if left:
-            say(f"{left} flow{' is' if left == 1 else 's are'} open; `{again(settings, 'resume')}` goes on")
-
-
-def again(settings: Settings, words: str) -> str:
-    """A command on the same state, to be typed."""
-    state = str(settings.folder)
-    return f"andthen {words}" if state == STATE else f"andthen --state {shlex.quote(state)} {words}"
+            say(f"{left} flow{' is' if left == 1 else 's are'} open; `{settings.again('resume')}` goes on")

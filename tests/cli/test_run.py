@@ -1,0 +1,395 @@
+"""`andthen run`: what it prints, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.cli.shell import PEOPLE, RULES, Shell, normal
+
+LOOP = """
+import then
+
+rules = then.Rules()
+rules.event("ping")
+rules.event("pong")
+
+
+@rules.when("ping")
+def to(ping):
+    yield then.emit("pong")
+
+
+@rules.when("pong")
+def fro(pong):
+    yield then.emit("ping")
+"""
+"""Events that bring forth each other: the guard holds the flow."""
+
+NO_EXECUTOR = """
+import then
+
+rules = then.Rules()
+rules.event("go")
+rules.task("ship", run=("rocket", "the moon"))
+
+
+@rules.task("wave")
+def wave():
+    return {}
+
+
+@rules.when("go")
+def start(go):
+    yield then.emit("ship")
+    yield then.emit("wave")
+"""
+
+
+def test_each_start_and_end_is_a_line_and_the_flow_the_last(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py", "go", "n=3")
+    assert (said.code, said.err) == (0, "")
+    assert normal(said.out) == (
+        "ID1  event      go\n"
+        "ID2  started    build\n"
+        "ID2  done       build  TIME\n"
+        "ID3  started    publish\n"
+        "ID3  done       publish  TIME\n"
+        "flow ID1 done, 3 records in TIME\n"
+    )
+
+
+def test_a_failure_says_why_with_the_last_lines_of_its_traceback(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py", "publish", "image=bad")
+    assert said.code == 1
+    lines = normal(said.out).splitlines()
+    assert lines[1] == "ID1  failed     publish  exception: ValueError: no place for bad  TIME"
+    assert lines[2] == "    | Traceback (most recent call last):"
+    assert lines[-2] == "    | ValueError: no place for bad"
+    assert lines[-1] == "flow ID1 failed, 1 record in TIME"
+
+
+def test_a_failed_process_says_why_with_the_last_lines_of_its_standard_error(shell: Shell) -> None:
+    script = "echo not this; for i in 1 2 3 4 5 6; do echo line $i >&2; done; exit 3"
+    shell.write("rules.then", f'task loud() run process ["sh", "-c", r"{script}"]\nstart loud()\n')
+    said = shell("run", "rules.then")
+    assert said.code == 1
+    assert normal(said.out) == (
+        "ID1  started    loud\n"
+        "ID1  failed     loud  exit: exited with code 3  TIME\n"
+        "    | line 2\n    | line 3\n    | line 4\n    | line 5\n    | line 6\n"
+        "flow ID1 failed, 1 record in TIME\n"
+    )
+
+
+def test_without_a_type_what_the_start_lines_say_is_posted(shell: Shell) -> None:
+    shell.write(
+        "rules.then",
+        'event a(n: int)\nevent b(tags: list[str])\nstart a(n: 1 + 2)\nstart b(tags: ["x", "y"])\n',
+    )
+    said = shell("run", "rules.then", "--json")
+    assert said.code == 0
+    assert [(record["type"], record["body"]) for record in said.objects[:2]] == [
+        ("a", {"n": 3}),
+        ("b", {"tags": ["x", "y"]}),
+    ]
+    assert [end["outcome"] for end in said.objects[2:]] == ["done", "done"]
+
+
+def test_without_a_type_and_start_lines_it_says_what_could_be_posted(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "andthen: rules.py: no `start` line, and no TYPE is given; it could be: go, build, publish\n"
+    assert not (shell.folder / ".then").exists()
+
+
+def test_json_is_a_record_for_each_change_of_its_state_and_the_flow_at_last(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py", "build", "ref=x", "--json")
+    *records, end = said.objects
+    assert [(record["type"], record["state"]) for record in records] == [
+        (type, state) for type in ("build", "publish") for state in ("waiting", "running", "completed")
+    ]
+    root, last = records[0], records[-1]
+    assert end == {"flow": root["id"], "outcome": "done"}
+    assert list(last) == [
+        "id", "type", "body", "flow", "parent", "rule", "stack", "attempt", "origin", "state", "outcome", "result", "error",
+        "priority", "needs", "created", "started", "completed",
+    ]  # fmt: skip
+    assert (last["flow"], last["parent"], last["rule"]) == (root["id"], root["id"], "publish_it")
+    assert (last["outcome"], last["result"], last["error"]) == ("done", {"published": "app:x"}, None)
+    assert normal(last["completed"]) == "STAMP"
+    assert records[1]["started"] is not None
+    assert records[1]["completed"] is None
+
+
+@pytest.mark.slow
+def test_json_is_alone_on_standard_output_whatever_tasks_print(shell: Shell) -> None:
+    shell.write(
+        "rules.py",
+        RULES.replace(
+            '    return {"image"',
+            '    print("from Python")\n    import os; os.write(1, b"from C\\n")\n    return {"image"',
+        ),
+    )
+    said = shell.start("run", "rules.py", "build", "ref=x", "--json").end()
+    assert said.code == 0
+    assert len(said.objects) == 7
+    assert said.err == "from C\nfrom Python\n" or said.err == "from Python\nfrom C\n"
+
+
+def test_what_a_function_prints_stands_in_lines_of_its_own(shell: Shell) -> None:
+    shell.write(
+        "rules.py",
+        RULES.replace('    return {"image"', '    print("in two", end=" ")\n    print("pieces")\n    return {"image"'),
+    )
+    said = shell("run", "rules.py", "build", "ref=x")
+    assert normal(said.out).splitlines()[1] == "in two pieces"
+
+
+# -- what is posted ---------------------------------------------------------------
+
+
+def test_values_are_read_by_the_declared_type(shell: Shell) -> None:
+    shell.write("rules.then", "event go(name: str, n: int, x: float?, tags: list[str]?, any: any?)\n")
+    said = shell("run", "rules.then", "go", "name=7", "n=7", "x=2", 'tags=["a"]', "any=null", "--json")
+    assert said.objects[0]["body"] == {"name": "7", "n": 7, "x": 2, "tags": ["a"], "any": None}
+
+
+def test_values_of_no_declared_type_are_json_where_they_parse_else_text(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py", "publish", "image=true", "--json")
+    assert said.objects[0]["body"] == {"image": True}
+    said = shell("run", "rules.py", "publish", "image=1.2.3", "--json")
+    assert said.objects[0]["body"] == {"image": "1.2.3"}
+
+
+def test_a_value_may_be_forced_to_be_json_or_come_from_a_file(shell: Shell) -> None:
+    shell.write("rules.then", "event go(a: any, b: str, c: int)\n")
+    shell.write("text", "ä\n")
+    shell.write("number", "12")
+    said = shell("run", "rules.then", "go", 'a:={"x": [1]}', "b=@text", "c:=@number", "--json")
+    assert said.objects[0]["body"] == {"a": {"x": [1]}, "b": "ä\n", "c": 12}
+
+
+def test_a_body_may_come_from_a_file_or_standard_input_and_words_go_over_it(shell: Shell) -> None:
+    shell.write("rules.then", "event go(a: int, b: int)\n")
+    shell.write("body.json", '{"a": 1, "b": 2}')
+    assert shell("run", "rules.then", "go", "b=3", "--body", "body.json", "--json").objects[0]["body"] == {
+        "a": 1,
+        "b": 3,
+    }
+    said = shell("run", "rules.then", "go", "--body", "-", "--json", stdin='{"a": 5, "b": 6}')
+    assert said.objects[0]["body"] == {"a": 5, "b": 6}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["bild", "ref=x"], 'unknown task or event "bild" (did you mean "build"?)'),
+        (["go", "n=x"], 'go: n: the text "x", int is declared'),
+        (["go", "n=1", "m=2"], 'go has no field "m"'),
+        (["go"], "go: n: missing, int is declared"),
+        (["go", "n"], '"n" is no field; write KEY=VALUE, KEY:=JSON or KEY=@FILE'),
+        (["go", "n=1", "n=2"], 'the field "n" is given twice'),
+        (["go", "n:={"], "n: no JSON: Input data was truncated"),
+        (["go", "n=@absent"], "n: absent: no such file or directory"),
+        (["go", "--body", "absent"], "--body: absent: no such file or directory"),
+        (["n=1"], "n=1: say first which record: `andthen run rules.py TYPE KEY=VALUE …`"),
+        (
+            ["../go", "n=1"],
+            'type \'../go\' is no name: 1 to 128 letters, digits, "_", "." and "-", beginning with a letter, digit or "_"',
+        ),
+        (["go", "n=1", "--timeout", "soon"], '--timeout: "soon" is no span of time; write 30d, 12h, 5m, 90s or 250ms'),
+        (["go", "n=1", "--watch"], "`run --watch` is not there yet"),
+    ],
+)
+def test_what_cannot_be_posted_is_refused_with_2_before_anything_is_made(
+    shell: Shell, words: list[str], text: str
+) -> None:
+    shell.write("rules.py", RULES)
+    said = shell("run", "rules.py", *words)
+    assert (said.code, said.out, said.err) == (2, "", f"andthen: {text}\n")
+    assert not list((shell.folder / ".then").glob("engine.sock"))
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("NaN", "no JSON"),
+        ("[1]", "a JSON object is needed"),
+        ('{"n": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"n": ' + "[" * 80 + "]" * 80 + "}", "64"),
+        ("\xff", "no JSON"),
+    ],
+    ids=["nan", "list", "deep", "nested", "text"],
+)
+def test_a_body_that_is_no_json_object_within_the_limits_is_refused(shell: Shell, text: str, body: str) -> None:
+    shell.write("rules.then", "event go(n: any)\n")
+    said = shell("run", "rules.then", "go", "--body", "-", stdin=text)
+    assert (said.code, said.out) == (2, "")
+    assert body in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_words_that_are_no_utf_8_are_refused(shell: Shell) -> None:
+    shell.write("rules.then", "event go(n: str)\n")
+    said = shell("run", "rules.then", "go", "n=" + os.fsdecode(b"\xff"))
+    assert said.code == 2
+    assert "surrogate" in said.err
+
+
+# -- rules ---------------------------------------------------------------------------
+
+
+def test_rules_that_do_not_load_are_refused_with_all_their_errors(shell: Shell) -> None:
+    shell.write("rules.then", "event go()\nrule a when gone then x()\nrule b when go then y()\n")
+    said = shell("run", "rules.then", "go")
+    assert (said.code, said.out) == (2, "")
+    places = [line.split(" ")[0] for line in said.err.splitlines() if line.startswith("rules.then")]
+    assert places == ["rules.then:2:13:", "rules.then:2:23:", "rules.then:3:21:"]
+    assert not (shell.folder / ".then").exists()
+
+
+def test_a_warning_does_not_stop_a_run(shell: Shell) -> None:
+    shell.write("rules.then", "event go()\nevent never()\nstart go()\n")
+    said = shell("run", "rules.then")
+    assert said.code == 0
+    assert "rules.then:2:7: warning T604" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("x = 1\n", "neither `rules` nor `main` is defined; a file of rules has `rules = then.Rules()`"),
+        ("rules = []\n", "`rules` is list; a file of rules has `rules = then.Rules()`"),
+        ("def main(): pass\n", 'a script ("rules.py" defines main) is not there yet'),
+        ("import then\nrules = then.Rules(\n", "'(' was never closed (Python)"),
+        ("import then\n\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+    ],
+)
+def test_a_python_file_that_gives_no_rules_says_what_it_is(shell: Shell, text: str, error: str) -> None:
+    shell.write("rules.py", text)
+    said = shell("run", "rules.py", "x")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("rules.py:")
+    assert error in said.err
+
+
+def test_a_path_that_is_not_there_is_refused(shell: Shell) -> None:
+    said = shell("run", "absent.then", "x")
+    assert (said.code, said.err) == (2, 'andthen: no file or folder "absent.then"\n')
+
+
+def test_two_files_of_one_name_are_two_modules_and_find_what_lies_beside_them(shell: Shell) -> None:
+    for name in ("one", "two"):
+        shell.write(f"{name}/beside_{name}.py", f"SAID = '{name}'\n")
+        shell.write(
+            f"{name}/rules.py",
+            f"import then\nfrom beside_{name} import SAID\nrules = then.Rules()\n@rules.task('t')\ndef t(): return {{'said': SAID}}\n",
+        )
+    for name in ("one", "two"):
+        said = shell("run", f"{name}/rules.py", "t", "--json")
+        assert said.objects[-2]["result"] == {"said": name}
+
+
+# -- how it ends -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_flow_that_is_held_ends_the_run_with_4_and_the_command_that_goes_on(shell: Shell) -> None:
+    shell.write("rules.py", LOOP)
+    said = shell("run", "rules.py", "ping", "--state", "a state", "--json")
+    assert said.code == 4
+    flow = said.objects[-1]["flow"]
+    assert said.objects[-1] == {"flow": flow, "outcome": None}
+    assert said.objects[-2]["state"] == "held"
+    reason, command, left = said.err.splitlines()
+    assert reason.startswith(f"flow {flow} is held: 10000 events in a row without a task that ran: ")
+    assert command == f"`andthen --state 'a state' continue {flow}` lets it go on"
+    assert left == "1 flow is open; `andthen --state 'a state' resume` goes on"
+
+
+def test_a_task_that_nothing_here_can_run_ends_the_run_with_3_when_all_else_is_done(shell: Shell) -> None:
+    shell.write("rules.py", NO_EXECUTOR)
+    said = shell("run", "rules.py", "go")
+    assert said.code == 3
+    assert "done       wave" in said.out
+    assert 'needs the executor "rocket", which is not here; it stays waiting\n' in said.err
+    assert [(task["type"], task["state"]) for task in shell("ps", "--json").objects] == [("ship", "waiting")]
+
+
+def test_a_second_engine_is_refused_with_3(shell: Shell) -> None:
+    import then
+
+    shell.write("rules.py", RULES)
+    with then.Engine(then.Rules(), ".then"):
+        said = shell("run", "rules.py", "build", "ref=x")
+    assert (said.code, said.out) == (3, "")
+    assert said.err == (
+        f"andthen: .then: another engine (pid {os.getpid()}) holds this state; use its commands, stop it,"
+        " or give --state another folder\n"
+    )
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_state_that_is_no_journal_of_ours_is_refused_with_3_and_left_alone(shell: Shell, is_folder: bool) -> None:
+    shell.write("rules.py", RULES)
+    path = shell.write(".then/journal.db" if is_folder else ".then", "somebody's\n" * 100)
+    said = shell("run", "rules.py", "build", "ref=x")
+    assert (said.code, said.out) == (3, "")
+    assert path.read_text() == "somebody's\n" * 100
+
+
+def test_the_time_of_a_run_may_be_limited(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("run", "people.then", "ask", "text=x", "--timeout", "1ms")
+    assert said.code == 1
+    assert said.err == "time is over: cancelling\n"
+    assert normal(said.out).splitlines()[-1] == "flow ID1 cancelled, 1 record in TIME"
+
+
+def test_a_person_is_told_how_to_answer(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("run", "people.then", "ask", "text=x", "--timeout", "1ms")
+    assert normal(said.out).splitlines()[0] == "ID1  asked      ask  a person: `andthen complete ID1 OUTCOME`"
+
+
+def test_tasks_run_so_many_at_once(shell: Shell) -> None:
+    shell.write(
+        "rules.py",
+        """
+import threading
+import then
+
+rules = then.Rules()
+rules.event("go")
+together = threading.Barrier(3, timeout=30)
+
+
+@rules.task("meet")
+def meet(i):
+    together.wait()
+    return {}
+
+
+@rules.when("go")
+def start(go):
+    for i in range(3):
+        yield then.emit("meet", i=i)
+""",
+    )
+    assert shell("run", "rules.py", "go", "-j", "3").code == 0
+
+
+def test_rules_of_a_folder_are_run_by_its_name(shell: Shell) -> None:
+    shell.write("project/rules.py", RULES)
+    shell.write("project/more.then", "event more()\nstart more()\n")
+    assert shell("run", "project", "build", "ref=x").code == 0
+    assert json.loads(shell("run", "project", "--json").out.splitlines()[0])["type"] == "more"
