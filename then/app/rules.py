@@ -51,7 +51,9 @@ _TYPES: Final[dict[object, str]] = {
 }  # fmt: skip
 
 
-def emit(type: str, /, *, then: object = None, otherwise: object = None, bind: Mapping[str, Json] | None = None, **body: Json) -> Emission:
+def emit(
+    type: str, /, *, then: object = None, otherwise: object = None, bind: Mapping[str, Json] | None = None, **body: Json
+) -> Emission:
     """A record to be: what a generator yields.
 
     Args:
@@ -61,6 +63,8 @@ def emit(type: str, /, *, then: object = None, otherwise: object = None, bind: M
         bind: JSON values that the continuation gets by keyword.
         body: its inputs, JSON values.
     """
+    if then is None and otherwise is None:
+        return Emission(type, body)
     return Emission(type, body, _address(then), _address(otherwise), dict(bind or {}))
 
 
@@ -70,7 +74,9 @@ def _address(continuation: object) -> str | None:
     name = getattr(continuation, "__then_continuation__", None)
     if name is None:
         shown = getattr(continuation, "__qualname__", repr(continuation))
-        raise RuleError(f"{shown} is no return address: register it by @rules.continuation, so that a restart finds it by name")
+        raise RuleError(
+            f"{shown} is no return address: register it by @rules.continuation, so that a restart finds it by name"
+        )
     return str(name)
 
 
@@ -128,7 +134,9 @@ class Rules:
         line = None
         if run is not None:
             kind, target = run
-            line = Run(str(kind), expression_of(target), tuple((key, expression_of(value)) for key, value in options.items()))
+            line = Run(
+                str(kind), expression_of(target), tuple((key, expression_of(value)) for key, value in options.items())
+            )
         elif options:
             raise RuleError(f'task "{name}": {", ".join(options)} without run=(…)')
         span = _caller()
@@ -303,7 +311,9 @@ def _type_ref(type: object) -> TypeRef:
         return TypeRef(type.removesuffix("?"), optional=type.endswith("?"))
     name = _TYPES.get(type)
     if name is None:
-        raise RuleError(f'{type!r} is no type of a field; one of int, float, str, bool, list, dict, or text such as "str?"')
+        raise RuleError(
+            f'{type!r} is no type of a field; one of int, float, str, bool, list, dict, or text such as "str?"'
+        )
     return TypeRef(name)
 
 

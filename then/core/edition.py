@@ -57,7 +57,7 @@ class Edition:
                 self.runners[name] = Runner(declared, kind, options if declared.function is not None else None)
         self.announces_ends = any(_is_for_ends(rule) for rule in rules.rules)
         """Whether a rule listens to the ends of flows; an unmatched one is never shown them."""
-        self._untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
+        self.untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
 
     def kind_of(self, type: str) -> str | None:
         """The executor that a declared task runs on; None for a person's task, an event, an unknown type."""
@@ -80,7 +80,7 @@ class Edition:
         Raises:
             BodyRefused: it is not as declared, with the path.
         """
-        if type in self._untyped or (type not in self.rules.tasks and type not in self.rules.events):
+        if type in self.untyped or (type not in self.rules.tasks and type not in self.rules.events):
             return body
         return self.types.body(type, body)
 
@@ -138,5 +138,3 @@ def _is_for_ends(rule: Rule) -> bool:
         and EVENT in trigger.pattern.outcomes
         and family_covers(trigger.pattern.family, FLOW_ENDED)
     )
-
-

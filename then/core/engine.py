@@ -45,7 +45,7 @@ from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
 from then.core.rules import FINISHED, Match
 from then.core.standing import cycle, gone, standing
-from then.core.state import FAILURES, RULE_FAILED, Chain, PostKey, State, ended, id_text, next_id
+from then.core.state import FAILURES, FOLDS, RULE_FAILED, Chain, PostKey, State, ended, id_text, next_id
 from then.core.tasks import Body, Outcome, Task
 from then.core.values import equal
 from then.core.variables import with_variables
@@ -130,12 +130,12 @@ class _Stepper:
 
     def add(self, flow: str, fact: f.Fact) -> None:
         """Decides a fact: writes it on the flow's page and folds it into the state."""
-        pages = self.pages
+        pages, time = self.pages, self.terms.time
         if not pages or pages[-1].flow != flow:
             self.state.begin(flow)
-            pages.append(f.Page(flow, self.terms.time, []))
+            pages.append(f.Page(flow, time, []))
         pages[-1].facts.append(fact)
-        self.state.evolve(fact, flow, self.terms.time)
+        FOLDS[type(fact)](self.state, fact, flow, time)
 
     def new_id(self) -> str:
         number = next_id(self.state.last_id, self.terms.time, self.terms.engine)

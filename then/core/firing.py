@@ -18,7 +18,7 @@ from then.core.evaluate import Scope
 from then.core.filters import Expr
 from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Match, Rule, Save
 from then.core.state import RULE_FAILED
-from then.core.tasks import Body, Json, Outcome, Task, check_json, own_copy
+from then.core.tasks import Body, Json, Outcome, Task, check_json, is_flat, own_copy
 from then.core.values import CannotSay
 
 EMISSIONS_MAX: Final = 200_000
@@ -141,7 +141,11 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
         return _plan_act(firing, edition, act.otherwise, scope) if act.otherwise is not None else False
     match act:
         case Emit():
-            body = {name: value for name, expr in act.args if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT}
+            body = {
+                name: value
+                for name, expr in act.args
+                if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT
+            }
             _add(firing, edition, Planned(act.type, _checked(edition, act.type, body), act.alias))
         case Save(name=name, value=expr):
             firing.saves.append((name, _said(edition, expr, scope, f"save {name}")))
@@ -194,20 +198,21 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
         for emission in emissions:
             if not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
-            check_json(emission.body, f"{name}: {emission.type}")
-            check_json(emission.bind, f"{name}: what {emission.type} is to bind")
+            kind, body, then, otherwise = emission.type, emission.body, emission.then, emission.otherwise
+            if not is_flat(body):
+                check_json(body, f"{name}: {kind}")
             # What the generator makes of its lists afterwards is not in the record.
-            body = own_copy(emission.body)
-            for address in (emission.then, emission.otherwise):
+            body = own_copy(body)
+            if kind not in edition.untyped:
+                body = _checked(edition, kind, body)
+            if then is None and otherwise is None:
+                _add(firing, edition, Planned(kind, body))
+                continue
+            check_json(emission.bind, f"{name}: what {kind} is to bind")
+            for address in (then, otherwise):
                 if address is not None and address not in edition.rules.continuations:
                     raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')
-            _add(
-                firing, edition,
-                Planned(
-                    emission.type, _checked(edition, emission.type, body), None,
-                    emission.then, emission.otherwise, own_copy(emission.bind),
-                ),
-            )  # fmt: skip
+            _add(firing, edition, Planned(kind, body, None, then, otherwise, own_copy(emission.bind)))
     except PlanFailed:
         raise
     except Exception as error:  # The one guard round a user's generator: it becomes a `rule.failed` event.

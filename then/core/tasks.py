@@ -41,9 +41,7 @@ NAME_LENGTH_MAX: Final = 128
 OWN_FIELDS: Final = ("type", "outcome", "error", "attempt", "took", "created", "completed")
 """What a clause may name without `record.`, where no declared field hides it."""
 
-_NAME_CHARACTERS: Final = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
-)
+_NAME_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 class Task(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -140,7 +138,7 @@ def check_json(value: Json, what: str) -> None:
 
     Cost: grows with the number of nodes; no recursion, so depth cannot end it.
     """
-    if type(value) is dict and _is_flat(value):
+    if type(value) is dict and is_flat(value):
         return
     todo: list[tuple[str, Json, int]] = [("$", value, 0)]
     while todo:
@@ -177,13 +175,20 @@ def own_copy(value: Json) -> Json:
     Cost: grows with the nodes of lists and objects inside; of a flat body, with its fields.
     """
     if type(value) is dict:
-        return {key: own_copy(item) if type(item) is dict or type(item) is list else item for key, item in value.items()}
+        for item in value.values():
+            if type(item) is dict or type(item) is list:
+                break
+        else:
+            return value.copy()
+        return {
+            key: own_copy(item) if type(item) is dict or type(item) is list else item for key, item in value.items()
+        }
     if type(value) is list:
         return [own_copy(item) if type(item) is dict or type(item) is list else item for item in value]
     return value
 
 
-def _is_flat(value: Body) -> bool:
+def is_flat(value: Body) -> bool:
     """Whether an object of plain values needs no closer look: nearly all bodies, at a fifth of the cost."""
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
