@@ -1,0 +1,60 @@
+"""Runs the commands that an example's README shows, and writes down what they print.
+
+`python -m tests.examples rules/01_hello` prints the transcript that
+`expect.txt` holds: ids, times and the checkout's path are placeholders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "rules").glob("*/README.md"))
+
+_COMMAND = re.compile(r"^    (andthen run .*)$", re.MULTILINE)
+_ID = re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b")
+_TIME = re.compile(r"\b\d+(\.\d+)? (ms|s|min)\b")
+
+
+def commands(example: str) -> list[str]:
+    """The `andthen run` lines of an example's README, in order."""
+    return _COMMAND.findall((ROOT / "rules" / example / "README.md").read_text())
+
+
+def transcript(example: str) -> str:
+    """What the commands of an example print, each after a `$` line, with the exit code where it is not 0."""
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as state:
+        environment = {**os.environ, "THEN_STATE": state, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+        for command in commands(example):
+            words = [sys.executable, "-m", "then", *shlex.split(command)[1:]]
+            ran = subprocess.run(
+                words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            lines += [f"$ {command}", *normal(ran.stdout).splitlines()]
+            if ran.stderr:
+                lines += ["stderr:", *normal(ran.stderr).splitlines()]
+            if ran.returncode:
+                lines.append(f"exit {ran.returncode}")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def normal(text: str) -> str:
+    """Without what differs from run to run."""
+    return _TIME.sub("<time>", _ID.sub("<id>", text.replace(f"{ROOT}/", "")))
+
+
+def unordered(text: str) -> list[list[str]]:
+    """A transcript as one sorted list of lines a command: what runs side by side ends in any order."""
+    return [sorted(part.splitlines()) for part in text.strip().split("\n$ ")]
+
+
+if __name__ == "__main__":
+    print(transcript(Path(sys.argv[1]).name), end="")
