@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Client:
         self._file.close()
         self._link.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

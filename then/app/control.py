@@ -119,7 +119,9 @@ class Control:
         except ThenError as error:
             return _refusal(error)
         except (msgspec.DecodeError, KeyError, TypeError) as error:
-            return _refusal(InternalError(f"a request that this engine does not understand: {type(error).__name__}: {error}"))
+            return _refusal(
+                InternalError(f"a request that this engine does not understand: {type(error).__name__}: {error}")
+            )
         except Exception as error:  # noqa: BLE001  # Told to who asked; the engine goes on.
             return _refusal(InternalError(f"{type(error).__name__}: {error}"))
 

@@ -55,7 +55,7 @@ def body_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body)
     """
     wrong = edition.types.unknown(type, [*texts, *values])
     if wrong:
-        raise ConfigError(f'{type} has no field {", ".join(wrong)}')
+        raise ConfigError(f"{type} has no field {', '.join(wrong)}")
     body = {**values, **{name: edition.types.read(type, name, text) for name, text in texts.items()}}
     check_json(body, type)
     return body
@@ -81,6 +81,26 @@ def _read(edition: Edition, type: str, field: FieldDecl | None, name: str, text:
     if fault is not None:
         raise BodyRefused(type, f"{name}{'.' if fault.path else ''}{fault.path}", fault.reason)
     return value
+
+
+def posts_of(
+    edition: Edition, type: str | None, texts: Mapping[str, str], values: Body, path: str
+) -> list[tuple[str, Body]]:
+    """Type and body of what a run posts: the record that is named, or what the `start` lines say.
+
+    Raises:
+        RuleError: nothing knows the type, or the body is not as declared.
+        ConfigError: neither a type is given nor a `start` line there.
+    """
+    if type is not None:
+        check_type(edition.rules, type)
+        return [(type, edition.check_body(type, body_of(edition, type, texts, values)))]
+    posts = list(starts(edition))
+    if not posts:
+        names = ", ".join(postable(edition.rules)[:20])
+        could = f"it could be: {names}" if names else "and no task or event is declared"
+        raise ConfigError(f"{path}: no `start` line, and no TYPE is given; {could}")
+    return posts
 
 
 def starts(edition: Edition) -> Iterator[tuple[str, Body]]:

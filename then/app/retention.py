@@ -24,7 +24,7 @@ from then.analysis.history import History
 from then.app.engine import Engine
 from then.core.errors import ConfigError
 from then.core.facts import Flow
-from then.core.state import State, decode_flow, id_time_us
+from then.core.state import State, id_time_us
 
 FLOWS_AT_ONCE: Final = 100
 """In one transaction, for which the engine waits some ten milliseconds."""

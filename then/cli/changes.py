@@ -11,7 +11,6 @@ from then.core import facts as f
 from then.core.state import ended
 from then.core.tasks import State, Task
 
-
 ASKED: Final = "a person"
 """Who does a task that runs from its birth on."""
 

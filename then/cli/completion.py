@@ -16,7 +16,7 @@ def command_(settings: Settings, shell: str) -> None:
     bash: eval "$(andthen completion bash)", in ~/.bashrc
     zsh:  eval "$(andthen completion zsh)", in ~/.zshrc
     fish: andthen completion fish > ~/.config/fish/completions/andthen.fish
-    """
+    """  # noqa: D301  # click wants the character, not its escape.
     from click.shell_completion import get_completion_class
 
     from then.cli.entry import COMPLETE, PROGRAM, andthen

@@ -106,7 +106,7 @@ def enter(arguments: Sequence[str]) -> int:
         except click.exceptions.Exit as end:
             sys.stdout.flush()
             return end.exit_code
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # The one guard of the command line: whatever it was, one text and a code.
             return _refuse(error, settings)
     except BrokenPipeError:
@@ -169,7 +169,7 @@ def _refuse_usage(error: click.ClickException) -> int:
 
 
 def _worded(error: click.ClickException) -> str:
-    """click's message, in our words."""
+    """The message of click, in our words."""
     text = error.format_message()
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
         hint = error.param.get_error_hint(error.ctx) if error.param is not None and error.ctx is not None else ""

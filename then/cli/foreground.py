@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Final
+from typing import Final, Self
 
 from then.app.engine import Engine
 from then.cli.changes import Changes
 from then.cli.feed import Begun, Feed, Fullness, Item, Printed, Signalled
 from then.cli.lines import View
+from then.cli.settings import RunOptions
 from then.core import facts as f
 from then.core.causes import Cancel
 from then.core.tasks import Task
@@ -31,8 +32,7 @@ class Foreground:
 
     Args:
         feed: what happens in it, since it was opened.
-        waits: a flow that is held is waited for until somebody continues it.
-        cancels_on_term: TERM and HUP end the flows as `cancelled`, rather than leave them to `resume`.
+        options: whether held flows are waited for, and what TERM and HUP do.
         again: the command that goes on with this state, for messages.
     """
 
@@ -41,15 +41,13 @@ class Foreground:
         engine: Engine,
         feed: Feed,
         view: View,
-        *,
-        waits: bool,
-        cancels_on_term: bool,
+        options: RunOptions,
         again: Callable[[str], str],
     ) -> None:
         self.engine = engine
         self.view = view
-        self._waits = waits
-        self._cancels_on_term = cancels_on_term
+        self._waits = options.waits
+        self._cancels_on_term = options.cancels_on_term
         self._again = again
         self.feed = feed
         self._flows: set[str] = set()
@@ -71,7 +69,7 @@ class Foreground:
         """Whether a signal ended it: then nobody waits for functions that still run."""
         return self._code is not None
 
-    def __enter__(self) -> Foreground:
+    def __enter__(self) -> Self:
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._hear)
         return self

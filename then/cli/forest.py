@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from then.cli.changes import ASKED, Change
 from then.cli.texts import clean, cut, duration, width
 from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
-from then.core.state import FAILURES
 
 NODES_MAX: Final = 2000
 """So many records are kept to be drawn; of more, those that ended well are only counted."""

@@ -15,7 +15,6 @@ from then.cli.texts import duration
 from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
 from then.core.facts import Flow
 
-
 FLUSH_S: Final = 0.02
 """What was written is seen when nothing followed for so long."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal, NamedTuple, TextIO
 
 import click
 
@@ -113,8 +114,6 @@ def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def pass_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    from functools import update_wrapper
-
     def call(*args: Any, **values: Any) -> Any:
         context = click.get_current_context()
         return context.invoke(function, settings_of(context), *args, **values)
@@ -138,8 +137,37 @@ _RUN_OPTIONS: Final = (
 )  # fmt: skip
 
 
+class RunOptions(NamedTuple):
+    """How an engine is to work in the foreground."""
+
+    jobs: int | None
+    durability: Literal["power", "process"]
+    waits: bool
+    timeout_s: float | None
+    cancels_on_term: bool
+    retention_s: float | None
+
+
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of the commands that open an engine."""
+    """Those of the commands that open an engine: they come as `options`, a `RunOptions`."""
+
+    def call(
+        *args: Any,
+        jobs: int | None,
+        durability: str,
+        waits: bool,
+        timeout: str | None,
+        cancel_on_term: bool,
+        retention: str,
+        **more: Any,
+    ) -> Any:
+        from then.cli.values import retention_of, seconds
+
+        timeout_s = seconds(timeout, "--timeout") if timeout is not None else None
+        options = RunOptions(jobs, durability, waits, timeout_s, cancel_on_term, retention_of(retention))  # type: ignore[arg-type]
+        return function(*args, options=options, **more)
+
+    wrapped: Callable[..., Any] = update_wrapper(call, function)
     for option in reversed(_RUN_OPTIONS):
-        function = option(function)
-    return function
+        wrapped = option(wrapped)
+    return wrapped

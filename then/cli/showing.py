@@ -44,9 +44,8 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
     has_color = settings.has_color(sys.stdout)
     for name, text in _lines(shown, record, history):
         said = colored(f"{name:<10}", "2", has_color)
-        if name == "state":
-            text = colored(text, COLORS.get(word(task, now.state), "0"), has_color)
-        head, *more = text.split("\n")
+        code = COLORS.get(word(task, now.state), "0")
+        head, *more = (colored(text, code, has_color) if name == "state" else text).split("\n")
         sys.stdout.write(f"{said} {head}\n")
         sys.stdout.writelines(f"{'':<10} {line}\n" for line in more)
 
@@ -141,7 +140,7 @@ def show_rule(settings: Settings, rules: Rules, name: str, form: str | None) -> 
     rule = rules.set.rule(name)
     if rule is None:
         raise UnknownName("rule", name, [each.name for each in rules.set.rules])
-    text = rule_text(rule)
+    text = rule_text(rule, rules)
     if settings.is_json:
         print_object({**rule_object(rule), "text": text})
     elif text is not None:
@@ -164,13 +163,13 @@ def rule_object(rule: Rule) -> Body:
     }
 
 
-def rule_text(rule: Rule) -> str | None:
+def rule_text(rule: Rule, rules: Rules) -> str | None:
     """A rule as text of the language; None for one in Python."""
     if rule.consequence is None:
         return None
     from then.language.printer import print_rule
 
-    return print_rule(rule)
+    return print_rule(rule, rules.set)
 
 
 def when_text(rule: Rule) -> str:

@@ -4,34 +4,65 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from then.app.engine import Engine
+from then.app.engine import Engine, Opening
+from then.app.rules import Rules
 from then.cli.feed import Feed, Printed
 from then.cli.foreground import Foreground
-from then.cli.settings import Settings, say
+from then.cli.settings import RunOptions, Settings, say
 from then.cli.views import open_view
 from then.loop import Loop
 
+Open: TypeAlias = Callable[[Callable[[Loop], None]], Engine]
+"""Opens an engine, given what is to watch it."""
 
-@contextlib.contextmanager
-def at_work(
-    settings: Settings, open_engine: Callable[[Callable[[Loop], None]], Engine], *, waits: bool, cancels_on_term: bool
-) -> Iterator[Foreground]:
-    """An engine at work, shown on standard output, and closed at the end.
+
+def load(path: str) -> Rules:
+    """The rules at a path; warnings are said.
+
+    Raises:
+        RulesRefused: with all errors.
+    """
+    rules = Rules().load(path)
+    for finding in rules.findings:
+        say(finding.text())
+    return rules
+
+
+def open_engine(settings: Settings, options: RunOptions, rules: Rules | None, *, moves: bool = False) -> Open:
+    """How the engine of a command is opened.
 
     Args:
-        open_engine: given what is to watch it (`Opening.watch`).
+        rules: None: those last in force in the state.
+        moves: open flows go on under these rules.
     """
+
+    def open_it(watch: Callable[[Loop], None]) -> Engine:
+        return Engine(
+            rules,
+            settings.folder,
+            durability=options.durability,
+            slots=options.jobs,
+            retention_s=options.retention_s,
+            opening=Opening(moves=moves, watch=watch),
+        )
+
+    return open_it
+
+
+@contextlib.contextmanager
+def at_work(settings: Settings, options: RunOptions, open_it: Open) -> Iterator[Foreground]:
+    """An engine at work, shown on standard output, and closed at the end."""
     feeds: list[Feed] = []
-    engine = open_engine(lambda loop: feeds.append(Feed(loop)))
-    work = None
+    engine = open_it(lambda loop: feeds.append(Feed(loop)))
+    feed, work = feeds[0], None
     try:
         for notice in engine.notices:
             say(notice)
-        feed = feeds[0]
         with (
             open_view(settings, lambda text: feed.put(Printed(text))) as view,
-            Foreground(engine, feed, view, waits=waits, cancels_on_term=cancels_on_term, again=settings.again) as work,
+            Foreground(engine, feed, view, options, settings.again) as work,
         ):
             yield work
     finally:
