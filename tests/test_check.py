@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from then.core.errors import RuleError, ThenError
+from then.language.findings import WARNINGS
 from then.language.loading import check_text
 
-LANGUAGE = Path(__file__).parent / "language"
+ROOT = Path(__file__).parent.parent
+LANGUAGE = ROOT / "tests/language"
 EXPECTED = re.compile(r'###\s+"(.*?)"(?=\s*(?:###|$))')
 ENV = {"SOME": "thing"}
 
@@ -39,3 +42,49 @@ def test_findings_of(text: str, file: str) -> None:
         unmatched = [text for text in got if not any(re.search(pattern, text) for pattern in wanted)]
         absent = [pattern for pattern in wanted if not any(re.search(pattern, text) for text in got)]
         assert (unmatched, absent) == ([], []), f"line {number}"
+
+
+# -- the page ---------------------------------------------------------------------
+
+PAGE = (ROOT / "docs/language-checks.md").read_text()
+SECTIONS = {found[1]: found[0] for found in re.finditer(r"^### (T\d+) .*?(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)}
+
+
+def _blocks(section: str) -> list[tuple[str, str]]:
+    return [
+        (found[1], found[2]) for found in re.finditer(r"^```(then|yaml)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def _numbers(kind: str, text: str) -> set[str]:
+    return {finding.number for finding in check_text(text, f"rules.{kind}", env={})}
+
+
+def test_every_number_has_its_section_and_every_section_its_number() -> None:
+    def classes(root: type[RuleError]) -> set[type[RuleError]]:
+        return {root, *(each for child in root.__subclasses__() for each in classes(child))}
+
+    # What the rules of others, and bodies, are refused for has its row in docs/errors.md.
+    errors = {cls.number for cls in classes(RuleError)} - {"T110", "T120"}
+    assert set(SECTIONS) == errors | set(WARNINGS)
+
+
+@pytest.mark.parametrize("number", SECTIONS)
+def test_the_first_example_of_a_section_is_what_it_is_about(number: str) -> None:
+    kind, text = _blocks(SECTIONS[number])[0]
+    assert number in _numbers(kind, text)
+
+
+@pytest.mark.parametrize("number", SECTIONS)
+def test_the_second_example_of_a_section_is_mended(number: str) -> None:
+    for kind, text in _blocks(SECTIONS[number])[1:]:
+        assert _numbers(kind, text) == set()
+
+
+def test_numbers_of_errors_are_nobody_elses() -> None:
+    numbers = [cls.number for cls in _leaves(ThenError)]
+    assert sorted(numbers) == sorted(set(numbers))
+
+
+def _leaves(root: type[ThenError]) -> list[type[ThenError]]:
+    return [root, *(each for child in root.__subclasses__() for each in _leaves(child))]

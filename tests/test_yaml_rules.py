@@ -14,6 +14,7 @@ from then.core.errors import RuleError, RulesRefused, RuleSyntaxError
 from then.core.filters import Compare, Const, Field, ListOf, LoadRef, Name, Template
 from then.core.rules import ANY, EVENT, Consequence, Emit, Pattern, Rule, Single, Unmatched
 from then.language.loading import check_text, load_path, load_text
+from then.language.yaml_rules import ACT_KEYS, EMIT_KEYS, RULE_KEYS, TOP_KEYS, WHEN_KEYS
 from then.language.yaml_text import EVENTS_MAX, has_top_key, read_yaml
 
 
@@ -324,3 +325,24 @@ def test_whatever_stands_in_a_file_it_is_read_or_refused(text: str) -> None:
         assert error.span is not None  # noqa: PT017
         str(error)
     check_text(text, "a.yaml")
+
+
+# -- the page ---------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs/yaml.md").read_text()
+
+
+def test_the_example_of_the_page_loads(tmp_path: Path) -> None:
+    (tmp_path / "tasks.then").write_text(
+        "event order(id: int, total: float, tag: str?, items: list[str]?)\ntask pay(order: any, amount: float)\n"
+    )
+    example = PAGE.split("```yaml\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "a.yaml").write_text(example)
+    loaded = load_path(tmp_path / "a.yaml", env={})
+    assert [rule.name for rule in loaded.rules] == ["paid"]
+    assert loaded.findings == ()
+
+
+def test_the_page_names_all_keys() -> None:
+    for key in (*TOP_KEYS, *RULE_KEYS, *WHEN_KEYS, *EMIT_KEYS, *(key for keys in ACT_KEYS.values() for key in keys)):
+        assert f"`{key}`" in PAGE or f"`{key}:" in PAGE or f"\n{key}:" in PAGE, key

@@ -119,7 +119,7 @@ class Typer:
                 path = f" at {fault.path}" if fault.path else ""
                 self._refuse(TypeMismatch(f"{what} is {target}; here is {shown_value(expr)}{path}"), expr.span)
         else:
-            found = self._guard(expr, scope) if target.optional else self.type_of(expr, scope)
+            found = self.guard(expr, scope) if target.optional else self.type_of(expr, scope)
             if not assignable(found, target):
                 self._refuse(TypeMismatch(f"{what} is {target}; {shown(expr)} is {bare(found)}"), expr.span)
 
@@ -182,7 +182,7 @@ class Typer:
         self._refuse(TypeMismatch(f"{before} is {bare(ref)} and has {what}"), span)
         return ANY_TYPE
 
-    def _guard(self, expr: Expr, scope: Scope) -> TypeRef:
+    def guard(self, expr: Expr, scope: Scope) -> TypeRef:
         """The type of a place that is looked at with care: `is missing`, `??`, an optional argument."""
         if isinstance(expr, Field):
             scope.guarded.add(_key(expr, scope))
@@ -207,13 +207,13 @@ class Typer:
         return BOOL
 
     def _look(self, expr: IsNull | IsMissing, scope: Scope) -> TypeRef:
-        self._guard(expr.of, scope)
+        self.guard(expr.of, scope)
         return BOOL
 
     def _compare(self, expr: Compare, scope: Scope) -> TypeRef:
         for one, other in ((expr.left, expr.right), (expr.right, expr.left)):
             if isinstance(one, Const) and one.value is None and expr.op in ("==", "!="):
-                self._guard(other, scope)
+                self.guard(other, scope)
                 return BOOL
         left, right = self.type_of(expr.left, scope), self.type_of(expr.right, scope)
         if expr.op in ("==", "!="):
@@ -297,7 +297,7 @@ class Typer:
         return MAP
 
     def _coalesce(self, expr: Coalesce, scope: Scope) -> TypeRef:
-        found = [self._guard(part, scope) for part in expr.parts[:-1]]
+        found = [self.guard(part, scope) for part in expr.parts[:-1]]
         last = self.type_of(expr.parts[-1], scope)
         merged = common((*found, last))
         return attrs.evolve(merged, optional=last.optional) if merged.name != "any" else ANY_TYPE

@@ -243,6 +243,8 @@ class _YamlCompiler:
                 Misplaced(f'"{key}" is no field; a where that is more than equality is written as a text'), key
             )
         field = self.compiler.resolver.expr(path, scope)
+        # A field that is not there is not equal: nothing more careful can be written in this form.
+        self.compiler.typer.guard(field, scope)
         if node.content is None:
             return IsNull(field, span=node.span)
         return Compare("==", field, folded(self.values.value(node, scope)), span=node.span)
