@@ -43,6 +43,13 @@ class Prefix(NamedTuple):
     text: str
 
 
+class Found(NamedTuple):
+    """A regex is found in a text."""
+
+    place: Place
+    pattern: str
+
+
 class Stretch(NamedTuple):
     """A number, or a text, between two bounds; null is no bound."""
 
@@ -58,7 +65,7 @@ class Stretch(NamedTuple):
         return kind_of(self.low if self.high is None else self.high) == "text"
 
 
-Key: TypeAlias = Equal | Item | Prefix | Stretch
+Key: TypeAlias = Equal | Item | Prefix | Found | Stretch
 
 
 class Filing(NamedTuple):
@@ -77,7 +84,7 @@ class Filing(NamedTuple):
         return key if type(key) is Equal else None
 
 
-_COSTS: Final = {Equal: 1.0, Item: 20.0, Prefix: 10.0, Stretch: 10.0}
+_COSTS: Final = {Equal: 1.0, Prefix: 10.0, Stretch: 10.0, Item: 20.0, Found: 100.0}
 _ONE_SIDED: Final = 1_000.0
 
 
@@ -88,29 +95,43 @@ def filings(clauses: Sequence[Expr], alias: str | None) -> list[Filing]:
     more is known to him who sees all rules.
     """
     found = []
-    for position, clause in enumerate(clauses):
-        filed = _filed(positive(clause), alias)
-        if filed is None:
+    bounds: dict[tuple[Place, bool], list[tuple[int, Op, Json]]] = {}
+    for position, written in enumerate(clauses):
+        clause = positive(written)
+        compared = comparison(clause, alias)
+        if compared is not None and compared[1] in _ORDERS:
+            place, op, value = compared
+            if _is_bound(value):
+                bounds.setdefault((place, type(value) is str), []).append((position, op, value))
             continue
-        keys, is_exact = filed
-        found.append(Filing(keys, frozenset((position,)) if is_exact else frozenset(), _cost(keys)))
-    found.extend(_stretches(clauses, alias))
-    found.sort(key=lambda filing: filing.cost)
+        filed = _filed(clause, alias) if compared is None else _of_equality(*compared)
+        if filed is not None:
+            keys, is_exact = filed
+            found.append(Filing(keys, frozenset((position,)) if is_exact else frozenset(), _cost(keys)))
+    for (place, _), sides in bounds.items():
+        key = _stretch(place, sides)
+        found.append(Filing((key,), frozenset([position for position, _, _ in sides]), _cost((key,))))
+    if len(found) > 1:
+        found.sort(key=lambda filing: filing.cost)
     return found
 
 
 def _cost(keys: Iterable[Key]) -> float:
-    return sum(
-        _ONE_SIDED if type(key) is Stretch and (key.low is None or key.high is None) else _COSTS[type(key)]
-        for key in keys
-    )
+    cost = 0.0
+    for key in keys:
+        is_one_sided = type(key) is Stretch and (key.low is None or key.high is None)
+        cost += _ONE_SIDED if is_one_sided else _COSTS[type(key)]
+    return cost
 
 
 def _filed(clause: Expr, alias: str | None) -> tuple[tuple[Key, ...], bool] | None:
     """Keys of which one is there where the clause is true, and whether one is enough; null for a clause without."""
     compared = comparison(clause, alias)
     if compared is not None:
-        return _of_comparison(*compared)
+        field, op, value = compared
+        if op not in _ORDERS:
+            return _of_equality(field, op, value)
+        return ((_stretch(field, [(0, op, value)]),), True) if _is_bound(value) else None
     match clause:
         case Field() | Name():
             place = place_of(clause, alias)
@@ -136,14 +157,25 @@ def _filed(clause: Expr, alias: str | None) -> tuple[tuple[Key, ...], bool] | No
     return None
 
 
-def _of_comparison(place: Place, op: Op, value: Json) -> tuple[tuple[Key, ...], bool] | None:
-    if op == "==":
-        return ((Equal(place, value),), True) if _is_flat(value) else None
-    if op == "!=" or kind_of(value) not in ("number", "text") or value != value:  # noqa: PLR0124 (a NaN)
-        return None
-    if op in (">", ">="):
-        return (Stretch(place, value, op == ">=", None, False),), True
-    return (Stretch(place, None, False, value, op == "<="),), True
+def _of_equality(place: Place, op: Op, value: Json) -> tuple[tuple[Key, ...], bool] | None:
+    return ((Equal(place, value),), True) if op == "==" and _is_flat(value) else None
+
+
+_ORDERS: Final = frozenset(("<", "<=", ">", ">="))
+
+
+def _is_bound(value: Json) -> bool:
+    """Whether anything is less or more than it: numbers and texts have an order, and a NaN has none."""
+    return type(value) in (int, float, str) and value == value  # noqa: PLR0124
+
+
+def _stretch(place: Place, sides: Sequence[tuple[int, Op, Json]]) -> Stretch:
+    """The narrowest: of equal bounds that which leaves the bound itself out."""
+    lows = [(value, op == ">") for _, op, value in sides if op in (">", ">=")]
+    highs = [(value, op == "<=") for _, op, value in sides if op in ("<", "<=")]
+    low, opens = max(lows) if lows else (None, True)
+    high, includes_high = min(highs) if highs else (None, False)
+    return Stretch(place, low, not opens, high, includes_high)
 
 
 def _of_membership(place: Place | None, container: Json) -> tuple[tuple[Key, ...], bool] | None:
@@ -156,9 +188,11 @@ def _of_membership(place: Place | None, container: Json) -> tuple[tuple[Key, ...
 
 
 def _of_regex(place: Place | None, pattern: str) -> tuple[tuple[Key, ...], bool] | None:
-    prefix = regex.prefix_of(pattern)
-    if place is None or prefix is None:
+    if place is None:
         return None
+    prefix = regex.prefix_of(pattern)
+    if prefix is None:
+        return (Found(place, pattern),), True
     if prefix.is_whole:
         return (Equal(place, prefix.text),), True
     return (Prefix(place, prefix.text),), prefix.is_all
@@ -179,27 +213,6 @@ def _of_conjunction(parts: Sequence[Expr], alias: str | None) -> tuple[tuple[Key
     """An `and` inside an `or`: its most telling part."""
     found = filings(parts, alias)
     return (found[0].keys, len(found[0].said) == len(parts)) if found else None
-
-
-def _stretches(clauses: Sequence[Expr], alias: str | None) -> list[Filing]:
-    """Two bounds of one field, taken together."""
-    bounds: dict[tuple[Place, bool], list[tuple[int, Stretch]]] = {}
-    for position, clause in enumerate(clauses):
-        compared = comparison(positive(clause), alias)
-        filed = None if compared is None else _of_comparison(*compared)
-        if filed is not None and type(filed[0][0]) is Stretch:
-            stretch = filed[0][0]
-            bounds.setdefault((stretch.place, stretch.is_of_texts), []).append((position, stretch))
-    found = []
-    for (place, _), sides in bounds.items():
-        lows = [(side.low, not side.includes_low) for _, side in sides if side.high is None]
-        highs = [(side.high, side.includes_high) for _, side in sides if side.low is None]
-        if lows and highs:
-            # The narrowest: of equal bounds that which leaves the bound itself out.
-            (low, opens), (high, includes_high) = max(lows), min(highs)
-            keys = (Stretch(place, low, not opens, high, includes_high),)
-            found.append(Filing(keys, frozenset(position for position, _ in sides), _cost(keys)))
-    return found
 
 
 def _is_flat(value: Json) -> bool:

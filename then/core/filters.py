@@ -312,6 +312,8 @@ def conjuncts(expr: Expr) -> tuple[Expr, ...]:
     """The clauses that must all hold: an `And` taken apart, one inside another too."""
     if not isinstance(expr, And):
         return (expr,)
+    if not any(type(part) is And for part in expr.parts):
+        return expr.parts
     return tuple(clause for part in expr.parts for clause in conjuncts(part))
 
 

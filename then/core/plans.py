@@ -11,20 +11,20 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from then.core.clauses import Clause, Place, compile_clause, is_safe_key
-from then.core.filing import Equal, Filing, Item, Prefix, Stretch, filings
-from then.core.filters import Compare, Const, Expr, Field, Matches, Quantified, conjuncts, walk
+from then.core.fields import MISSING, Reader, reader
+from then.core.filing import Equal, Filing, Item, Key, Stretch, filings
+from then.core.filters import Compare, Const, Expr, Field, Matches, Quantified, conjuncts, operands, walk
 from then.core.rules import ANY, EVENT, FINISHED, RETRIED, Rule, Single, Unmatched
 from then.core.tables import (
     Bucket,
     Code,
-    Collector,
     EqualTable,
+    Lookup,
     OddValueError,
     Table,
-    TogetherTable,
     table_for,
 )
-from then.core.tasks import Json, Task
+from then.core.tasks import OWN_FIELDS, Json, Task
 
 TESTED: Final = 1
 FINAL: Final = 2
@@ -61,19 +61,19 @@ def ending_of(task: Task) -> str:
 class Group:
     """The rules of one family and one set of outcome words."""
 
-    __slots__ = ("_crowd", "_equals", "_tables", "_together", "always", "collectors", "is_tested", "repeats", "simple")
+    __slots__ = ("_crowd", "_equals", "_tables", "_together", "always", "is_tested", "lookups", "repeats", "simple")
 
     def __init__(self) -> None:
         self._equals: dict[Place, EqualTable] = {}
-        self._tables: dict[tuple[object, ...], Table] = {}
-        self._together: dict[tuple[Place, ...], TogetherTable] = {}
+        self._tables: dict[tuple[Place, type[Key], bool], Table] = {}
+        self._together: dict[tuple[Place, ...], EqualTable] = {}
         self._crowd: list[tuple[Code, Rule, tuple[Expr, ...], list[Filing]]] = []
         self.always: list[Code] = []
         """Rules that have no key."""
         self.simple: list[tuple[str, dict[Json, Bucket]]] = []
-        """Tables into which the index looks by itself, with their fields."""
-        self.collectors: list[Collector] = []
-        """All other tables."""
+        """Tables of equality into which a plan looks by itself, with their fields."""
+        self.lookups: list[tuple[Place | tuple[Place, ...], Lookup]] = []
+        """All other tables, with the field or fields whose value they are for."""
         self.is_tested = False
         """Whether a rule of it is to be tested."""
         self.repeats = False
@@ -110,13 +110,13 @@ class Group:
     def freeze(self, tests: Tests) -> None:
         """Makes the tables fit for looking up; nothing is filed after it."""
         self._settle_crowd(tests)
-        for equal in self._equals.values():
-            if equal.is_simple:
-                self.simple.append((sys.intern(str(equal.place.path[0])), equal.buckets()))
+        for place, equal in self._equals.items():
+            if equal.is_simple and _is_simple(place):
+                self.simple.append((sys.intern(str(place.path[0])), equal.buckets()))
             else:
-                self.collectors.append(equal.collector())
-        self.collectors += [table.collector() for table in self._tables.values()]
-        self.collectors += [table.collector() for table in self._together.values()]
+                self.lookups.append((place, equal.lookup()))
+        self.lookups += [(place, table.lookup()) for (place, *_), table in self._tables.items()]
+        self.lookups += [(places, table.lookup()) for places, table in self._together.items()]
         self._equals, self._tables, self._together = {}, {}, {}
 
     def _settle_crowd(self, tests: Tests) -> None:
@@ -133,9 +133,9 @@ class Group:
             said = frozenset(position for _, way in by_place.values() for position in way.said)
             together = self._together.get(places)
             if together is None:
-                together = self._together[places] = TogetherTable(places)
+                together = self._together[places] = EqualTable()
             values = tuple(by_place[place][0] for place in places)
-            together.file(values, self._coded(code, rule, clauses, said, tests))
+            together.file_value(values, self._coded(code, rule, clauses, said, tests))
         self._crowd = []
 
     def _put(self, code: Code, rule: Rule, clauses: Sequence[Expr], way: Filing, tests: Tests) -> None:
@@ -144,13 +144,11 @@ class Group:
             if type(key) is Equal:
                 self._equal(key.place).file_value(key.value, coded)
                 continue
-            which = (type(key), key.place, type(key) is Stretch and key.is_of_texts)
+            which = (key.place, type(key), type(key) is Stretch and key.is_of_texts)
             table = self._tables.get(which)
             if table is None:
                 table = self._tables[which] = table_for(key)
-            # A long prefix may be looked up in part; then its clause is tested after all.
-            tested = self._coded(code, rule, clauses, frozenset(), tests) if type(key) is Prefix else coded
-            table.file(key, coded, tested)
+            table.file(key, coded)
         if any(type(key) is not Equal for key in way.keys[1:]) or len({key.place for key in way.keys}) > 1:
             self.repeats = True
         elif way.keys and type(way.keys[0]) is Item:
@@ -159,20 +157,17 @@ class Group:
     def _equal(self, place: Place) -> EqualTable:
         table = self._equals.get(place)
         if table is None:
-            table = self._equals[place] = EqualTable(place)
+            table = self._equals[place] = EqualTable()
         return table
 
     def _coded(self, code: Code, rule: Rule, clauses: Sequence[Expr], said: frozenset[int], tests: Tests) -> Code:
         """The code, with what is left to be tested under it; as it is, where that is nothing."""
-        where, alias = rule.trigger.pattern.where, rule.trigger.pattern.alias
-        # What regexes bind, and how many steps loops take, is a matter of the whole clause.
-        if any(type(clause) is Matches and clause.groups for clause in clauses) or (
-            where is not None and any(type(node) is Quantified for node in walk(where))
-        ):
+        if any(_is_plain(clause) for clause in clauses):
             tests[code | TESTED] = None
         elif len(said) < len(clauses):
             left = [clause for position, clause in enumerate(clauses) if position not in said]
-            tests[code | TESTED] = tuple(compile_clause(clause, alias) for clause in left)
+            alias = rule.trigger.pattern.alias
+            tests[code | TESTED] = tuple([compile_clause(clause, alias) for clause in left])
         else:
             return code
         self.is_tested = True
@@ -182,17 +177,27 @@ class Group:
 class Plan:
     """What has to be looked at for records of one type and one ending."""
 
-    __slots__ = ("always", "collectors", "field", "repeats", "simple", "table")
+    __slots__ = ("_always", "_fields", "_others", "_repeats", "_simple", "field", "table")
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.field: str | None = None
         """Set where there is one table and nothing to test (invariant 4)."""
         self.table: dict[Json, Rule | tuple[Rule, ...]] = {}
         """Of `field`: the rules themselves."""
-        self.always = [code for group in groups for code in group.always]
-        self.simple = [table for group in groups for table in group.simple]
-        self.collectors = [collect for group in groups for collect in group.collectors]
-        self.repeats = any(group.repeats for group in groups)
+        self._always = [code for group in groups for code in group.always]
+        self._simple = [table for group in groups for table in group.simple]
+        self._repeats = any(group.repeats for group in groups)
+        by_place: dict[Place | tuple[Place, ...], list[Lookup]] = {}
+        for group in groups:
+            for place, look in group.lookups:
+                by_place.setdefault(place, []).append(look)
+        self._fields: list[tuple[str, tuple[Lookup, ...]]] = []
+        self._others: list[tuple[Reader, tuple[Lookup, ...]]] = []
+        for place, looks in by_place.items():
+            if isinstance(place, Place) and _is_simple(place):
+                self._fields.append((sys.intern(str(place.path[0])), tuple(looks)))
+            else:
+                self._others.append((reader(*place) if isinstance(place, Place) else _together(place), tuple(looks)))
 
     def candidates(self, task: Task) -> list[Code]:
         """Codes of the rules that were found, in order, each once.
@@ -200,43 +205,81 @@ class Plan:
         Raises:
             OddValueError: the record holds what is no JSON, and was made by hand.
         """
-        found = self.always.copy()
-        if self.simple:
-            body, result = task.body, task.result
-            if type(body) is not dict or (result is not None and type(result) is not dict):
-                raise OddValueError
-            for name, table in self.simple:
-                value = body.get(name) if result is None or name not in result else result[name]
-                try:
-                    bucket = table.get(value)
-                except TypeError:
-                    continue  # A list or a map: it equals no key, for none is one.
-                if bucket is None:
-                    continue
-                if type(bucket) is int:
-                    found.append(bucket)
-                else:
-                    found += bucket  # type: ignore[arg-type]
-        for collect in self.collectors:
-            collect(task, found)
+        found = self._always.copy()
+        body, result = task.body, task.result
+        if type(body) is not dict or (result is not None and type(result) is not dict):
+            raise OddValueError
+        # A missing field is read as null: no table that is looked into here has null for a key.
+        for name, table in self._simple:
+            value = body.get(name) if result is None or name not in result else result[name]
+            try:
+                bucket = table.get(value)
+            except TypeError:
+                continue  # A list or a map: it equals no key, for none is one.
+            if bucket is None:
+                continue
+            if type(bucket) is int:
+                found.append(bucket)
+            else:
+                found += bucket  # type: ignore[arg-type]
+        for name, looks in self._fields:
+            value = body.get(name, MISSING) if result is None or name not in result else result[name]
+            if value is not MISSING:
+                for look in looks:
+                    look(value, found)
+        for read, looks in self._others:
+            value = read(task)
+            if value is not MISSING:
+                for look in looks:
+                    look(value, found)
         if len(found) > 1:
-            if self.repeats:
+            if self._repeats:
                 return sorted(set(found))
             found.sort()
         return found
 
     def settle(self, rules: Sequence[Rule]) -> None:
         """Puts the rules in the place of their codes, where nothing but one table is to be looked at."""
-        if self.field is not None or len(self.simple) != 1 or self.always or self.collectors:
+        if len(self._simple) != 1 or self._always or self._fields or self._others:
             return
-        field, codes = self.simple[0]
+        field, codes = self._simple[0]
         table: dict[Json, Rule | tuple[Rule, ...]] = codes  # type: ignore[assignment]
         for value, bucket in codes.items():
             if type(bucket) is int:
                 table[value] = rules[bucket >> BITS]
             else:
                 table[value] = tuple(_upto_final(rules, sorted(bucket)))  # type: ignore[arg-type]
-        self.field, self.table, self.simple = field, table, []
+        self.field, self.table, self._simple = field, table, []
+
+
+_LEAVES: Final = frozenset((Const, Field))
+
+
+def _is_plain(clause: Expr) -> bool:
+    """Whether its rule is left to the plain evaluator: what regexes bind, and what loops may spend, is of the whole."""
+    if type(clause) is Compare and type(clause.left) in _LEAVES and type(clause.right) in _LEAVES:
+        return False  # Most are of this kind, and there may be 100,000.
+    if type(clause) is Matches and clause.groups:
+        return True
+    return any(
+        type(operand) not in _LEAVES and any(type(node) is Quantified for node in walk(operand))
+        for operand in ((clause,) if type(clause) is Quantified else operands(clause))
+    )
+
+
+def _is_simple(place: Place) -> bool:
+    """Whether it is a field that the result, else the body has, and that is read at one step."""
+    return len(place.path) == 1 and place.source == "any" and place.path[0] not in OWN_FIELDS
+
+
+def _together(places: tuple[Place, ...]) -> Reader:
+    reads = [reader(*place) for place in places]
+
+    def values(task: Task) -> Json:
+        found = tuple([read(task) for read in reads])
+        return MISSING if MISSING in found else found
+
+    return values
 
 
 def _upto_final(rules: Sequence[Rule], codes: Sequence[Code]) -> Iterator[Rule]:
@@ -275,20 +318,17 @@ class Plans:
         for type, by_words in self._groups.items():
             if _is_family(type):
                 continue
-            if not self._has_families and len(by_words) == 1:
-                # The same plan for all its endings: it is the only one to look into its tables.
-                ((words, group),) = by_words.items()
-                plan = Plan((group,))
-                if self.kind is Single and not group.is_tested and not group.repeats:
-                    plan.settle(rules)
-                for ending, known in ENDINGS.items():
-                    if not known.isdisjoint(words):
-                        self.by_ending[ending][type] = plan
-                continue
-            for ending in ENDINGS:
-                groups = self._covering(type, ending)
+            covering = {ending: self._covering(type, ending) for ending in ENDINGS}
+            shared = {id(group) for groups in covering.values() if len(groups) > 1 for group in groups}
+            alone = {id(group): Plan((group,)) for group in by_words.values()}
+            for group in by_words.values():
+                # Once settled, a table holds no codes: no other plan may look into it.
+                if self.kind is Single and id(group) not in shared and not group.is_tested and not group.repeats:
+                    alone[id(group)].settle(rules)
+            for ending, groups in covering.items():
                 if groups:
-                    self.by_ending[ending][type] = Plan(groups)
+                    plan = alone.get(id(groups[0])) if len(groups) == 1 else None
+                    self.by_ending[ending][type] = plan or Plan(groups)
 
     def plan_of(self, task: Task) -> Plan:
         return self.by_ending[ending_of(task)].get(task.type) or self.of_stranger(task)

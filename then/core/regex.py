@@ -11,14 +11,23 @@ Also here: what a pattern begins with, which is what the index files it under.
 from __future__ import annotations
 
 import functools
+import re
 import string
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from then.core.errors import RuleError
 from then.core.source import Span
 
 PATTERN_LENGTH_MAX: Final = 10_000
 """Characters; RE2 compiles that in a few milliseconds."""
+KEPT_MAX: Final = 4_000
+"""Patterns that stay compiled; a few KiB each, SET_BYTES_MAX at the very most."""
+SET_SIZE_MAX: Final = 2_000
+"""Instructions of RE2's programs that are put into one set. A set too large for
+its memory finds nothing, and says nothing: with SET_BYTES_MAX that begins far
+beyond. A lone pattern that is larger is searched for instead."""
+SET_BYTES_MAX: Final = 1 << 20
 
 
 def check_pattern(pattern: str, span: Span | None = None) -> tuple[str, ...]:
@@ -44,7 +53,7 @@ def check_pattern(pattern: str, span: Span | None = None) -> tuple[str, ...]:
     return shape.groups
 
 
-@functools.lru_cache(maxsize=2_000)
+@functools.lru_cache(maxsize=KEPT_MAX)
 def compiled(pattern: str) -> Any:
     """The pattern as RE2's object, which has no types; over UTF-8 bytes, then no offsets are counted in characters.
 
@@ -69,11 +78,83 @@ def is_found(pattern: str, text: str) -> bool:
     Raises:
         UnicodeEncodeError: the text has half of a surrogate pair.
     """
-    return compiled(pattern).search(text.encode()) is not None
+    return _tester(pattern)(text.encode())
+
+
+@functools.lru_cache(maxsize=KEPT_MAX)
+def _tester(pattern: str) -> Callable[[bytes], bool]:
+    one = compiled(pattern)
+    if one.programsize <= SET_SIZE_MAX:
+        # A set of one: it answers whether, not where, in half the time of a search.
+        found = _set((pattern,)).Match
+        return lambda text: bool(found(text))
+    return lambda text: one.search(text) is not None
+
+
+class Finder:
+    """Looks for many patterns in one text, at little more than the price of one."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Compiles nothing yet: a table may never be asked."""
+        self._patterns = tuple(patterns)
+        self._parts: list[tuple[int, Callable[[bytes], Iterable[int]]]] | None = None
+
+    def find(self, text: str) -> list[int]:
+        """The numbers of the patterns that are found in the text."""
+        if not text.isascii() and not is_unicode(text):
+            return []
+        if self._parts is None:
+            self._parts = list(self._compiled())
+        encoded = text.encode()
+        return [first + number for first, found in self._parts for number in found(encoded)]
+
+    def _compiled(self) -> Iterator[tuple[int, Callable[[bytes], Iterable[int]]]]:
+        """Sets of neighbours, each of a bounded size, with the number of its first."""
+        first, size = 0, 0
+        for number, pattern in enumerate(self._patterns):
+            own = compiled(pattern).programsize
+            if number > first and size + own > SET_SIZE_MAX:
+                yield first, self._part(first, number)
+                first, size = number, 0
+            size += own
+        if self._patterns:
+            yield first, self._part(first, len(self._patterns))
+
+    def _part(self, first: int, end: int) -> Callable[[bytes], Iterable[int]]:
+        if end - first > 1:
+            return cast("Callable[[bytes], Iterable[int]]", _set(self._patterns[first:end]).Match)
+        test = _tester(self._patterns[first])
+        return lambda text: (0,) if test(text) else ()
+
+
+def _set(patterns: Iterable[str]) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = SET_BYTES_MAX
+    patterns_set = re2.Set.SearchSet(options)
+    for pattern in patterns:
+        patterns_set.Add(pattern.encode())
+    patterns_set.Compile()
+    return patterns_set
+
+
+def is_unicode(text: str) -> bool:
+    """Whether the text can be encoded: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_groups(pattern: str, text: str) -> dict[str, str] | None:
-    """The named groups where the pattern is found, else null. A group that took no part is left out."""
+    """The named groups where the pattern is found, else null. A group that took no part is left out.
+
+    Raises:
+        UnicodeEncodeError: the text has half of a surrogate pair.
+    """
     match = compiled(pattern).search(text.encode())
     if match is None:
         return None
@@ -97,28 +178,27 @@ class Prefix(NamedTuple):
 
 def prefix_of(pattern: str) -> Prefix | None:
     """The literal that the pattern is anchored to; null where it has none, or that is not plain to see."""
-    if not pattern.startswith("^") or _shape(pattern).has_choice:
+    if not pattern.startswith("^") or (_MAY_CHOOSE.search(pattern) and _shape(pattern).has_choice):
         return None
-    literal, at = "", 1
-    while at < len(pattern):
-        if pattern[at] == "\\":
-            if at + 1 == len(pattern) or pattern[at + 1] not in string.punctuation:
-                break
-            character, width = pattern[at + 1], 2
-        elif pattern[at] in _META:
-            break
-        else:
-            character, width = pattern[at], 1
-        if pattern[at + width : at + width + 1] in ("*", "?", "{"):
-            break
-        literal, at = literal + character, at + width
-    rest = pattern[at:]
+    literals: list[str] = []
+    end = 1
+    while (piece := _LITERAL.match(pattern, end)) is not None:
+        literals.append(piece[0])
+        end = piece.end()
+    rest = pattern[end:]
+    if rest[:1] in ("*", "?", "{") and literals:
+        rest = literals.pop() + rest
+    literal = "".join([piece[1:] if piece[0] == "\\" else piece for piece in literals])
     if not literal and rest != "$":
         return None
     return Prefix(literal, is_all=not rest, is_whole=rest == "$")
 
 
-_META: Final = frozenset(".[]()*+?{}|^$\\")
+# These patterns are ours, and read a pattern in one pass; no text of a record meets Python's `re`.
+_LITERAL: Final = re.compile(
+    r"[^.\[\]()*+?{}|^$\\]+(?![*?{])|[^.\[\]()*+?{}|^$\\]|\\[" + re.escape(string.punctuation) + "]"
+)
+_MAY_CHOOSE: Final = re.compile(r"\||\\Q")
 
 
 class _Shape(NamedTuple):

@@ -1,13 +1,13 @@
 """Tables that rules are filed in: from a field's value to the codes of rules.
 
-A table is filled rule by rule (`file`), in their order, and then frozen into a
-function that adds to a list what it finds for a record (`collector`). A code is
-an integer that sorts as the rules do; a bucket is one code, or a tuple of them,
-since most buckets hold one and a tuple of one costs as much again.
+A table is filled rule by rule (`file`) and then made into a function that adds
+to a list what it finds for a value (`lookup`). A code is an integer that sorts
+as the rules do; a bucket is one code, or a tuple of them, since most buckets
+hold one and a tuple of one costs as much again.
 
-What a table finds is exact for JSON values. Values that are none, such as a
-tuple in a record made by hand, make a collector raise `OddValueError`; who asked
-then takes the plain way.
+What a table finds is exact for JSON values. A value that is none, such as a
+tuple in a record made by hand, makes a lookup raise `OddValueError`, unless it
+finds what equality finds; who asked then takes the plain way.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 
-from then.core.clauses import Place, is_safe_key
-from then.core.fields import MISSING, reader
-from then.core.filing import Equal, Item, Key, Prefix, Stretch
-from then.core.tasks import OWN_FIELDS, Json, Task
+from then.core import regex
+from then.core.clauses import is_safe_key
+from then.core.filing import Equal, Found, Item, Key, Prefix, Stretch
+from then.core.tasks import Json
 
 Code: TypeAlias = int
 Bucket: TypeAlias = Code | tuple[Code, ...]
-Collector: TypeAlias = Callable[[Task, list[Code]], None]
+Lookup: TypeAlias = Callable[[Json, list[Code]], None]
 
-_JSON_TYPES: Final = frozenset((str, int, float, bool, type(None), list, dict, type(MISSING)))
+_JSON_TYPES: Final = frozenset((str, int, float, bool, type(None), list, dict))
 
 
 class OddValueError(TypeError):
@@ -51,6 +51,9 @@ class Buckets:
         elif bucket != code:
             held[key] = [bucket, code]  # type: ignore[list-item]
 
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
     def frozen(self) -> dict[Json, Bucket]:
         held = self._held
         for key, bucket in held.items():
@@ -62,30 +65,26 @@ class Buckets:
 class Table(Protocol):
     """Rules by the keys of one field."""
 
-    def file(self, key: Key, code: Code, tested: Code) -> None:
-        """Files a rule.
+    def file(self, key: Key, code: Code) -> None:
+        """Files a rule under a key of the kind that the table is for."""
 
-        Args:
-            key: one of the kind that the table is for.
-            code: found where the key says all that `code` does not say is tested.
-            tested: found where the table looked at a part of the key only.
-        """
-
-    def collector(self) -> Collector:
-        """What looks into it; nothing is filed any more."""
+    def lookup(self) -> Lookup:
+        """What finds the rules for a value of the field; nothing is filed any more."""
 
 
 def table_for(key: Key) -> Table:
     """An empty table for keys like this one."""
     match key:
-        case Equal(place):
-            return EqualTable(place)
-        case Item(place):
-            return ItemTable(place)
-        case Prefix(place):
-            return PrefixTable(place)
-        case Stretch(place):
-            return StretchTable(place, of_texts=key.is_of_texts)
+        case Equal():
+            return EqualTable()
+        case Item():
+            return ItemTable()
+        case Prefix():
+            return PrefixTable()
+        case Found():
+            return RegexTable()
+        case Stretch():
+            return StretchTable(of_texts=key.is_of_texts)
 
 
 def _add(found: list[Code], bucket: Bucket) -> None:
@@ -98,15 +97,17 @@ def _add(found: list[Code], bucket: Bucket) -> None:
 class EqualTable:
     """For clauses that a field equals something, or is one of a few."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.is_simple = len(place.path) == 1 and place.source == "any" and place.path[0] not in OWN_FIELDS
-        """Its keys need no care, and its field none in reading: the index looks into it by itself."""
+    def __init__(self) -> None:
         self._buckets = Buckets()
         self._odd = Buckets()
-        # Python holds True for 1 and a missing field's stand-in for null, so that these keys are kept apart.
+        # Python holds True for 1, and null stands for a missing field in the index: these keys are kept apart.
 
-    def file(self, key: Key, code: Code, tested: Code) -> None:
+    @property
+    def is_simple(self) -> bool:
+        """Its keys need no care: the index may look into `buckets` by itself."""
+        return not self._odd
+
+    def file(self, key: Key, code: Code) -> None:
         assert type(key) is Equal
         self.file_value(key.value, code)
 
@@ -114,80 +115,44 @@ class EqualTable:
         if type(value) is str or is_safe_key(value):
             self._buckets.file(value, code)
         else:
-            self.is_simple = False
             self._odd.file((type(value) is bool, value), code)
 
     def buckets(self) -> dict[Json, Bucket]:
         return self._buckets.frozen()
 
-    def collector(self) -> Collector:
-        read = reader(*self.place)
+    def lookup(self) -> Lookup:
         buckets, odd = self._buckets.frozen(), self._odd.frozen()
 
-        def collect(task: Task, found: list[Code]) -> None:
-            value = read(task)
-            if value is MISSING:
-                return
+        def look(value: Json, found: list[Code]) -> None:
             try:
                 bucket = buckets.get(value)
-                if bucket is not None:
-                    _add(found, bucket)
-                elif odd:
+                if bucket is None:
                     bucket = odd.get((type(value) is bool, value))
-                    if bucket is not None:
-                        _add(found, bucket)
             except TypeError:
                 return  # A list or a map: it equals no key, for none is one.
-
-        return collect
-
-
-class TogetherTable:
-    """For rules that ask several fields at once, where each alone would leave too many."""
-
-    def __init__(self, places: tuple[Place, ...]) -> None:
-        self._places = places
-        self._buckets = Buckets()
-
-    def file(self, values: tuple[Json, ...], code: Code) -> None:
-        assert all(is_safe_key(value) for value in values)
-        self._buckets.file(values, code)
-
-    def collector(self) -> Collector:
-        reads = [reader(*place) for place in self._places]
-        buckets = self._buckets.frozen()
-
-        def collect(task: Task, found: list[Code]) -> None:
-            try:
-                bucket = buckets.get(tuple([read(task) for read in reads]))
-            except TypeError:
-                return
             if bucket is not None:
                 _add(found, bucket)
 
-        return collect
+        return look
 
 
 class ItemTable:
     """For clauses that a list holds an item. A text may hold it too: then each rule is a candidate."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self) -> None:
         self._buckets = Buckets()
         self._codes: list[Code] = []
 
-    def file(self, key: Key, code: Code, tested: Code) -> None:
+    def file(self, key: Key, code: Code) -> None:
         assert type(key) is Item
         # Its clause is tested again, so that a key may find too much: 1 for true.
         self._buckets.file(key.value, code)
         self._codes.append(code)
 
-    def collector(self) -> Collector:
-        read = reader(*self._place)
+    def lookup(self) -> Lookup:
         buckets, codes = self._buckets.frozen(), self._codes
 
-        def collect(task: Task, found: list[Code]) -> None:
-            value = read(task)
+        def look(value: Json, found: list[Code]) -> None:
             if type(value) is list:
                 for item in value:
                     try:
@@ -201,56 +166,77 @@ class ItemTable:
             elif type(value) not in _JSON_TYPES:
                 raise OddValueError
 
-        return collect
+        return look
 
 
 class PrefixTable:
-    """For regexes that begin with a literal. There are at most LENGTHS_MAX lookups, one for each length."""
+    """For regexes that begin with a literal. A lookup for each length, of which there are at most LENGTHS_MAX."""
 
-    LENGTHS_MAX = 8
+    LENGTHS_MAX: Final = 8
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._filed: list[tuple[str, Code, Code]] = []
+    def __init__(self) -> None:
+        self._filed: list[tuple[str, Code]] = []
 
-    def file(self, key: Key, code: Code, tested: Code) -> None:
+    def file(self, key: Key, code: Code) -> None:
         assert type(key) is Prefix
-        self._filed.append((key.text, code, tested))
+        self._filed.append((key.text, code))
 
-    def collector(self) -> Collector:
-        lengths = sorted({len(prefix) for prefix, _, _ in self._filed})
+    def lookup(self) -> Lookup:
+        lengths = sorted({len(prefix) for prefix, _ in self._filed})
         if len(lengths) > self.LENGTHS_MAX:
-            # Every so many-th, the shortest among them: each prefix is cut to the next that is not longer.
-            step = -(-len(lengths) // self.LENGTHS_MAX)
-            lengths = lengths[::step]
-        buckets = Buckets()
-        for prefix, code, tested in self._filed:
+            # Every so many-th, the shortest among them: a prefix is cut to the next length that is not longer.
+            lengths = lengths[:: -(-len(lengths) // self.LENGTHS_MAX)]
+        whole = Buckets()
+        cut: dict[str, list[tuple[str, Code]]] = {}
+        for prefix, code in self._filed:
             length = lengths[bisect_right(lengths, len(prefix)) - 1]
-            buckets.file(prefix[:length], code if length == len(prefix) else tested)
-        read, table = reader(*self._place), buckets.frozen()
+            if length == len(prefix):
+                whole.file(prefix, code)
+            else:
+                cut.setdefault(prefix[:length], []).append((prefix, code))
+        buckets = whole.frozen()
 
-        def collect(task: Task, found: list[Code]) -> None:
-            value = read(task)
+        def look(value: Json, found: list[Code]) -> None:
             if type(value) is not str:
                 if type(value) not in _JSON_TYPES:
                     raise OddValueError
                 return
-            if not value.isascii() and not _is_unicode(value):
-                return  # No regex is found in it; see then.core.operations.is_match.
+            if not value.isascii() and not regex.is_unicode(value):
+                return  # No regex is found in it.
             for length in lengths:
-                bucket = table.get(value[:length])
+                beginning = value[:length]
+                bucket = buckets.get(beginning)
                 if bucket is not None:
                     _add(found, bucket)
+                if cut:
+                    found += [code for prefix, code in cut.get(beginning, ()) if value.startswith(prefix)]
 
-        return collect
+        return look
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+class RegexTable:
+    """For regexes that begin with no literal: all of them are looked for at once."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, list[Code]] = {}
+
+    def file(self, key: Key, code: Code) -> None:
+        assert type(key) is Found
+        self._codes.setdefault(key.pattern, []).append(code)
+
+    def lookup(self) -> Lookup:
+        patterns, codes = tuple(self._codes), tuple(self._codes.values())
+        finder = regex.Finder(patterns)
+
+        def look(value: Json, found: list[Code]) -> None:
+            if type(value) is not str:
+                if type(value) not in _JSON_TYPES:
+                    raise OddValueError
+                return
+            for number in finder.find(value):
+                found += codes[number]
+
+        return look
 
 
 class StretchTable:
@@ -266,16 +252,15 @@ class StretchTable:
     because each level is a lookup.
     """
 
-    WIDTH_BITS = 4
-    WIDTH = 1 << WIDTH_BITS
+    WIDTH_BITS: Final = 4
+    WIDTH: Final = 16
 
-    def __init__(self, place: Place, *, of_texts: bool) -> None:
-        self._place = place
+    def __init__(self, *, of_texts: bool) -> None:
         self._of_texts = of_texts
         self._one_sided: dict[tuple[bool, bool], list[tuple[Json, Code]]] = {}
         self._two_sided: list[tuple[Stretch, Code]] = []
 
-    def file(self, key: Key, code: Code, tested: Code) -> None:
+    def file(self, key: Key, code: Code) -> None:
         assert type(key) is Stretch
         if key.high is None:
             self._one_sided.setdefault((True, key.includes_low), []).append((key.low, code))
@@ -284,27 +269,23 @@ class StretchTable:
         else:
             self._two_sided.append((key, code))
 
-    def collector(self) -> Collector:
-        read = reader(*self._place)
+    def lookup(self) -> Lookup:
         asks = [_side(is_low, includes, filed) for (is_low, includes), filed in self._one_sided.items()]
         if self._two_sided:
             asks.append(self._stretches())
         kinds = (str,) if self._of_texts else (int, float)
 
-        def collect(task: Task, found: list[Code]) -> None:
-            value = read(task)
+        def look(value: Json, found: list[Code]) -> None:
             # By class, before any bisect: True > 0.5 does not raise, and a NaN is found anywhere.
-            if type(value) not in kinds:
-                if type(value) not in _JSON_TYPES:
-                    raise OddValueError
-                return
-            if value == value:  # noqa: PLR0124 (not a NaN)
+            if type(value) in kinds and value == value:  # noqa: PLR0124 (not a NaN)
                 for ask in asks:
                     ask(value, found)
+            elif type(value) not in _JSON_TYPES:
+                raise OddValueError
 
-        return collect
+        return look
 
-    def _stretches(self) -> Callable[[Json, list[Code]], None]:
+    def _stretches(self) -> Lookup:
         bounds = sorted({bound for stretch, _ in self._two_sided for bound in (stretch.low, stretch.high)})
         number = {bound: 2 * position + 1 for position, bound in enumerate(bounds)}
         levels: list[dict[int, list[Code]]] = []
@@ -347,7 +328,7 @@ class StretchTable:
             first, last, level = first // width, last // width, level + 1
 
 
-def _side(is_low: bool, includes: bool, filed: list[tuple[Json, Code]]) -> Callable[[Json, list[Code]], None]:
+def _side(is_low: bool, includes: bool, filed: list[tuple[Json, Code]]) -> Lookup:
     """Rules of one side: those whose bound is passed are a beginning, or an end, of all in order."""
     filed.sort()
     bounds, codes = [bound for bound, _ in filed], [code for _, code in filed]
