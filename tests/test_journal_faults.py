@@ -114,6 +114,7 @@ def test_a_checkpoint_that_fails_is_told_by_the_next_append(tmp_path: Path) -> N
     assert seqs(tmp_path) == list(range(1, journal.last + 1))
 
 
+@pytest.mark.slow
 def test_a_sync_that_the_kernel_refuses_ends_the_journal(tmp_path: Path) -> None:
     open_sqlite(tmp_path).close()
     log = tmp_path / "journal.db-wal"
@@ -197,6 +198,16 @@ def test_a_full_disk_is_pruned_when_there_is_a_little_room_for_it(tmp_path: Path
             assert [entry.seq for entry in journal.read()] == [*kept, *range(newest + 1, newest + 201)]
 
 
+def test_a_journal_closed_on_a_full_disk_keeps_no_file_open(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 3000) as disk:  # Which could not be unmounted else.
+        with closing(open_sqlite(disk / "state")) as journal:
+            with pytest.raises(JournalFull):
+                fill(journal, 3000)
+            with pytest.raises(JournalFull):
+                journal.append([Entry(journal.last + 1, bytes(2_000_000))])
+        assert seqs(disk / "state") == list(range(1, journal.last + 1))
+
+
 def test_a_state_that_finds_no_room_to_begin_with_says_so(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 64) as disk:
         (disk / "ballast").write_bytes(bytes(60 * 1024))
@@ -209,7 +220,7 @@ def test_a_state_that_finds_no_room_to_begin_with_says_so(tmp_path: Path) -> Non
 # -- strangers at the file --------------------------------------------------------------
 
 
-def open_impatient(folder: Path) -> SqliteJournal:
+def open_impatient(folder: Path, durability: opening.Durability = "power") -> SqliteJournal:
     """A journal that does not wait for a stranger's lock at all."""
 
     def connect_impatient(uri: str) -> sqlite3.Connection:
@@ -218,7 +229,7 @@ def open_impatient(folder: Path) -> SqliteJournal:
         return connection
 
     schemas = opening.load_schemas()
-    return SqliteJournal(folder, connect_impatient, schemas, durability="power", read_only=False)
+    return SqliteJournal(folder, connect_impatient, schemas, durability=durability, read_only=False)
 
 
 @pytest.fixture
@@ -254,9 +265,10 @@ def test_a_stranger_that_wrote_ends_the_journal(tmp_path: Path, stranger: sqlite
             journal.append([Entry(2, b"2")])
 
 
+@pytest.mark.slow
 def test_a_stranger_that_reads_for_long_holds_nothing_up(tmp_path: Path, stranger: sqlite3.Connection) -> None:
     state = tmp_path / "state"
-    with closing(open_impatient(state)) as journal:
+    with closing(open_impatient(state, "process")) as journal:
         stranger.execute("BEGIN")
         assert stranger.execute("SELECT count(*) FROM entry").fetchone() == (1,)
         for seq in range(2, 3000):
@@ -326,6 +338,7 @@ def test_an_interrupt_leaves_a_journal_that_knows_how_far_it_came(tmp_path: Path
 # -- what is asked of the disk -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("durability", "least", "most"), [("power", 2000, 2100), ("process", 1, 40)])
 def test_a_commit_costs_one_sync_and_no_more(
     tmp_path: Path, durability: opening.Durability, least: int, most: int
@@ -337,6 +350,7 @@ def test_a_commit_costs_one_sync_and_no_more(
     assert least <= sum(counted) <= most
 
 
+@pytest.mark.slow
 def test_the_log_starts_over_and_keeps_small(tmp_path: Path) -> None:
     with closing(open_sqlite(tmp_path, durability="process")) as journal:
         for seq in range(1, 6000):
@@ -350,6 +364,7 @@ def test_the_log_starts_over_and_keeps_small(tmp_path: Path) -> None:
         assert (tmp_path / "journal.db-wal").stat().st_size <= opening.LOG_BYTES_KEPT
 
 
+@pytest.mark.slow
 def test_a_start_puts_all_of_the_log_into_the_file(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with writer(state, 50) as process:
@@ -361,6 +376,7 @@ def test_a_start_puts_all_of_the_log_into_the_file(tmp_path: Path) -> None:
     assert seqs(tmp_path / "alone") == list(range(1, 51))
 
 
+@pytest.mark.slow
 def test_pruning_gives_the_room_back(tmp_path: Path) -> None:
     with closing(open_sqlite(tmp_path)) as journal:
         journal.append([Entry(seq, bytes(1000)) for seq in range(1, 10_001)])

@@ -98,6 +98,17 @@ def test_what_a_broken_start_left_is_swept_away(tmp_path: Path) -> None:
     assert sorted(files(tmp_path)) == ["journal.db", "lock"]
 
 
+def test_a_seq_is_not_given_again_by_a_later_engine(state: Path) -> None:
+    with closing(open_sqlite(state)) as journal:
+        journal.prune([2, 3])
+    with closing(open_sqlite(state, read_only=True)) as reader:
+        assert reader.last == 3
+    with closing(open_sqlite(state)) as journal:
+        assert journal.last == 3
+        journal.append([Entry(4, b"4")])
+    assert seqs(state) == [1, 4]
+
+
 def test_a_path_may_hold_what_means_something_in_a_uri(tmp_path: Path) -> None:
     folder = tmp_path / "50% off? #1 & männer"
     open_sqlite(folder).close()
@@ -199,6 +210,7 @@ def test_a_file_at_the_place_of_the_folder_is_refused(tmp_path: Path, read_only:
     assert files(tmp_path) == {"state": b"a file"}
 
 
+@pytest.mark.slow
 def test_a_log_without_its_journal_is_not_read_into_a_new_one(state: Path) -> None:
     with writer(state, 5) as process:
         process.kill()
@@ -254,6 +266,7 @@ def test_a_second_engine_is_refused_and_told_who_is_there(state: Path) -> None:
     assert seqs(state, read_only=False) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_second_engine_is_refused_across_processes_and_let_in_after_a_kill(state: Path) -> None:
     with writer(state, 2) as process:
         error = refusal(state)
@@ -364,6 +377,7 @@ def test_a_reader_follows_engines_as_they_come_and_go(state: Path) -> None:
     assert seqs(state) == list(range(1, 10))
 
 
+@pytest.mark.slow
 def test_a_reader_sees_what_a_killed_engine_has_acknowledged(state: Path) -> None:
     with writer(state, 100) as process:
         assert seqs(state) == list(range(1, 104))
@@ -375,6 +389,7 @@ def test_a_reader_sees_what_a_killed_engine_has_acknowledged(state: Path) -> Non
     assert sorted(files(state)) == before
 
 
+@pytest.mark.slow
 def test_a_reader_needs_no_right_to_write(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 4096) as disk:
         with closing(open_sqlite(disk / "closed")) as journal:
