@@ -66,7 +66,7 @@ def test_a_record_shorter_than_the_one_before_is_read_whole(desk: Desk) -> None:
         desk.executor.start([Job(Task("t", body, id=f"r{at}", flow="f"), options)])
         desk.reports.wait(at + 1)
         assert json.loads(copy.read_text())["body"] == body
-    assert [path.name for path in (desk.folder / "state" / "tasks").iterdir()] == ["r1"]
+    assert len(list((desk.folder / "state" / "tasks").iterdir())) == 1
 
 
 def test_the_environment_of_the_engine_is_inherited_and_overlaid(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from then.abc import Job, Report, ReportTo
 from then.core.errors import ExecutorError
 from then.executors import keeper_client, outputs, results
-from then.executors.keeper.wire import Frames, frame
+from then.executors.keeper.wire import RECEIVED_MAX, Frames, frame
 from then.executors.orders import order
 
 SILENT_MAX = 5
@@ -156,7 +156,7 @@ class ProcessExecutor:
         silent = 0
         while link is not None:
             try:
-                data = link.recv(1 << 18)
+                data = link.recv(RECEIVED_MAX)
             except OSError:
                 data = b""
             if data:

@@ -15,6 +15,7 @@ from . import spawning, stops
 from .folders import Folders
 from .log import Log, one_word, take_over
 from .processes import Child, ticks
+from .signals import Signals
 from .wire import Wire, frame
 
 PROTOCOL = b"1"
@@ -48,16 +49,17 @@ class Keeper:
         self.stopping: list[Child] = []
         self.watched: dict[int, Child] = {}
         """Pidfds of orphans, and of members of what is being stopped."""
+        self.left: list[bytes] = []
+        """Ended, and their folders not seen to yet: that comes after the engine was told."""
         self.unlogged: list[bytes] = []
         self.sync_due: float | None = None
         self.full_until: float | None = None
         self.is_draining = False
         self.poll = poll()
-        self.wake_fd, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.ignored = self._catch_signals(wake)
+        self.signals = Signals()
         self.log = Log(folder)
         self.folders = Folders(folder, self.own)
-        self.folders.watch_children(spawning.become_reaper())
+        self.folders.watch_children(self.signals.is_reaper)
         for id, end in take_over(self.log).items():
             if isinstance(end, Child):
                 self.running[id] = end
@@ -66,32 +68,18 @@ class Keeper:
                 self.finished[id] = end or b"L %s %d %s\n" % (id, now_us(), self.log.why)
         self._rewrite_log()
         self.listener = spawning.listen(folder)
-        self.poll.register(self.wake_fd, POLLIN)
+        self.poll.register(self.signals.fd, POLLIN)
         self.poll.register(wire.fd, POLLIN)
 
     # -- beginning, turning, ending
-
-    def _catch_signals(self, wake: int) -> tuple[int, ...]:
-        """Sets what the keeper does on signals; gives those that a child must be freed of."""
-        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        _signal.signal(_signal.SIGCHLD, lambda _number, _at: None)
-        _signal.signal(_signal.SIGTERM, self._drain)
-        # A terminal that closes is no reason to end, nor is one who waits for a lease of ours.
-        for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGIO, _signal.SIGPIPE):
-            _signal.signal(number, _signal.SIG_IGN)
-        numbers = [number for number in range(1, 65) if number not in (32, 33)]  # Those are the C library's.
-        return tuple(number for number in numbers if _signal.getsignal(number) == _signal.SIG_IGN)
-
-    def _drain(self, number: int, at: object) -> None:
-        # What is ordered from now on is not logged, so that the next keeper starts it.
-        self.is_draining = True
 
     def run(self) -> None:
         while self._is_needed() or self._accept():
             busy = self.queue and self.full_until is None
             for fd, _ in self.poll.poll(0 if busy else self._wait_ms()):
-                if fd == self.wake_fd:
-                    os.read(self.wake_fd, 4096)
+                if fd == self.signals.fd:
+                    # Asked to end: what is ordered from now on is not logged, so that the next keeper starts it.
+                    self.is_draining |= _signal.SIGTERM in self.signals.read()
                     self._reap()
                 elif self.wire is not None and fd == self.wire.fd:
                     self._hear(self.wire)
@@ -100,7 +88,12 @@ class Keeper:
                 elif fd == self.listener.fileno():
                     self._accept()
             self._start_some()
-            self._do_due()
+            if self.left:
+                for id in self.left:
+                    self.folders.leave(id)
+                self.left.clear()
+            if self.sync_due is not None or self.full_until is not None or self.stopping:
+                self._do_due()
             if self.wire is not None and self.wire.unsent:
                 self.wire.send(b"")
                 self.poll.modify(self.wire.fd, POLLIN | POLLOUT if self.wire.unsent else POLLIN)
@@ -118,15 +111,13 @@ class Keeper:
         return bool(self.running or self.queue or (self.wire is not None and not self.is_draining))
 
     def _wait_ms(self) -> float | None:
-        if self.sync_due is None and self.full_until is None and not self.stopping:
-            return None
+        if self.full_until is None and not self.stopping:
+            return None if self.sync_due is None else max(0.0, 1000 * (self.sync_due - time.monotonic()))
         dues = [child.due for child in self.stopping] + [self.sync_due, self.full_until]
         set_dues = [due for due in dues if due is not None]
         return max(0.0, 1000 * (min(set_dues) - time.monotonic())) if set_dues else None
 
     def _do_due(self) -> None:
-        if self.sync_due is None and self.full_until is None and not self.stopping:
-            return
         now = time.monotonic()
         if self.sync_due is not None and now >= self.sync_due:
             self.sync_due = None
@@ -273,9 +264,9 @@ class Keeper:
         order = spawning.Order(fields, raw, self.base)
         started, first = now_us(), ticks()
         try:
-            pid = order.spawn(self.folders, self.ignored)
+            pid = order.spawn(self.folders, self.signals.to_default)
         except OSError as error:
-            self.folders.leave(id)
+            self.left.append(id)
             self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), one_word(order.at))])
             return
         child = Child(id, pid, first, ticks(), started, ours=True)
@@ -307,8 +298,10 @@ class Keeper:
         self._look_again(self.stopping)
 
     def _ended(self, child: Child, status: int | None, how: bytes) -> bytes:
-        if child.ours and self.folders.leave(child.id) and how == b"ended":
-            how = b"empty"  # It left nothing that the engine would have to look for.
+        if child.ours:
+            self.left.append(child.id)
+            if how == b"ended" and self.folders.is_empty(child.id):
+                how = b"empty"  # It left nothing that the engine would have to look for.
         code = b"-" if status is None else b"%d" % os.waitstatus_to_exitcode(status)
         return b"X %s %d %s %d %d %s\n" % (child.id, child.pid, code, child.started, now_us(), how)
 

@@ -9,7 +9,6 @@ import os
 
 from .folders import Folders
 
-PR_SET_CHILD_SUBREAPER = 36
 CLEAN = (b"PATH", b"HOME", b"USER", b"LANG", b"TZ", b"TMPDIR")
 """What `env clean` leaves of the engine's environment."""
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
@@ -101,18 +100,6 @@ def data_file(folder: bytes, data: bytes) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def become_reaper() -> bool:
-    """Orphaned descendants become children of ours, so that a stop finds them."""
-    try:
-        # `ctypes` itself costs 10 ms; the C module beneath it does.
-        import _ctypes
-
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type]
-        return bool(_ctypes.call_function(prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
-    except (ImportError, OSError, AttributeError):
-        return False
 
 
 def listen(folder: bytes) -> _socket.socket:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import _socket
 
+RECEIVED_MAX = 1 << 16
+"""At once: more would be mapped anew by the allocator each time."""
+
 
 def frame(*fields: bytes, raw: bytes = b"") -> bytes:
     text = b"\0".join(fields)
@@ -50,7 +53,7 @@ class Wire:
     def receive(self) -> list[tuple[list[bytes], bytes]] | None:
         """The frames that are complete; None when the engine has gone."""
         try:
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(RECEIVED_MAX)
         except BlockingIOError:
             return []
         except OSError:
