@@ -47,13 +47,17 @@ class Control:
         self._commands = Commands(engine, self._starts.since)
         self._links: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._is_closed = False
         self._listener = _listen(folder)
         self._bell, self._string = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="andthen-control", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Answers nothing more; the socket is taken away."""
+        """Answers nothing more; the socket is taken away. Twice is well."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._string.close()
         if self._thread is not threading.current_thread():
             self._thread.join()
