@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ LANGUAGE = Path(__file__).parent / "language"
 EXPECTED = re.compile(r'###\s+"(.*?)"(?=\s*(?:###|$))')
 
 
-def _chunks() -> list[object]:
+def _chunks() -> Sequence[object]:
     params = []
     for path in sorted(LANGUAGE.glob("syntax_*.then")):
         lines = 0

@@ -14,6 +14,7 @@ import lark
 import msgspec
 from lark.grammar import Rule, Terminal
 from lark.lexer import PatternStr
+from lark.parsers.lalr_analysis import IntParseTable
 
 from then.language.tables import END, STARTS, TABLES_FILE, Production, Tables
 
@@ -34,22 +35,25 @@ def compile_tables(grammar: str) -> Tables:
     built = lark.Lark(grammar, parser="lalr", start=list(STARTS), postlex=AlwaysNames())
     table = built.parser.parser._parse_table  # noqa: SLF001 - Lark has no public way to its tables.
     order = sorted(built.terminals, key=lambda t: (-t.priority, -t.pattern.max_width, -len(t.pattern.value), t.name))
+    terminals = {t.name for t in built.terminals} | {"$END"}
     texts = {t.name: t.pattern.value for t in order if isinstance(t.pattern, PatternStr)}
-    numbers = {rule: number for number, rule in enumerate(built.rules)}
-    actions: list[dict[str, int]] = [{} for _ in table.states]
-    gotos: list[dict[str, int]] = [{} for _ in table.states]
-    for state, row in table.states.items():
-        for name, (action, arg) in sorted(row.items()):
+    productions = {rule: number for number, rule in enumerate(built.rules)}
+    states = _numbered(table)
+    actions: list[dict[str, int]] = [{} for _ in states]
+    gotos: list[dict[str, int]] = [{} for _ in states]
+    for state, number in states.items():
+        for name, (action, arg) in sorted(table.states[state].items()):
             symbol = END if name == "$END" else str(name)
             if action.name == "Reduce":
-                actions[state][symbol] = -numbers[arg] - 1
-            elif name in built._terminals_dict or symbol == END:  # noqa: SLF001
-                actions[state][symbol] = arg
+                actions[number][symbol] = -productions[arg] - 1
+            elif name in terminals:
+                actions[number][symbol] = states[arg]
             else:
-                gotos[state][symbol] = arg
+                gotos[number][symbol] = states[arg]
     for start in STARTS:
         # Lark stops where it comes to this state; here the end is a terminal like any.
-        actions[table.end_states[start]][END] = table.end_states[start]
+        end = states[table.end_states[start]]
+        actions[end][END] = end
     return Tables(
         grammar=hashlib.sha256(grammar.encode()).hexdigest(),
         keywords={text: name for name, text in sorted(texts.items()) if text.isalpha()},
@@ -63,8 +67,20 @@ def compile_tables(grammar: str) -> Tables:
         productions=[_production(rule) for rule in built.rules],
         actions=actions,
         gotos=gotos,
-        starts={name: table.start_states[name] for name in STARTS},
+        starts={name: states[table.start_states[name]] for name in STARTS},
     )
+
+
+def _numbered(table: IntParseTable) -> dict[int, int]:
+    """New numbers for the states, in the order in which they are reached: Lark's differ from run to run."""
+    numbers: dict[int, int] = {}
+    todo = [table.start_states[start] for start in STARTS]
+    for state in todo:
+        if state not in numbers:
+            numbers[state] = len(numbers)
+            row = sorted(table.states[state].items())
+            todo.extend(arg for _, (action, arg) in row if action.name != "Reduce")
+    return numbers
 
 
 def _kept(rule: Rule) -> list[int]:

@@ -9,8 +9,9 @@ comments stay as they are, and so does the tree. What it aims at:
   step;
 - what fits on a line stands on one; what does not is broken at its outermost
   places: before `where`, then before each `and`, after each comma;
-- items of several lines have an empty line around them; between others, and
-  inside procedures and tests, the writer's empty lines stay, one at most.
+- rules, procedures and tests have an empty line around them; between
+  declarations, and inside procedures and tests, the writer's empty lines
+  stay, one at most.
 
 Who calls: `andthen fmt`, and `then.language.printer` for what it prints.
 """
@@ -24,7 +25,7 @@ from typing import Final, TypeAlias
 from then.language.layout import Align, Doc, Group, Hard, Line, Nest, Own, Trail, render
 from then.language.parser import parse_with_tokens
 from then.language.tree import Token, Tree
-from then.language.words import Word, words_of
+from then.language.words import Word, column_of, words_of
 
 _INDENT: Final = 2
 _BRACKETS: Final = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
@@ -45,13 +46,14 @@ def format_text(text: str, file: str) -> str:
     Cost: about three times that of parsing it.
     """
     tree, tokens = parse_with_tokens(text, file)
-    return _Formatter(words_of(text, tokens)).text(tree)
+    return _Formatter(text, words_of(text, tokens)).text(tree)
 
 
 class _Formatter:
     """One text on its way to its layout: makes a document of each item, and of all its parts."""
 
-    def __init__(self, words: list[Word]) -> None:
+    def __init__(self, text: str, words: list[Word]) -> None:
+        self._text = text
         self._words = words
         self._begins = [word.begin for word in words]
         self._before: Word | None = None
@@ -72,31 +74,32 @@ class _Formatter:
     def text(self, tree: Tree) -> str:
         """All items, and the comments around them."""
         written = ""
-        was_long = False
+        was_long, column = False, 0
         for item in tree.children:
             assert isinstance(item, Tree)
             word = self._words[self._index(item.start_pos)]
-            tail = self._tail(word) if written else ""
+            tail = self._tail(word, column) if written else ""
+            column = column_of(self._text, item.start_pos)
             is_apart = word.is_apart
             lead = self._lead(word)
             self._before, self._is_glued = None, True
             body = render(self._doc(item))
-            is_long = "\n" in body
+            is_long = item.data in _APART and "\n" in body
             joint = "\n\n" if is_apart or was_long or tail or is_long else "\n"
             written += f"{tail}{joint if written else ''}{lead}{body}"
             was_long = is_long
         word = self._words[-1]
-        tail = self._tail(word) if written else ""
+        tail = self._tail(word, column) if written else ""
         joint = "\n\n" if word.is_apart or was_long or tail else "\n"
         rest = self._lead(word).rstrip("\n")
         if rest:
             return f"{written}{tail}{joint if written else ''}{rest}\n"
         return f"{written}{tail}\n" if written else ""
 
-    def _tail(self, word: Word) -> str:
-        """Comments that are indented under the item before belong to it."""
+    def _tail(self, word: Word, column: int) -> str:
+        """Comments that are indented under the item before, which begins in that column, belong to it."""
         count = 0
-        while count < len(word.own) and word.own[count].is_indented and not word.own[count].blank:
+        while count < len(word.own) and word.own[count].column > column and not word.own[count].blank:
             count += 1
         taken, word.own = word.own[:count], word.own[count:]
         return "".join(f"\n{' ' * _INDENT}{comment.text}" for comment in taken)
@@ -213,19 +216,20 @@ class _Formatter:
         """What stands between brackets, and whether a comma ends it that has a comment and must stay."""
         docs: list[Doc] = []
         item: list[_Part] = []
-        place = Line("")
-        for part in inner:
-            if not (isinstance(part, Word) and part.terminal == "COMMA"):
+        is_filled = node.data == "list" and all(isinstance(part, Word) or part.data in _SHORT for part in inner)
+        for part in (*inner, None):
+            is_comma = isinstance(part, Word) and part.terminal == "COMMA"
+            if part is not None and not is_comma:
                 item.append(part)
                 continue
-            self._is_glued = True
-            docs += [place, *self._sequence(item, node, is_item=True)]
-            place, item = Line(), []
-            if part is not inner[-1] or part.trail:
-                docs.append(self._word(part, node))
-        if item:
-            self._is_glued = True
-            docs += [place, *self._sequence(item, node, is_item=True)]
+            if item:
+                self._is_glued = True
+                doc = [Line() if docs else Line(""), *self._sequence(item, node, is_item=True)]
+                if isinstance(part, Word) and (part is not inner[-1] or part.trail):
+                    doc.append(self._word(part, node))
+                # As many words on a line as there is room for, or each item on its own.
+                docs.append(Group(doc) if is_filled and docs else doc)
+            item = []
         last = inner[-1]
         return docs, isinstance(last, Word) and last.terminal == "COMMA" and bool(last.trail)
 
@@ -324,7 +328,7 @@ class _Formatter:
             elif part.data == "by":
                 docs.extend(self._after(Line(), part, node))
             else:
-                docs.append(Nest(_INDENT, [Line(), *self._after("", part, node)]))
+                docs.append(Nest(_INDENT, [Line(), Group(self._after("", part, node))]))
         return docs
 
     def _pattern(self, parts: list[_Part], node: Tree) -> Doc:
@@ -394,6 +398,10 @@ class _Formatter:
         return Group([Group(docs), *otherwise]) if otherwise else Group(docs)
 
 
+_SHORT: Final = frozenset(("path", "minus", "true", "false", "null", "loadref", "secretref"))
+"""Items of a list that are but words."""
+_APART: Final = frozenset(("rule", "procedure", "test", "breakpoint", "logpoint"))
+"""Items that stand apart where they take several lines; declarations stand as the writer put them."""
 _HEAD: Final = frozenset(("tname", "fields", "result"))
 _OPERATORS: Final = {"expr": "OR", "and_": "AND", "sum": "ADD", "term": "MUL", "coalesce": "COALESCE"}
 

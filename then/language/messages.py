@@ -45,6 +45,7 @@ _GROUPS: Final[tuple[tuple[frozenset[str], str, frozenset[str]], ...]] = (
     (frozenset("STRING RAW".split()), "a text in quotes", frozenset("STRING RAW".split())),
     (frozenset("RETRY AFTER".split()), "more of the action (if, retry, timeout, …)", _AFTER_ACTION),
     (frozenset("RULE TASK USE".split()), "the next item (rule, task, event, …)", ITEM_TERMINALS | {END}),
+    (frozenset((END,)), "the end", frozenset((END,))),
 )
 
 _NAMED: Final = {
@@ -61,7 +62,6 @@ _NAMED: Final = {
     "ADD": '"+"',
     "MUL": '"*"',
     "CMP": '"<"',
-    END: "the end",
 }
 
 _HINTS: Final = {

@@ -58,7 +58,7 @@ _PARTS: Final = {"body": "body", "result": "result", "own": "record"}
 class Unprintable(RuleError):
     """A rule, or a part of one, that has no text in the language."""
 
-    number = "T106"
+    number = "T114"
 
 
 def is_name(text: str) -> bool:

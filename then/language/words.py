@@ -23,7 +23,8 @@ class Comment:
     text: str
     blank: bool
     """An empty line stands before it."""
-    is_indented: bool
+    column: int
+    """Where it begins on its line, from 0."""
 
 
 @attrs.define(eq=False)
@@ -77,7 +78,11 @@ def _take_comments(text: str, end: int, word: Word, before: Word | None) -> None
             before.trail = comment
         else:
             is_first = before is None and not word.own
-            is_indented = text[found.start() - 1 : found.start()] in (" ", "\t")
-            word.own.append(Comment(comment, newlines > 1 and not is_first, is_indented))
+            word.own.append(Comment(comment, newlines > 1 and not is_first, column_of(text, found.start())))
         newlines = 0
     word.blank = newlines > 1 and not (before is None and not word.own)
+
+
+def column_of(text: str, offset: int) -> int:
+    """How far from the beginning of its line an offset is."""
+    return offset - text.rfind("\n", 0, offset) - 1
