@@ -26,6 +26,11 @@ MARK: Final = "MARK"
 STRANGE: Final = "STRANGE"
 """A character that begins no token."""
 
+# The grammar's STRING and REGEX, taken in runs and never given back: as they stand in the grammar, where no run can be
+# written, each character would cost a step to go back to, and a text of 10 MB six gigabytes.
+_STRING: Final = r'"(?>[^"\\\n]++|\\.)*+"'
+_REGEX: Final = r"/(?>[^/\\\n]++|\\.)++/"
+
 
 @cache
 def token_pattern() -> re.Pattern[str]:
@@ -39,6 +44,7 @@ def token_pattern() -> re.Pattern[str]:
     name = patterns.pop("NAME")
     for other in ("REGEX", "CMP", "MUL", "ADD"):
         del patterns[other]
+    patterns["STRING"] = _STRING
     marks = sorted({*tables().punctuation, "+", "*", "%", "<", ">", "<=", ">=", "!="} - set("()[]{}"))
     longest_first = "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
     return re.compile(
@@ -53,7 +59,7 @@ def token_pattern() -> re.Pattern[str]:
 @cache
 def regex_pattern() -> re.Pattern[str]:
     """Finds a regular expression where one may stand: after `matches`."""
-    return re.compile(dict(tables().patterns)["REGEX"])
+    return re.compile(_REGEX)
 
 
 def mark_type(mark: str, row: dict[str, int]) -> str:
