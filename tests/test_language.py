@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from then.core.errors import RuleSyntaxError, RulesRefused
+from then.core.errors import RulesRefused, RuleSyntaxError
 from then.language.parser import parse
 
 LANGUAGE = Path(__file__).parent / "language"
