@@ -177,13 +177,19 @@ class Engine:
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._control: _Closable | None = None
+        self._is_closed = False
         self._pid = os.getpid()
         try:
             restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
             self.editions = Editions(self.journal)
             number = self.editions.engine_number()
             self.loop = Loop(
-                self.journal, restored, self.editions, clock=self.clock, slots=slots or os.cpu_count() or 1, engine=number
+                self.journal,
+                restored,
+                self.editions,
+                clock=self.clock,
+                slots=slots or os.cpu_count() or 1,
+                engine=number,
             )
             self.rules = rules if rules is not None else self.editions.load(restored.version)
             self.loop.committer = Committer(self.loop)
@@ -243,8 +249,12 @@ class Engine:
         full, flow = self.history().find(id)
         task = self.history().flow(flow).records[full].task
         if task.outcome is None and self.kind_of(task) is not None:
-            raise ConfigError(f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside')
-        error: Body | None = None if outcome == "done" else {"kind": "cancelled" if outcome == "cancelled" else "exit", **result}
+            raise ConfigError(
+                f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside'
+            )
+        error: Body | None = (
+            None if outcome == "done" else {"kind": "cancelled" if outcome == "cancelled" else "exit", **result}
+        )
         now = self.clock.now_us()
         self.loop.ask(Report(full, outcome, result, error, task.started, now, flow, "person"))
         return task
@@ -263,7 +273,9 @@ class Engine:
             return []
         is_whole = not only and (full == flow_id) and task.outcome is not None
         if is_whole:
-            ids = [record.task.id for record in flow.records.values() if record.task.outcome is None or record.task.is_held]
+            ids = [
+                record.task.id for record in flow.records.values() if record.task.outcome is None or record.task.is_held
+            ]
             self.loop.ask(Cancel(tuple(ids), flow_id))
         else:
             ids = [full] if only else descendants(flow, full)
@@ -283,9 +295,13 @@ class Engine:
         record = flow.records[full]
         failed = [full] if record.task.outcome in FAILURES else []
         if not failed and full == flow_id:
-            failed = [id for id in flow.flow.untaken if id in flow.records and flow.records[id].task.outcome in FAILURES]
+            failed = [
+                id for id in flow.flow.untaken if id in flow.records and flow.records[id].task.outcome in FAILURES
+            ]
         if not failed:
-            raise ConfigError(f"{record.task.type} ({full}) is {record.task.outcome or record.task.state}; what failed can be tried again")
+            raise ConfigError(
+                f"{record.task.type} ({full}) is {record.task.outcome or record.task.state}; what failed can be tried again"
+            )
         return [self._retry(one) for one in failed]
 
     def _retry(self, id: str) -> Task:
@@ -320,7 +336,9 @@ class Engine:
 
     def kind_of(self, task: Task) -> str | None:
         """The executor that a record's type runs on."""
-        version = self.loop.look(lambda state: state.flows[task.flow].version if task.flow in state.flows else state.version)
+        version = self.loop.look(
+            lambda state: state.flows[task.flow].version if task.flow in state.flows else state.version
+        )
         return self.editions[str(version)].kind_of(task.type)
 
     # -- opening and closing -------------------------------------------------------
@@ -416,9 +434,13 @@ class Engine:
             raise ExecutorError("this engine was opened by another process; a fork cannot use it: open one of its own")
 
     def close(self, *, wait: bool = True) -> None:
-        """Takes up nothing more, waits for functions that run, leaves processes to their keeper, closes the journal."""
-        if os.getpid() != self._pid:
+        """Takes up nothing more, waits for functions that run, leaves processes to their keeper, closes the journal.
+
+        Twice is well.
+        """
+        if self._is_closed or os.getpid() != self._pid:
             return
+        self._is_closed = True
         if self._control is not None:
             self._control.close()
         self.loop.drain()
@@ -432,7 +454,9 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -445,5 +469,3 @@ def open_journal(folder: Path | None, durability: Durability) -> Journal:
     from then.journals.sqlite import open_sqlite
 
     return open_sqlite(folder, durability=durability)
-
-
