@@ -207,6 +207,22 @@ def test_a_second_engine_is_served_when_the_first_has_gone(desk: Desk) -> None:
     second.close(wait=True)
 
 
+def test_a_fork_of_the_engine_does_not_hold_the_next_one_up(desk: Desk) -> None:
+    assert desk.run("true").outcome == "done"
+    read, write = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    desk.executor.close(wait=True)
+    with Desk(desk.folder) as second:
+        assert second.run("true").outcome == "done"
+    os.close(write)
+    os.waitpid(fork, 0)
+
+
 def test_keepers_that_begin_at_once_are_one_in_the_end(tmp_path: Path) -> None:
     reports = Reports()
     desks = [Desk(tmp_path, reports) for _ in range(3)]

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+import weakref
 from pathlib import Path
 
 from then.core.errors import ExecutorError
@@ -14,6 +15,7 @@ from then.executors.keeper.wire import frame
 PROTOCOL = "1"
 PROGRAM = Path(__file__).with_name("keeper") / "__main__.py"
 
+_links: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 _started: list[int] = []
 """Keepers that this process started: each is reaped when it has ended."""
 
@@ -39,6 +41,7 @@ def connect(folder: Path) -> socket.socket:
         link.close()
         link = _start(folder)
     entries = [name + b"=" + value for name, value in os.environb.items()]
+    _links.add(link)
     link.sendall(frame(b"hello", PROTOCOL.encode(), *entries))
     return link
 
@@ -96,3 +99,12 @@ def reap() -> None:
             ended = pid  # Somebody else waited for it.
         if ended:
             _started.remove(pid)
+
+
+def _close_in_fork() -> None:
+    """A fork of the engine must not keep the connection open: the next engine would wait for it to end."""
+    for link in list(_links):
+        link.close()
+
+
+os.register_at_fork(after_in_child=_close_in_fork)
