@@ -166,11 +166,20 @@ def test_syntax_errors_of_all_files_come_in_one_run_and_names_wait_for_them(tmp_
     assert [line.split(":")[0] for line in found] == ["a.then", "b.then"]
 
 
-def test_very_many_errors_are_counted(tmp_path: Path) -> None:
+def test_very_many_errors_are_not_all_looked_for(tmp_path: Path) -> None:
     text = "event a()\n" + "".join(f"rule r{i} when b then a()\n" for i in range(ERRORS_MAX + 11))
-    found = refused(write(tmp_path, a__then=text))
-    assert len(found) == ERRORS_MAX + 1
-    assert found[-1] == "and 11 more errors"
+    assert len(refused(write(tmp_path, a__then=text))) == ERRORS_MAX
+
+
+def test_a_line_of_megabytes_is_shown_where_it_matters() -> None:
+    text = "event a() " + "rule r when a then b() " * 3 + "# " + "x" * 1_000_000
+    with pytest.raises(RulesRefused) as caught:
+        load_text(text)
+    for error in caught.value.errors[:3]:
+        assert error.span is not None
+        line, caret = error.text().split("\n")[1:]
+        assert len(line) < 200
+        assert line[caret.index("^") :].startswith(text[error.span.column - 1 :][: error.span.length])
 
 
 def test_check_gives_errors_and_warnings_and_raises_nothing(tmp_path: Path) -> None:

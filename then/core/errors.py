@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from then.core.source import Span
 
@@ -31,9 +31,16 @@ class ThenError(Exception):
         return self.text()
 
 
+CANDIDATES_MAX: Final = 1_000
+"""Names that are looked through for one that was meant: some 20 µs each."""
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the known name that is nearest, else nothing."""
-    close = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    if len(names) > CANDIDATES_MAX:
+        names = [name for name in names if name[:1] == found[:1] and abs(len(name) - len(found)) <= 2][:CANDIDATES_MAX]
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
     return f' (did you mean "{close[0]}"?)' if close else ""
 
 
@@ -62,10 +69,24 @@ class RuleError(ThenError):
         place = f"{self.span}: " if self.span else ""
         caret = ""
         if self.span and self.line is not None:
-            shown = self.line.replace("\t", " ")
-            mark = "^" * max(1, min(self.span.length, len(shown) - self.span.column + 1))
-            caret = f"\n    {shown}\n    {' ' * (self.span.column - 1)}{mark}"
+            shown, column = _excerpt(self.line.replace("\t", " "), self.span.column)
+            mark = "^" * max(1, min(self.span.length, len(shown) - column + 1))
+            caret = f"\n    {shown}\n    {' ' * (column - 1)}{mark}"
         return f"{place}{self.message}{caret}"
+
+
+LINE_SHOWN_MAX: Final = 160
+"""Characters of a source line; some files are one line of megabytes."""
+
+
+def _excerpt(line: str, column: int) -> tuple[str, int]:
+    """What of a line is shown, and where the column is in that."""
+    if len(line) <= LINE_SHOWN_MAX:
+        return line, column
+    start = max(0, min(column - 1 - LINE_SHOWN_MAX // 2, len(line) - LINE_SHOWN_MAX))
+    end = start + LINE_SHOWN_MAX
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    return f"{before}{line[start:end]}{after}", column - start + len(before)
 
 
 class RuleSyntaxError(RuleError):

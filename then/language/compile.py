@@ -208,31 +208,29 @@ class Compiler:
         nodes = [child for child in tree.children if isinstance(child, Tree)]
         otherwise_node = nodes.pop() if nodes[-1].data == "else" else None
         steps: list[Step] = []
-        failing = False
+        last: dict[str, Shape] = {}
         for node in nodes:
-            before_last, fallible = dict(scope.aliases), failing
-            step, shapes = self.step(node, scope)
+            step, last = self.step(node, scope)
             steps.append(step)
-            failing = self._can_fail(step)
-            for alias, shape in shapes.items():
-                scope.aliases[alias] = shape
+            scope.aliases.update(last)
         otherwise = None
         if otherwise_node is not None:
             par = otherwise_node.children[0]
             assert isinstance(par, Tree)
-            otherwise, _ = self.step(par, attrs.evolve(scope, aliases=self._of_else(before_last, steps)))
-            if len(steps) < 2 or not fallible:
+            otherwise, _ = self.step(par, attrs.evolve(scope, aliases=self._of_else(scope.aliases, last, steps)))
+            if len(steps) < 2 or not self._can_fail(steps[-2]):
                 self.unit.warn(
                     "T608", "nothing that stands before the last `then` can fail, so this never runs", otherwise_node
                 )
         return Consequence(tuple(steps), otherwise)
 
-    def _of_else(self, aliases: dict[str, Shape], steps: list[Step]) -> dict[str, Shape]:
-        """What an `else` can name: the records of the step before it, ended in whichever way, or not yet."""
+    def _of_else(self, aliases: dict[str, Shape], last: dict[str, Shape], steps: list[Step]) -> dict[str, Shape]:
+        """What an `else` can name: all but the last step; the step before it ended in whichever way, or not yet."""
+        known = {alias: shape for alias, shape in aliases.items() if alias not in last}
         for act in steps[-2] if len(steps) > 1 else ():
-            if isinstance(act, Emit) and act.alias in aliases and self.declared.type(act.type) is not None:
-                aliases[act.alias] = self.declared.shape(act.type, FINISHED, is_loose=not self.unit.is_strict)
-        return aliases
+            if isinstance(act, Emit) and act.alias in known and self.declared.type(act.type) is not None:
+                known[act.alias] = self.declared.shape(act.type, FINISHED, is_loose=not self.unit.is_strict)
+        return known
 
     def _can_fail(self, step: Step) -> bool:
         acts: list[Act | None] = list(step)

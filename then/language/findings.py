@@ -20,7 +20,11 @@ Severity = Literal["error", "warning"]
 T = TypeVar("T")
 
 ERRORS_MAX: Final = 100
-"""Of one load; more are counted only. A person mends a few and looks again."""
+"""Of one load: it ends there. A person mends a few and looks again."""
+
+
+class Enough(Exception):
+    """So many errors that nothing further is looked at."""
 
 
 class ArgumentMissing(RuleError):
@@ -110,15 +114,17 @@ class Findings:
     def __init__(self) -> None:
         self.errors: list[RuleError] = []
         self.warnings: list[Finding] = []
-        self.errors_left_out = 0
 
     def refuse(self, error: RuleError) -> None:
-        """Keeps an error; of a `RulesRefused` each one."""
+        """Keeps an error; of a `RulesRefused` each one.
+
+        Raises:
+            Enough: that was the last that is kept.
+        """
         for each in error.errors if isinstance(error, RulesRefused) else (error,):
-            if len(self.errors) < ERRORS_MAX:
-                self.errors.append(each)
-            else:
-                self.errors_left_out += 1
+            self.errors.append(each)
+            if len(self.errors) >= ERRORS_MAX:
+                raise Enough
 
     def warn(self, number: str, message: str, span: Span | None, hint: str = "", line: str | None = None) -> None:
         assert number in WARNINGS, number
@@ -131,10 +137,7 @@ class Findings:
             RulesRefused: with all of them, in the order of each text.
         """
         if self.errors:
-            errors = in_order(self.errors, [error.span for error in self.errors])
-            if self.errors_left_out:
-                errors.append(RuleError(f"and {self.errors_left_out} more errors"))
-            raise RulesRefused(errors)
+            raise RulesRefused(in_order(self.errors, [error.span for error in self.errors]))
 
     def all(self) -> tuple[Finding, ...]:
         """Errors and warnings, in the order of each text."""

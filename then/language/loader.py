@@ -22,6 +22,7 @@ of YAML uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -33,7 +34,7 @@ from then.language.constants import Constants
 from then.language.declare import Declarer, check_declared, dotted
 from then.language.executors import Kinds
 from then.language.files import Reader, beside
-from then.language.findings import FileRefused, Findings, UseCycle
+from then.language.findings import Enough, FileRefused, Findings, UseCycle
 from then.language.notyet import is_there, report_not_yet
 from then.language.parser import parse
 from then.language.scope import Declared
@@ -84,6 +85,10 @@ class Loader:
 
     def run(self) -> None:
         """All passes. What is wrong is in `findings`."""
+        with suppress(Enough):
+            self._run()
+
+    def _run(self) -> None:
         if self.known is not None:
             for group in (self.known.records, self.known.events, self.known.tasks):
                 for declaration in group.values():

@@ -20,7 +20,7 @@ from then.core.errors import RulesRefused
 from then.core.rules import RuleSet
 from then.language.executors import KINDS, Kinds
 from then.language.files import Files, Reader, Stored
-from then.language.findings import FileRefused, Finding, Findings
+from then.language.findings import FileRefused, Finding, finding_of
 from then.language.loader import Loader, LoadPython
 
 
@@ -78,9 +78,7 @@ def check_path(
     try:
         loader = _open(path, env, load_python, None, kinds)
     except RulesRefused as refused:
-        findings = Findings()
-        findings.refuse(refused)
-        return findings.all()
+        return tuple(finding_of(error) for error in refused.errors)
     with _collector_paused():
         loader.run()
     return loader.findings.all()
