@@ -7,6 +7,7 @@ import platform
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,20 +208,26 @@ def test_a_second_engine_is_served_when_the_first_has_gone(desk: Desk) -> None:
     second.close(wait=True)
 
 
-def test_a_fork_of_the_engine_does_not_hold_the_next_one_up(desk: Desk) -> None:
-    assert desk.run("true").outcome == "done"
-    read, write = os.pipe()
-    fork = os.fork()
-    if fork == 0:
-        os.close(write)
-        os.read(read, 1)
-        os._exit(0)
-    os.close(read)
-    desk.executor.close(wait=True)
-    with Desk(desk.folder) as second:
+KILLED_BESIDE_A_FORK = """
+import os, signal, sys
+from pathlib import Path
+from tests.desk import Desk
+
+assert Desk(Path(sys.argv[1])).run("true").outcome == "done"
+if os.fork() == 0:
+    os.read(0, 1)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_fork_of_a_killed_engine_does_not_hold_the_next_one_up(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", KILLED_BESIDE_A_FORK, str(tmp_path)]
+    engine = subprocess.Popen(argv, cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE)
+    assert engine.wait(PATIENCE_S) == -signal.SIGKILL
+    with Desk(tmp_path) as second:
         assert second.run("true").outcome == "done"
-    os.close(write)
-    os.waitpid(fork, 0)
+    engine.communicate()
 
 
 def test_keepers_that_begin_at_once_are_one_in_the_end(tmp_path: Path) -> None:
