@@ -9,6 +9,7 @@ first (`then.language.declare`); expressions are `then.language.resolve` and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from sys import intern
 from typing import Final, TypeVar
 
 import attrs
@@ -54,6 +55,9 @@ DONE: Final = frozenset(("done",))
 EVENTS: Final = frozenset((EVENT,))
 STRAYS: Final = frozenset((EVENT, "failed", "timed_out", "cancelled"))
 """What `unmatched any` sees: a task that is done and that nobody waits for is the ordinary end."""
+
+_OUTCOMES: Final[dict[frozenset[str], frozenset[str]]] = {}
+"""One set for all patterns that have the same words: there are few, and a set takes 200 bytes."""
 
 _LOOSE: Final = Shape("this", is_loose=True)
 """Of a record that could not be told: every field is taken, so that one mistake gives one message."""
@@ -121,7 +125,7 @@ class Compiler:
         family = self._family(family_node)
         outcomes_node, alias_node, where_node = (tree.find(data) for data in ("outcomes", "alias", "where"))
         outcomes = self._outcomes(family, family_node, outcomes_node, is_unmatched=is_unmatched)
-        alias = str(alias_node.children[0]) if alias_node is not None else None
+        alias = intern(str(alias_node.children[0])) if alias_node is not None else None
         shape = self._shape(family, outcomes)
         where = None
         if where_node is not None:
@@ -186,7 +190,7 @@ class Compiler:
         elif isinstance(declared, EventDecl) and words:
             self.unit.refuse(OutcomeWord(f'"{family}" is an event and has no outcome: leave the word out'), node or at)
         if words:
-            return words
+            return _OUTCOMES.setdefault(words, words)
         return STRAYS if is_unmatched and is_open else EVENTS
 
     def _check_family(self, family: str, at: Tree | Token) -> None:
@@ -322,7 +326,7 @@ class Compiler:
         known = {field.name: field for field in declared} if declared is not None else None
         args: dict[str, Expr] = {}
         for name_token, node in given:
-            name = str(name_token)
+            name = intern(str(name_token))
             field = known.get(name) if known is not None else None
             if name in args:
                 self.unit.refuse(Misplaced(f'the argument "{name}" is there twice'), name_token)

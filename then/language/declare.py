@@ -8,6 +8,7 @@ looks at types. A task's `run` line is resolved over its inputs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from sys import intern
 from typing import Final
 
 import attrs
@@ -184,8 +185,8 @@ _WORDS: Final = {"exits": "done on", "mayfail": "may fail", "idem": "idempotent 
 
 
 def dotted(node: Tree | Token) -> str:
-    """A name with dots: `order.placed`."""
-    return ".".join(node.children) if isinstance(node, Tree) else str(node)  # type: ignore[arg-type]
+    """A name with dots: `order.placed`. One text for all places where it is named."""
+    return intern(".".join(node.children) if isinstance(node, Tree) else str(node))  # type: ignore[arg-type]
 
 
 def constant_of(expr: Expr, what: str, unit: Unit, node: Tree | Token | None) -> Const | None:

@@ -351,6 +351,8 @@ class Loader:
         if compiler is None:
             compiler = self._compilers[unit.key] = Compiler(unit, declared)
         rule = compiler.rule(item)
+        # Its tree is several times as large as the rule, and of no further use.
+        item.children.clear()
         return [] if rule is None else [rule]
 
     def _add(self, rule: Rule) -> None:

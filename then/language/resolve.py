@@ -13,6 +13,7 @@ value of any type, so that one mistake gives one message.
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import intern
 from typing import Final, Literal, cast
 
 from then.core.errors import NotYet, RuleError, RulesRefused, TypeMismatch, UnknownName, nearest
@@ -298,7 +299,7 @@ class Resolver:
 
     def _path(self, node: Tree, scope: Scope) -> Expr:
         children = node.children
-        head = str(children[0])
+        head = intern(str(children[0]))
         rest: Steps = ()
         if len(children) > 1:
             try:
@@ -435,4 +436,4 @@ def unknown_field(name: str, shape: Shape, prefix: str, scope: Scope | None = No
 def _step(token: Token) -> str | int:
     if token.type == "INT":
         return int_value(token)
-    return read_text(token) if token.type in ("STRING", "RAW") else str(token)
+    return read_text(token) if token.type in ("STRING", "RAW") else intern(str(token))
