@@ -356,6 +356,7 @@ def test_a_version_is_loaded_again_from_what_the_journal_keeps(tmp_path: Path) -
         limits__yaml="max: 7\n",
     )
     first = load(tmp_path / "main.then", REGION="us")
+    assert first.files == ("main.then", "lib/b.then", "limits.yaml")
     kept = json.loads(json.dumps(first.rules.sources))
     again = load_stored(kept, first.entry, root=first.root)
     assert again.rules == first.rules

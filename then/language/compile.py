@@ -340,7 +340,7 @@ class Compiler:
                 self.typer.check_value(value, field.type, scope, f"{type}({name}: …)")
             else:
                 self.typer.type_of(value, scope)
-        self.check_complete(type, known, args, at)
+        self._check_complete(type, known, args, at)
         return tuple(args.items())
 
     def _arguments(self, type: str, at: Tree | Token, tree: Tree | Token, scope: Scope) -> tuple[tuple[str, Expr], ...]:
@@ -353,7 +353,7 @@ class Compiler:
             given.append((name, value))
         return self.arguments(type, at, given, lambda node: self.resolver.expr(node, scope), scope)
 
-    def check_complete(
+    def _check_complete(
         self, type: str, known: dict[str, FieldDecl] | None, args: Iterable[str], at: Tree | Token
     ) -> None:
         """All that the type needs is given."""

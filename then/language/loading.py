@@ -36,7 +36,7 @@ class Loaded:
     entry: str
     """What was loaded, as a path from the root; `.` for the whole folder. `load_stored` takes it."""
     files: tuple[str, ...]
-    """Paths from the root of all files that were read, in the order of reading."""
+    """Paths from the root of all files that were read, those of data too, in the order of reading."""
 
 
 def load_path(
@@ -150,7 +150,10 @@ def _load(loader: Loader) -> Loaded:
     with _collector_paused():
         loader.run()
     loader.findings.check()
-    return Loaded(loader.rules, loader.findings.all(), loader.root, loader.entry, tuple(loader.units))
+    files = tuple(
+        key for key in loader.rules.sources if key.partition("#")[0] not in loader.rules.sources or "#" not in key
+    )
+    return Loaded(loader.rules, loader.findings.all(), loader.root, loader.entry, files)
 
 
 def _open(
