@@ -54,9 +54,9 @@ def test_each_start_and_end_is_a_line_and_the_flow_the_last(shell: Shell) -> Non
     assert (said.code, said.err) == (0, "")
     assert normal(said.out) == (
         "ID1  event      go\n"
-        "ID2  started    build\n"
+        "ID2  started    build  by start\n"
         "ID2  done       build  TIME\n"
-        "ID3  started    publish\n"
+        "ID3  started    publish  by publish_it\n"
         "ID3  done       publish  TIME\n"
         "flow ID1 done, 3 records in TIME\n"
     )

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from then.cli.changes import ASKED, Change
 from then.cli.texts import clean, cut, duration, width
-from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
+from then.cli.words import COLORS, colored, last_lines, last_word, took, why_failed, word
 
 NODES_MAX: Final = 2000
 """So many records are kept to be drawn; of more, those that ended well are only counted."""
@@ -92,7 +92,8 @@ class Forest:
         node.since = task.started or task.created
         node.is_live = change.state != "completed"
         if change.state == "completed":
-            node.took, node.note, node.tail = took(task), why_failed(task), last_lines(task, self._folder)
+            node.took, node.tail = took(task), last_lines(task, self._folder)
+            node.note = why_failed(task) or last_word(task, self._folder)
         else:
             is_asked = change.reason == ASKED
             node.note = (

@@ -12,7 +12,7 @@ from then.app.objects import record_object
 from then.cli.changes import ASKED, Change
 from then.cli.settings import say
 from then.cli.texts import duration
-from then.cli.words import COLORS, colored, last_lines, took, why_failed, word
+from then.cli.words import COLORS, colored, last_lines, last_word, took, why_failed, word
 from then.core.facts import Flow
 
 FLUSH_S: Final = 0.02
@@ -97,9 +97,13 @@ class PlainLines:
             said = "asked"
             rest.append(f"a person: `{self._again(f'complete {task.id} OUTCOME')}`")
         elif state == "completed":
-            rest += [part for part in (why_failed(task), took(task)) if part]
+            said_last = last_word(task, self._folder)
+            parts = (why_failed(task), took(task), f"| {said_last}" if said_last else "")
+            rest += [part for part in parts if part]
         elif change.reason is not None:
             rest.append(change.reason)
+        elif state == "running" and task.rule is not None:
+            rest.append(f"by {task.rule}")
         shown = colored(f"{said:<9}", COLORS[said], self._has_color)
         self.patience_s = FLUSH_S
         self._out.write(f"{task.id}  {shown}  {'  '.join(rest)}\n")

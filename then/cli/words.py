@@ -60,3 +60,13 @@ def last_lines(task: Task, folder: Path | None) -> list[str]:
     else:
         found = []
     return [clean(line) for line in found]
+
+
+def last_word(task: Task, folder: Path | None) -> str:
+    """The last line that a task wrote to its standard output, where it ended well; empty where it wrote none."""
+    if folder is None or task.outcome != "done" or task.event or task.started is None:
+        return ""
+    from then.executors.outputs import tail
+
+    lines = tail(folder, task.id, 1, "out")
+    return clean(lines[-1]).strip() if lines else ""
