@@ -51,7 +51,7 @@ def test_the_first_ctrl_c_starts_nothing_new_and_waits_for_what_runs(shell: Shel
     _open_gate(shell)
     said = program.end()
     assert said.code == 130
-    assert normal(said.out) == "ID1  done       wait  TIME\n"
+    assert normal(said.out) == "ID1  done       wait  TIME  | came\n"
     assert said.err == "1 flow is open; `andthen resume` goes on\n"
     assert [(task["type"], task["state"]) for task in shell("ps", "--json").objects] == [("next", "waiting")]
     resumed = shell("resume")
@@ -79,7 +79,9 @@ def test_the_third_kills_what_does_not_listen(shell: Shell, gate: object) -> Non
         program.hear_until(heard)
     said = program.end()
     assert said.code == 130
-    assert [(task["type"], task["outcome"]) for task in shell("ps", "--all", "--json").objects] == [("deaf", "cancelled")]
+    assert [(task["type"], task["outcome"]) for task in shell("ps", "--all", "--json").objects] == [
+        ("deaf", "cancelled")
+    ]
 
 
 @pytest.mark.parametrize(("number", "code"), [(SIGTERM, 143), (SIGHUP, 129)])
