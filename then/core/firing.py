@@ -18,10 +18,12 @@ from then.core.evaluate import Scope
 from then.core.filters import Expr
 from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Match, Rule, Save
 from then.core.state import RULE_FAILED
-from then.core.tasks import Body, Json, Outcome, Task, check_json, is_flat, own_copy
+from then.core.tasks import Body, Json, Outcome, Task, check_json, own_copy
 from then.core.values import CannotSay
 
 EMISSIONS_MAX: Final = 200_000
+EMISSIONS_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of all that one match emits: a journal's entry holds it whole, and the engine's memory twice."""
 ELSE: Final = -1
 """Stands for the `else` where a step of a chain is named by number."""
 
@@ -57,6 +59,18 @@ class Firing:
     bend: tuple[Outcome, str | None] | None = None
     next_step: tuple[str, int] | None = None
     """The rule and step that wait for what is emitted."""
+    size_bytes: int = 0
+    """Of what is emitted and saved so far, roughly."""
+
+    def weigh(self, size_bytes: int) -> None:
+        """Counts what is to be emitted or saved.
+
+        Raises:
+            PlanFailed: it is too much.
+        """
+        self.size_bytes += size_bytes
+        if self.size_bytes > EMISSIONS_BYTES_MAX:
+            raise PlanFailed(f"more than {EMISSIONS_BYTES_MAX // 2**20} MiB emitted by one match")
 
     def fail(self, error: str) -> None:
         """Drops the plan; `rule.failed` is all that comes of it."""
@@ -146,9 +160,12 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
                 for name, expr in act.args
                 if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT
             }
+            firing.weigh(_size(body, act.type))
             _add(firing, edition, Planned(act.type, _checked(edition, act.type, body), act.alias))
         case Save(name=name, value=expr):
-            firing.saves.append((name, _said(edition, expr, scope, f"save {name}")))
+            value = _said(edition, expr, scope, f"save {name}")
+            firing.weigh(_size(value, f"save {name}"))
+            firing.saves.append((name, value))
         case EndFlow(outcome=outcome, text=text):
             said = _said(edition, text, scope, "the text of `end flow`") if text is not None else None
             firing.bend = (outcome, str(said) if said is not None else None)
@@ -177,6 +194,14 @@ def _said(edition: Edition, expr: Expr, scope: Scope, what: str) -> Json:
     return value
 
 
+def _size(value: Json, what: str) -> int:
+    """Rules put values together: what comes of it may be too large, or too deep."""
+    try:
+        return check_json(value, what)
+    except RuleError as refused:
+        raise PlanFailed(refused.text()) from refused
+
+
 def _checked(edition: Edition, type: str, body: Body) -> Body:
     try:
         return edition.check_body(type, body)
@@ -199,8 +224,7 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
             if not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
             kind, body, then, otherwise = emission.type, emission.body, emission.then, emission.otherwise
-            if not is_flat(body):
-                check_json(body, f"{name}: {kind}")
+            firing.weigh(check_json(body, f"{name}: {kind}"))
             # What the generator makes of its lists afterwards is not in the record.
             body = own_copy(body)
             if kind not in edition.untyped:
@@ -208,7 +232,7 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
             if then is None and otherwise is None:
                 _add(firing, edition, Planned(kind, body))
                 continue
-            check_json(emission.bind, f"{name}: what {kind} is to bind")
+            firing.weigh(check_json(emission.bind, f"{name}: what {kind} is to bind"))
             for address in (then, otherwise):
                 if address is not None and address not in edition.rules.continuations:
                     raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')

@@ -36,6 +36,8 @@ DEPTH_MAX: Final = 64
 """Nesting of a body: more than any hand-written record, far below what makes a C parser fall over."""
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 """A body's size as JSON. Larger data belongs into a file that the record names."""
+_MEASURED_MIN: Final = BODY_BYTES_MAX // 12
+"""Characters and values that, written as JSON, cannot be more than the limit: `\\u0000` takes six, a number two dozen."""
 NAME_LENGTH_MAX: Final = 128
 
 OWN_FIELDS: Final = ("type", "outcome", "error", "attempt", "took", "created", "completed")
@@ -127,27 +129,37 @@ def check_name(name: str, what: str = "type") -> str:
     return name
 
 
-def check_json(value: Json, what: str) -> None:
-    """Nothing, where the value is a tree of JSON values within the limits.
+def check_json(value: Json, what: str) -> int:
+    """Its size, where the value is a tree of JSON values within the limits.
 
     Tuples are no JSON; integers have 64 bits; NaN and infinities, lone
     surrogates and keys that are no text are refused.
+
+    Returns:
+        Bytes: what it takes as JSON where it is large, else somewhat less.
 
     Raises:
         BodyRefused: with the path to the first thing that is not right.
 
     Cost: grows with the number of nodes; no recursion, so depth cannot end it.
     """
-    if type(value) is dict and is_flat(value):
-        return
+    if type(value) is dict:
+        size = _flat_size(value)
+        if 0 <= size <= _MEASURED_MIN:
+            return size
+    size = 0
     todo: list[tuple[str, Json, int]] = [("$", value, 0)]
     while todo:
         path, node, depth = todo.pop()
+        size += 2
+        if size > BODY_BYTES_MAX:
+            # Before the rest is looked at: what is shared in it may make it larger than any memory.
+            raise _too_large(what, None)
         if node is None or node is True or node is False:
             continue
         kind = type(node)
         if kind is str:
-            _check_text(node, path, what)
+            size += _check_text(node, path, what)
         elif kind is int:
             if not -(2**63) <= node < 2**63:
                 raise BodyRefused(what, path, "an integer beyond 64 bits; give it as text")
@@ -163,10 +175,22 @@ def check_json(value: Json, what: str) -> None:
                 for key, item in node.items():
                     if type(key) is not str:
                         raise BodyRefused(what, path, f"the key {key!r} is no text")
-                    _check_text(key, path, what)
+                    size += _check_text(key, path, what)
                     todo.append((f"{path}.{key}", item, depth + 1))
         else:
             raise BodyRefused(what, path, f"{type(node).__name__} is no JSON value")
+    if size > _MEASURED_MIN:
+        size = len(msgspec.json.encode(value))
+        if size > BODY_BYTES_MAX:
+            raise _too_large(what, size)
+    return size
+
+
+def _too_large(what: str, size: int | None) -> BodyRefused:
+    found = f"{size} bytes as JSON, " if size is not None else ""
+    return BodyRefused(
+        what, "", f"{found}more than {BODY_BYTES_MAX // 2**20} MiB; put large data into a file, and name the file here"
+    )
 
 
 def own_copy(value: Json) -> Json:
@@ -188,27 +212,34 @@ def own_copy(value: Json) -> Json:
     return value
 
 
-def is_flat(value: Body) -> bool:
-    """Whether an object of plain values needs no closer look: nearly all bodies, at a fifth of the cost."""
+def _flat_size(value: Body) -> int:
+    """Characters in an object of plain values, nearly all bodies, at a fifth of the cost; -1: it needs a closer look."""
+    size = 0
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
-            return False
+            return -1
         kind = type(item)
         if kind is str:
             if not item.isascii():
-                return False
+                return -1
+            size += len(item)
         elif kind is int:
             if not -(2**63) <= item < 2**63:
-                return False
+                return -1
+        elif kind is float:
+            if item - item != 0:
+                return -1
         elif item is not None and kind is not bool:
-            return False
-    return True
+            return -1
+        size += len(key) + 2
+    return size
 
 
-def _check_text(text: str, path: str, what: str) -> None:
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BodyRefused(what, path, "text with half of a surrogate pair, which is no Unicode") from None
+def _check_text(text: str, path: str, what: str) -> int:
+    """Its length, where it is Unicode."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BodyRefused(what, path, "text with half of a surrogate pair, which is no Unicode") from None
+    return len(text)
