@@ -87,9 +87,9 @@ def compile_clause(clause: Expr, alias: str | None) -> Clause:
         case Contains(container, Const(value)) if (place := place_of(container, alias)) is not None:
             return _contains(place), value
         case Matches(text, pattern) if (place := place_of(text, alias)) is not None:
-            return _matches(place, wanted=True), pattern
+            return _matches(place, wanted=True), regex.Regex(pattern)
         case Not(Matches(text, pattern)) if (place := place_of(text, alias)) is not None:
-            return _matches(place, wanted=False), pattern
+            return _matches(place, wanted=False), regex.Regex(pattern)
         case IsMissing(of) if (place := place_of(of, alias)) is not None:
             return _presence(place, wanted=False), None
         case Not(IsMissing(of)) if (place := place_of(of, alias)) is not None:
@@ -264,12 +264,12 @@ def _contains(place: Place) -> Test:
 def _matches(place: Place, wanted: bool) -> Test:
     read = reader(*place)
 
-    def found(task: Task, variables: Variables, pattern: str) -> bool:
+    def found(task: Task, variables: Variables, pattern: regex.Regex) -> bool:
         value = read(task)
         if not isinstance(value, str):
             return False
         try:
-            return regex.is_found(pattern, value) is wanted
+            return pattern.is_found(value) is wanted
         except UnicodeEncodeError:
             return False
 

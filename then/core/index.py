@@ -120,6 +120,9 @@ class FilterIndex:
         rules, fired = self._rules, []
         for code in found:
             rule = rules[code >> BITS]
+            if not code & (TESTED | FINAL):
+                fired.append(Match(rule, task))
+                continue
             groups = None
             if code & TESTED:
                 clauses = plans.tests[code]

@@ -29,7 +29,7 @@ from then.core.filters import (
     Not,
     Template,
 )
-from then.core.tasks import Json
+from then.core.tasks import BODY_BYTES_MAX, Json
 from then.core.values import CannotSay, described, equal, is_ordered, is_within_limits, kind_of, text_of
 
 Strict: TypeAlias = (
@@ -130,7 +130,7 @@ def is_match(pattern: str, text: Json) -> Json:
     if not isinstance(text, str):
         return CannotSay(f"{described(text)} matches a regex")
     try:
-        return regex.is_found(pattern, text)
+        return regex.kept(pattern).is_found(text)
     except UnicodeEncodeError:
         return CannotSay("a text with half of a surrogate pair matches a regex")
 
@@ -146,13 +146,14 @@ def calculate(op: Literal["+", "-", "*", "/", "%"], left: Json, right: Json) -> 
             number = math.inf
         return number if is_within_limits(number) else CannotSay(f"{left} {op} {right} is beyond 64 bits")
     if op == "+" and kinds in (("text", "text"), ("list", "list")):
-        return left + right
+        size = len(left) + len(right)
+        return left + right if size <= BODY_BYTES_MAX else CannotSay(f"limit: a {kinds[0]} of {size}")
     return CannotSay(f"{described(left)} {op} {described(right)}")
 
 
 def _filled(template: Template, values: Sequence[Json]) -> Json:
     left = iter(values)
     try:
-        return "".join(part if isinstance(part, str) else text_of(next(left)) for part in template.parts)
+        return functions.joined([part if isinstance(part, str) else text_of(next(left)) for part in template.parts])
     except (TypeError, ValueError, RecursionError) as error:
         return CannotSay(f"a template with what is no JSON: {error}")

@@ -187,17 +187,13 @@ class Plan:
         self._always = [code for group in groups for code in group.always]
         self._simple = [table for group in groups for table in group.simple]
         self._repeats = any(group.repeats for group in groups)
-        by_place: dict[Place | tuple[Place, ...], list[Lookup]] = {}
-        for group in groups:
-            for place, look in group.lookups:
-                by_place.setdefault(place, []).append(look)
-        self._fields: list[tuple[str, tuple[Lookup, ...]]] = []
-        self._others: list[tuple[Reader, tuple[Lookup, ...]]] = []
-        for place, looks in by_place.items():
+        self._fields: list[tuple[str, Lookup]] = []
+        self._others: list[tuple[Reader, Lookup]] = []
+        for place, look in (lookup for group in groups for lookup in group.lookups):
             if isinstance(place, Place) and _is_simple(place):
-                self._fields.append((sys.intern(str(place.path[0])), tuple(looks)))
+                self._fields.append((sys.intern(str(place.path[0])), look))
             else:
-                self._others.append((reader(*place) if isinstance(place, Place) else _together(place), tuple(looks)))
+                self._others.append((reader(*place) if isinstance(place, Place) else _together(place), look))
 
     def candidates(self, task: Task) -> list[Code]:
         """Codes of the rules that were found, in order, each once.
@@ -222,16 +218,14 @@ class Plan:
                 found.append(bucket)
             else:
                 found += bucket  # type: ignore[arg-type]
-        for name, looks in self._fields:
+        for name, look in self._fields:
             value = body.get(name, MISSING) if result is None or name not in result else result[name]
             if value is not MISSING:
-                for look in looks:
-                    look(value, found)
-        for read, looks in self._others:
+                look(value, found)
+        for read, look in self._others:
             value = read(task)
             if value is not MISSING:
-                for look in looks:
-                    look(value, found)
+                look(value, found)
         if len(found) > 1:
             if self._repeats:
                 return sorted(set(found))

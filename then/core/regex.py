@@ -14,15 +14,15 @@ import functools
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from then.core.errors import RuleError
 from then.core.source import Span
 
 PATTERN_LENGTH_MAX: Final = 10_000
 """Characters; RE2 compiles that in a few milliseconds."""
-KEPT_MAX: Final = 4_000
-"""Patterns that stay compiled; a few KiB each, SET_BYTES_MAX at the very most."""
+KEPT_MAX: Final = 1_000
+"""Patterns that stay compiled for the plain evaluator; a few KiB each, SET_BYTES_MAX at the very most."""
 SET_SIZE_MAX: Final = 2_000
 """Instructions of RE2's programs that are put into one set. A set too large for
 its memory finds nothing, and says nothing: with SET_BYTES_MAX that begins far
@@ -72,23 +72,37 @@ def compiled(pattern: str) -> Any:
         raise RuleError(f"regex {_shown(pattern)}: {_reason(error)}") from None
 
 
-def is_found(pattern: str, text: str) -> bool:
-    """Whether the pattern is found anywhere in the text.
+class Regex:
+    """A pattern that is looked for again and again; compiled when it is first looked for, and kept."""
 
-    Raises:
-        UnicodeEncodeError: the text has half of a surrogate pair.
-    """
-    return _tester(pattern)(text.encode())
+    __slots__ = ("_is_found", "pattern")
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self._is_found: Callable[[bytes], object] | None = None
+
+    def is_found(self, text: str) -> bool:
+        """Whether the pattern is found anywhere in the text.
+
+        Raises:
+            UnicodeEncodeError: the text has half of a surrogate pair.
+        """
+        encoded = text.encode()
+        if self._is_found is None:
+            one = compiled(self.pattern)
+            # A set of one says whether, and not where, in half the time of a search.
+            self._is_found = _set((self.pattern,)).Match if one.programsize <= SET_SIZE_MAX else one.search
+        return bool(self._is_found(encoded))
 
 
 @functools.lru_cache(maxsize=KEPT_MAX)
-def _tester(pattern: str) -> Callable[[bytes], bool]:
-    one = compiled(pattern)
-    if one.programsize <= SET_SIZE_MAX:
-        # A set of one: it answers whether, not where, in half the time of a search.
-        found = _set((pattern,)).Match
-        return lambda text: bool(found(text))
-    return lambda text: one.search(text) is not None
+def kept(pattern: str) -> Regex:
+    """The pattern, for who looks for it now and then."""
+    return Regex(pattern)
+
+
+Finds: TypeAlias = Callable[[bytes], Sequence[int] | None]
+"""The numbers of the patterns that are found in a text; null for none."""
 
 
 class Finder:
@@ -97,7 +111,7 @@ class Finder:
     def __init__(self, patterns: Sequence[str]) -> None:
         """Compiles nothing yet: a table may never be asked."""
         self._patterns = tuple(patterns)
-        self._parts: list[tuple[int, Callable[[bytes], Iterable[int]]]] | None = None
+        self._parts: list[tuple[int, Finds]] | None = None
 
     def find(self, text: str) -> list[int]:
         """The numbers of the patterns that are found in the text."""
@@ -106,9 +120,9 @@ class Finder:
         if self._parts is None:
             self._parts = list(self._compiled())
         encoded = text.encode()
-        return [first + number for first, found in self._parts for number in found(encoded)]
+        return [first + number for first, found in self._parts for number in found(encoded) or ()]
 
-    def _compiled(self) -> Iterator[tuple[int, Callable[[bytes], Iterable[int]]]]:
+    def _compiled(self) -> Iterator[tuple[int, Finds]]:
         """Sets of neighbours, each of a bounded size, with the number of its first."""
         first, size = 0, 0
         for number, pattern in enumerate(self._patterns):
@@ -120,11 +134,11 @@ class Finder:
         if self._patterns:
             yield first, self._part(first, len(self._patterns))
 
-    def _part(self, first: int, end: int) -> Callable[[bytes], Iterable[int]]:
-        if end - first > 1:
-            return cast("Callable[[bytes], Iterable[int]]", _set(self._patterns[first:end]).Match)
-        test = _tester(self._patterns[first])
-        return lambda text: (0,) if test(text) else ()
+    def _part(self, first: int, end: int) -> Finds:
+        if end - first > 1 or compiled(self._patterns[first]).programsize <= SET_SIZE_MAX:
+            return cast("Finds", _set(self._patterns[first:end]).Match)
+        search = compiled(self._patterns[first]).search
+        return lambda text: None if search(text) is None else (0,)
 
 
 def _set(patterns: Iterable[str]) -> Any:

@@ -204,12 +204,11 @@ class PrefixTable:
             if not value.isascii() and not regex.is_unicode(value):
                 return  # No regex is found in it.
             for length in lengths:
-                beginning = value[:length]
-                bucket = buckets.get(beginning)
+                bucket = buckets.get(value[:length])
                 if bucket is not None:
                     _add(found, bucket)
                 if cut:
-                    found += [code for prefix, code in cut.get(beginning, ()) if value.startswith(prefix)]
+                    found += [code for prefix, code in cut.get(value[:length], ()) if value.startswith(prefix)]
 
         return look
 
@@ -273,13 +272,13 @@ class StretchTable:
         asks = [_side(is_low, includes, filed) for (is_low, includes), filed in self._one_sided.items()]
         if self._two_sided:
             asks.append(self._stretches())
-        kinds = (str,) if self._of_texts else (int, float)
+        ask = asks[0] if len(asks) == 1 else _each(asks)
+        kind, other = (str, str) if self._of_texts else (int, float)
 
         def look(value: Json, found: list[Code]) -> None:
             # By class, before any bisect: True > 0.5 does not raise, and a NaN is found anywhere.
-            if type(value) in kinds and value == value:  # noqa: PLR0124 (not a NaN)
-                for ask in asks:
-                    ask(value, found)
+            if type(value) is kind or (type(value) is other and value == value):  # noqa: PLR0124
+                ask(value, found)
             elif type(value) not in _JSON_TYPES:
                 raise OddValueError
 
@@ -288,7 +287,7 @@ class StretchTable:
     def _stretches(self) -> Lookup:
         bounds = sorted({bound for stretch, _ in self._two_sided for bound in (stretch.low, stretch.high)})
         number = {bound: 2 * position + 1 for position, bound in enumerate(bounds)}
-        levels: list[dict[int, list[Code]]] = []
+        levels: list[dict[int, list[Code]]] = [{}]
         for stretch, code in self._two_sided:
             first = number[stretch.low] + (not stretch.includes_low)
             last = number[stretch.high] - (not stretch.includes_high)
@@ -296,19 +295,19 @@ class StretchTable:
                 while len(levels) <= level:
                     levels.append({})
                 levels[level].setdefault(node, []).append(code)
-        frozen = [
-            (level * self.WIDTH_BITS, {node: tuple(codes) for node, codes in nodes.items()})
-            for level, nodes in enumerate(levels)
-            if nodes
+        ground = [tuple(levels[0].get(node, ())) for node in range(2 * len(bounds) + 1)]
+        above = [
+            (level * self.WIDTH_BITS, {node: tuple(codes) for node, codes in levels[level].items()})
+            for level in range(1, len(levels))
         ]
+        marks = [*bounds, None]  # So that there is one at the end as well, which equals nothing.
 
         def ask(value: Json, found: list[Code]) -> None:
             position = bisect_left(bounds, value)
-            at = 2 * position + (position < len(bounds) and bounds[position] == value)
-            for shift, nodes in frozen:
-                codes = nodes.get(at >> shift)
-                if codes is not None:
-                    found += codes
+            at = 2 * position + 1 if marks[position] == value else 2 * position
+            found += ground[at]
+            for shift, nodes in above:
+                found += nodes.get(at >> shift, ())
 
         return ask
 
@@ -326,6 +325,14 @@ class StretchTable:
                 yield level, last
                 last -= 1
             first, last, level = first // width, last // width, level + 1
+
+
+def _each(asks: Iterable[Lookup]) -> Lookup:
+    def ask_each(value: Json, found: list[Code]) -> None:
+        for ask in asks:
+            ask(value, found)
+
+    return ask_each
 
 
 def _side(is_low: bool, includes: bool, filed: list[tuple[Json, Code]]) -> Lookup:
