@@ -24,10 +24,10 @@ on after it, is in `then.language.messages` and `then.language.recovery`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from then.language.lexer import CLOSING, MARK, OPENING, mark_type, regex_pattern, token_pattern
+from then.language.lexer import KINDS, mark_type, plain_marks, regex_pattern, token_pattern
 from then.language.tables import END, Production, Tables
 from then.language.tree import Lines, Token, Tree
 
@@ -84,54 +84,63 @@ class Stop(Exception):
         self.too_deep = too_deep
 
 
+_Make: TypeAlias = Callable[[list[_Value], int, int, Lines], _Value]
+"""The value of a production, from the values of its symbols, which it may keep, and where it begins and ends."""
+
+
 class _Plan(NamedTuple):
-    """How a production makes its value."""
+    """What to do with a production that is complete."""
 
-    origin: str
     size: int
-    name: str | None
-    """None: a list."""
-    keep: tuple[int, ...] | None
-    """None: all of its symbols, as they are."""
-    spliced: tuple[int, ...]
-    folds: bool
-    passes: bool
-    """One value in, the same value out."""
-
-    def make(self, values: list[_Value], start: int, end: int, lines: Lines) -> _Value:
-        """The value of the production, from the values of its symbols, which it may keep."""
-        if self.keep is None:
-            children = values
-        elif not self.spliced:
-            children = [values[i] for i in self.keep]
-        else:
-            # A list that comes first is taken over, so that a list of n items costs n, not n squared.
-            head = self.keep[0]
-            children = values[head] if head in self.spliced else [values[head]]
-            for i in self.keep[1:]:
-                if i in self.spliced:
-                    children.extend(values[i])
-                else:
-                    children.append(values[i])
-        if self.name is None:
-            return children
-        if self.folds and len(children) == 1:
-            return children[0]
-        return Tree(self.name, children, start, end, lines)
+    origin: str
+    make: _Make | None
+    """None: one value in, the same value out."""
 
 
 def _plan(production: Production) -> _Plan:
     is_list = production.origin.startswith("_")
-    whole = len(production.keep) == production.size and not production.spliced
-    return _Plan(
-        origin=production.origin,
-        size=production.size,
-        name=None if is_list else production.name,
-        keep=None if whole else production.keep,
-        spliced=production.spliced,
-        folds=production.folds,
-        passes=production.size == 1 and production.folds and production.keep == (0,) and not production.spliced,
-    )
+    if production.size == 1 and production.folds and production.keep == (0,) and not production.spliced:
+        return _Plan(1, production.origin, None)
+    gather = _gatherer(production)
+    name, folds = production.name, production.folds
+
+    def make_list(values: list[_Value], start: int, end: int, lines: Lines) -> _Value:
+        return gather(values)
+
+    def make_tree(values: list[_Value], start: int, end: int, lines: Lines) -> _Value:
+        return Tree(name, gather(values), start, end, lines)
+
+    def make_folded(values: list[_Value], start: int, end: int, lines: Lines) -> _Value:
+        children = gather(values)
+        return children[0] if len(children) == 1 else Tree(name, children, start, end, lines)
+
+    make = make_list if is_list else make_folded if folds else make_tree
+    return _Plan(production.size, production.origin, make)
+
+
+def _gatherer(production: Production) -> Callable[[list[_Value]], list[_Value]]:
+    """Picks the children of a tree, or the items of a list, out of the values of its symbols."""
+    keep, spliced = production.keep, production.spliced
+    if len(keep) == production.size and not spliced:
+        return lambda values: values
+    if len(keep) == 1 and not spliced:
+        only = keep[0]
+        return lambda values: [values[only]]
+    if not spliced:
+        return lambda values: [values[i] for i in keep]
+
+    def splice(values: list[_Value]) -> list[_Value]:
+        # A list that comes first is taken over, so that a list of n items costs n, not n squared.
+        head = keep[0]
+        children: list[_Value] = values[head] if head in spliced else [values[head]]
+        for i in keep[1:]:
+            if i in spliced:
+                children.extend(values[i])
+            else:
+                children.append(values[i])
+        return children
+
+    return splice
 
 
 class Automaton:
@@ -170,25 +179,33 @@ class Automaton:
         states, values, begins = stacks
         actions, kept = self.tables.actions, self.tables.kept
         keywords = keywords or self.tables.keywords
-        text, match = lines.text, token_pattern().match
+        text, pattern, marks = lines.text, token_pattern(), plain_marks()
+        match, (name, mark, opening, closing) = pattern.match, (pattern.groupindex[kind] for kind in KINDS)
         opened: list[int] = []
         height, end, check = _STACK_SOFT, at, False
         while True:
             found = match(text, at)
             assert found is not None
-            kind = found.lastgroup
+            kind = found.lastindex
             assert kind is not None
             value, at = found[kind], found.end()
             begin = at - len(value)
             row = actions[states[-1]]
-            if kind == "NAME":
-                terminal = keywords.get(value, kind)
-                if terminal not in row or (terminal != kind and kind in row and not self.takes(states, terminal)):
-                    terminal = kind
-            elif kind in (MARK, OPENING, CLOSING):
-                terminal, value, at = _marked(kind, value, row, text, at, opened)
+            if kind == name:
+                terminal = keywords.get(value, "NAME")
+                if terminal not in row or (terminal != "NAME" and "NAME" in row and not self.takes(states, terminal)):
+                    terminal = "NAME"
+            elif kind == mark:
+                terminal = marks.get(value) or mark_type(value, row)
+                if terminal == "REGEX":
+                    regex = regex_pattern().match(text, begin)
+                    terminal, value, at = ("REGEX", regex[0], regex.end()) if regex else ("SLASH", value, at)
+            elif kind == opening or kind == closing:
+                terminal = marks[value]
+                opened.append(begin) if kind == opening else opened and opened.pop()
             else:
-                terminal = kind
+                assert found.lastgroup is not None
+                terminal = found.lastgroup
             action = row.get(terminal)
             if action is not None and action < 0:
                 action = self._reduce(stacks, terminal, begin, end, lines)
@@ -214,25 +231,37 @@ class Automaton:
     def _reduce(self, stacks: Stacks, terminal: str, begin: int, end: int, lines: Lines) -> int | None:
         """Makes what is complete before a terminal; gives the state that it leads to, None where it may not stand."""
         states, values, begins = stacks
-        actions, gotos = self.tables.actions, self.tables.gotos
+        actions, gotos, plans, jumps = self.tables.actions, self.tables.gotos, self._plans, self._jumps
         while True:
             action = actions[states[-1]].get(terminal)
             if action is None or action >= 0:
                 return action
-            plan = self._plans[-action - 1]
-            if plan.passes:
-                states[-1] = self._jump(states[-2], states[-1], terminal)
+            size, origin, make = plans[~action]
+            if make is None:
+                key = (states[-2], states[-1], terminal)
+                states[-1] = jumps[key] if key in jumps else self._jump(key)
                 continue
-            size = plan.size
             if size:
-                children = values[-size:]
                 start = begins[-size]
+                value = make(values[-size:], start, end, lines)
                 del states[-size:], values[-size:], begins[-size:]
             else:
-                children, start = [], begin
-            values.append(plan.make(children, start, end if size else begin, lines))
+                start = begin
+                value = make([], begin, begin, lines)
+            values.append(value)
             begins.append(start)
-            states.append(gotos[states[-1]][plan.origin])
+            states.append(gotos[states[-1]][origin])
+
+    def _jump(self, key: tuple[int, int, str]) -> int:
+        """The state after all productions in a row that pass one value on."""
+        below, after, terminal = key
+        while (action := self.tables.actions[after].get(terminal, 0)) < 0:
+            _, origin, make = self._plans[~action]
+            if make is not None:
+                break
+            after = self.tables.gotos[below][origin]
+        self._jumps[key] = after
+        return after
 
     def takes(self, states: list[int], terminal: str) -> bool:
         """Whether a terminal may stand after what these states have read."""
@@ -240,7 +269,7 @@ class Automaton:
         while (action := self.tables.actions[states[-1]].get(terminal)) is not None:
             if action >= 0:
                 return True
-            plan = self._plans[-action - 1]
+            plan = self._plans[~action]
             if plan.size:
                 del states[-plan.size :]
             states.append(self.tables.gotos[states[-1]][plan.origin])
@@ -249,32 +278,6 @@ class Automaton:
     def expected(self, states: list[int]) -> frozenset[str]:
         """All terminals that may stand after what these states have read."""
         return frozenset(terminal for terminal in self.tables.actions[states[-1]] if self.takes(states, terminal))
-
-    def _jump(self, below: int, state: int, terminal: str) -> int:
-        """The state after all productions in a row that pass one value on."""
-        key = (below, state, terminal)
-        after = self._jumps.get(key)
-        if after is None:
-            after = state
-            while (action := self.tables.actions[after].get(terminal, 0)) < 0:
-                plan = self._plans[-action - 1]
-                if not plan.passes:
-                    break
-                after = self.tables.gotos[below][plan.origin]
-            self._jumps[key] = after
-        return after
-
-
-def _marked(kind: str, mark: str, row: dict[str, int], text: str, at: int, opened: list[int]) -> tuple[str, str, int]:
-    """Terminal, text and end of a mark, which may be the beginning of a regular expression. Keeps count of brackets."""
-    if kind == OPENING:
-        opened.append(at - 1)
-    elif kind == CLOSING:
-        if opened:
-            opened.pop()
-    elif mark == "/" and "REGEX" in row and (regex := regex_pattern().match(text, at - 1)):
-        return "REGEX", regex[0], regex.end()
-    return mark_type(mark, row), mark, at
 
 
 def check_depth(tree: Tree, depth_max: int) -> None:

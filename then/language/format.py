@@ -73,7 +73,7 @@ class _Formatter:
 
     def text(self, tree: Tree) -> str:
         """All items, and the comments around them."""
-        written = ""
+        written: list[str] = []
         was_long, column = False, 0
         for item in tree.children:
             assert isinstance(item, Tree)
@@ -86,15 +86,17 @@ class _Formatter:
             body = render(self._doc(item))
             is_long = item.data in _APART and "\n" in body
             joint = "\n\n" if is_apart or was_long or tail or is_long else "\n"
-            written += f"{tail}{joint if written else ''}{lead}{body}"
+            written += [tail, joint if written else "", lead, body]
             was_long = is_long
         word = self._words[-1]
         tail = self._tail(word, column) if written else ""
         joint = "\n\n" if word.is_apart or was_long or tail else "\n"
         rest = self._lead(word).rstrip("\n")
         if rest:
-            return f"{written}{tail}{joint if written else ''}{rest}\n"
-        return f"{written}{tail}\n" if written else ""
+            written += [tail, joint if written else "", rest, "\n"]
+        elif written:
+            written += [tail, "\n"]
+        return "".join(written)
 
     def _tail(self, word: Word, column: int) -> str:
         """Comments that are indented under the item before, which begins in that column, belong to it."""

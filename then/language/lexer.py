@@ -20,9 +20,8 @@ from then.language.tables import END, tables
 SKIPPED: Final = r"(?>[ \t\n]+|\#[^\n]*)*+"
 """White space and comments, at once and for good: nothing in them is tried twice."""
 
-OPENING: Final = "OPENING"
-CLOSING: Final = "CLOSING"
-MARK: Final = "MARK"
+KINDS: Final = ("NAME", "MARK", "OPENING", "CLOSING")
+"""Groups of `token_pattern` that are no terminals yet: the parser's state, or the text, says which they are."""
 STRANGE: Final = "STRANGE"
 """A character that begins no token."""
 
@@ -34,11 +33,10 @@ _REGEX: Final = r"/(?>[^/\\\n]++|\\.)++/"
 
 @cache
 def token_pattern() -> re.Pattern[str]:
-    """Finds the next token; `lastgroup` says what it is.
+    """Finds the next token; `lastindex` says what it is.
 
-    Groups are NAME (a word or a name), OPENING, CLOSING, MARK (punctuation
-    and operators), the grammar's terminals for numbers and texts, the
-    end of the text, and STRANGE.
+    Groups are those of KINDS, the grammar's terminals for numbers and texts,
+    the end of the text, and STRANGE.
     """
     patterns = dict(tables().patterns)
     name = patterns.pop("NAME")
@@ -49,7 +47,7 @@ def token_pattern() -> re.Pattern[str]:
     longest_first = "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
     return re.compile(
         f"{SKIPPED}(?:(?P<NAME>(?!r[\"']){name})"
-        rf"|(?P<{OPENING}>[(\[{{])|(?P<{CLOSING}>[)\]}}])|(?P<{MARK}>{longest_first})"
+        rf"|(?P<MARK>{longest_first})|(?P<OPENING>[(\[{{])|(?P<CLOSING>[)\]}}])"
         + "".join(f"|(?P<{terminal}>{pattern})" for terminal, pattern in patterns.items())
         + rf"|(?P<{END}>\Z)|(?P<{STRANGE}>.))",
         re.ASCII,
@@ -62,21 +60,23 @@ def regex_pattern() -> re.Pattern[str]:
     return re.compile(_REGEX)
 
 
+@cache
+def plain_marks() -> dict[str, str]:
+    """Marks that are one terminal wherever they stand."""
+    comparisons = dict.fromkeys(("<", ">", "<=", ">=", "!="), "CMP")
+    marks = {**tables().punctuation, **comparisons}
+    return {mark: terminal for mark, terminal in marks.items() if mark not in _SEVERAL}
+
+
+_SEVERAL: Final = {"+": ("ADD",), "-": ("ADD", "MINUS"), "*": ("MUL",), "%": ("MUL",), "/": ("MUL", "SLASH", "REGEX")}
+
+
 def mark_type(mark: str, row: dict[str, int]) -> str:
-    """The terminal of a mark, where several have the same text: the one that may stand.
+    """The terminal of a mark that is several: the one that may stand.
 
     Args:
         mark: as it is written.
         row: what the parser's state takes, as in `Tables.actions`.
     """
-    if mark in ("+", "-") and "ADD" in row:
-        return "ADD"
-    if mark in ("*", "/", "%") and "MUL" in row:
-        return "MUL"
-    return _MARKS.get(mark) or tables().punctuation.get(mark) or mark
-
-
-_MARKS: Final = {
-    "<": "CMP", ">": "CMP", "<=": "CMP", ">=": "CMP", "!=": "CMP",
-    "+": "ADD", "*": "MUL", "%": "MUL",
-}  # fmt: skip
+    several = _SEVERAL[mark]
+    return next((terminal for terminal in several if terminal in row), several[0])

@@ -68,6 +68,8 @@ def words_of(text: str, tokens: list[Shifted]) -> list[Word]:
 
 def _take_comments(text: str, end: int, word: Word, before: Word | None) -> None:
     """Gives what stands between two tokens to the one or the other."""
+    if word.begin - end < 2 and text[end : word.begin] in ("", " "):
+        return
     newlines = 0
     for found in _BETWEEN.finditer(text, end, word.begin):
         if found[0] == "\n":
