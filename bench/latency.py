@@ -14,7 +14,7 @@ from bench.rounds import measure
 
 def run(options: Options) -> Findings:
     found = Findings()
-    tasks = options.size(2_000, 100)
+    tasks = options.size(1_000, 100)
     tails: dict[str, list[float]] = {}
     subjects = {}
     if harness.is_there():
