@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.cli.terminal import ROOT, Terminal
 from then.cli.entry import enter
-
-ROOT = Path(__file__).parent.parent.parent
 
 RULES = """
 import then
@@ -79,6 +78,7 @@ class Shell:
         self.folder = folder
         self._capsys = capsys
         self._monkeypatch = monkeypatch
+        self._started: list[subprocess.Popen[Any]] = []
         monkeypatch.chdir(folder)
         for name in ("THEN_STATE", "THEN_RETENTION", "NO_COLOR"):
             monkeypatch.delenv(name, raising=False)
@@ -99,7 +99,25 @@ class Shell:
 
     def start(self, *arguments: object, **more: Any) -> Program:
         """A command as a program of its own."""
-        return Program(self.folder, [str(argument) for argument in arguments], **more)
+        program = Program(self.folder, [str(argument) for argument in arguments], **more)
+        self._started.append(program.process)
+        return program
+
+    def terminal(self, *arguments: str, **more: Any) -> Terminal:
+        """A command at a terminal."""
+        terminal = Terminal(self.folder, *arguments, **more)
+        self._started.append(terminal.process)
+        return terminal
+
+    def close(self) -> None:
+        """Ends what a test that failed has left."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def fifo(self, name: str) -> Path:
         path = self.folder / name

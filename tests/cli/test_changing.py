@@ -118,14 +118,18 @@ def test_a_late_report_is_recorded_and_has_no_effect(shell: Shell, said_of_engin
     shell("complete", ask["id"], "done", "answer=yes")
     late = shell("complete", ask["id"], "done", "answer=no")
     assert late.code == 0
-    assert late.err == said_of_engine + f"ask ({ask['id']}) had ended already, done; the report is recorded and has no effect\n"
+    assert (
+        late.err
+        == said_of_engine + f"ask ({ask['id']}) had ended already, done; the report is recorded and has no effect\n"
+    )
     shown = shell("show", ask["id"], "--json").objects[0]
     assert shown["result"] == {"answer": "yes"}
     assert [(report["outcome"], report["by"]) for report in shown["late"]] == [("done", "person")]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "text"), [("fine", '"fine" is no outcome; one of done, failed, cancelled, timed_out'), ("", '"" is no outcome')]
+    ("outcome", "text"),
+    [("fine", '"fine" is no outcome; one of done, failed, cancelled, timed_out'), ("", '"" is no outcome')],
 )
 def test_an_outcome_that_is_none_is_refused(shell: Shell, said_of_engine: str, outcome: str, text: str) -> None:
     _post(shell, "go", "n=1")

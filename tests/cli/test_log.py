@@ -16,7 +16,9 @@ from tests.cli.shell import ROOT, RULES, Shell, normal
 
 def _run(shell: Shell, script: str) -> str:
     """A process that was run. Gives its id."""
-    shell.write("rules.then", f'task t() run process ["sh", "-c", r"{script}"]\nevent go()\nrule r when go then t(), t()\n')
+    shell.write(
+        "rules.then", f'task t() run process ["sh", "-c", r"{script}"]\nevent go()\nrule r when go then t(), t()\n'
+    )
     return str(shell("run", "rules.then", "t", "--json").objects[-1]["flow"])
 
 
@@ -40,7 +42,11 @@ def test_the_last_lines_of_each(shell: Shell) -> None:
 def test_as_json_each_line_is_an_object(shell: Shell) -> None:
     id = _run(shell, "echo one; printf two; echo three >&2")
     said = shell("log", id, "--json")
-    assert sorted((line["stream"], line["line"]) for line in said.objects) == [("err", "three"), ("out", "one"), ("out", "two")]
+    assert sorted((line["stream"], line["line"]) for line in said.objects) == [
+        ("err", "three"),
+        ("out", "one"),
+        ("out", "two"),
+    ]
     assert said.err == ""
 
 
@@ -57,7 +63,10 @@ def test_to_a_terminal_only_colours_pass(shell: Shell) -> None:
     id = _run(shell, r"printf '\033[2J\033]0;title\007a\033[31mred\033[0m\n10%%\r100%%\n\377\n'")
     ours, its = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "then", "log", id], cwd=shell.folder, stdout=its, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-m", "then", "log", id],
+        cwd=shell.folder,
+        stdout=its,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         os.close(its)
         seen = b""
@@ -74,7 +83,9 @@ def test_to_a_terminal_only_colours_pass(shell: Shell) -> None:
 @pytest.mark.slow
 def test_followed_it_goes_on_until_the_task_has_ended(shell: Shell) -> None:
     gate = shell.fifo("gate")
-    shell.write("rules.then", 'task t() run process ["sh", "-c", r"echo begun; read line < gate; echo $line"]\nstart t()\n')
+    shell.write(
+        "rules.then", 'task t() run process ["sh", "-c", r"echo begun; read line < gate; echo $line"]\nstart t()\n'
+    )
     program = shell.start("run", "rules.then", "--json")
     id = json.loads(program.read_until('"running"').splitlines()[-1])["id"]
     follower = shell.start("log", "-f", id)

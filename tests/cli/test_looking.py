@@ -37,7 +37,12 @@ def test_completed_ones_are_listed_when_asked_for(shell: Shell) -> None:
         ("publish", "completed", "failed"),
     ]  # fmt: skip
     rows = normal(shell("ps", "--all").out).splitlines()[1:]
-    assert [row.split()[1:3] for row in rows] == [["go", "event"], ["build", "done"], ["publish", "done"], ["publish", "failed"]]
+    assert [row.split()[1:3] for row in rows] == [
+        ["go", "event"],
+        ["build", "done"],
+        ["publish", "done"],
+        ["publish", "failed"],
+    ]
 
 
 def test_a_list_may_be_narrowed_by_flow_type_and_state(shell: Shell) -> None:
@@ -54,7 +59,9 @@ def test_flows_are_listed_the_oldest_first_with_how_they_ended(shell: Shell) -> 
     shell.write("rules.py", RULES)
     shell("run", "rules.py", "go", "n=1")
     shell("run", "rules.py", "publish", "image=bad")
-    listed = [(flow["type"], flow["state"], flow["outcome"], flow["records"]) for flow in shell("flows", "--json").objects]
+    listed = [
+        (flow["type"], flow["state"], flow["outcome"], flow["records"]) for flow in shell("flows", "--json").objects
+    ]
     assert listed == [("go", "completed", "done", 3), ("publish", "completed", "failed", 1)]
     rows = normal(shell("flows").out).splitlines()
     assert rows[0].split() == ["ID", "TYPE", "STATE", "RECORDS", "STARTED", "TIME", "TEXT"]
@@ -74,7 +81,8 @@ def test_flows_may_be_narrowed(shell: Shell) -> None:
 def test_announcements_are_listed_only_when_asked_for(shell: Shell) -> None:
     shell.write(
         "rules.py",
-        RULES + "\n\n@rules.when('flow.ended', it.type == 'go')\ndef tell(ended):\n    yield then.emit('build', ref='told')\n",
+        RULES
+        + "\n\n@rules.when('flow.ended', it.type == 'go')\ndef tell(ended):\n    yield then.emit('build', ref='told')\n",
     )
     shell("run", "rules.py", "go", "n=1")
     shell("resume")
@@ -160,7 +168,17 @@ def test_a_rule_in_python_has_a_place_and_no_text(shell: Shell) -> None:
 
 
 def test_a_folder_without_a_journal_is_refused_with_2_and_stays_empty(shell: Shell) -> None:
-    for command in (["ps"], ["flows"], ["show", "x"], ["log", "x"], ["rules"], ["post", "x"], ["cancel", "x"], ["resume"], ["prune"]):
+    for command in (
+        ["ps"],
+        ["flows"],
+        ["show", "x"],
+        ["log", "x"],
+        ["rules"],
+        ["post", "x"],
+        ["cancel", "x"],
+        ["resume"],
+        ["prune"],
+    ):
         said = shell(*command)
         assert (said.code, said.out) == (2, "")
         assert said.err == "andthen: .then: holds no journal; `andthen run` makes one, --state names another folder\n"

@@ -109,7 +109,7 @@ class Forest:
             chosen = set(self._nodes)
             return self._laid_out(self._rows(chosen), columns, now_us)
         chosen, has_tails = self._choose(rows - 1)
-        lines = self._laid_out(self._rows(chosen), columns, now_us, has_tails)
+        lines = self._laid_out(self._rows(chosen), columns, now_us, has_tails=has_tails, has_folds=False)
         return [*lines[: rows - 1], self._rest(chosen, columns)]
 
     # -- what is drawn ----------------------------------------------------------
@@ -166,7 +166,9 @@ class Forest:
 
     # -- how it is laid out -------------------------------------------------------
 
-    def _laid_out(self, rows: Iterable[Row], columns: int, now_us: int, has_tails: bool = True) -> list[str]:
+    def _laid_out(
+        self, rows: Iterable[Row], columns: int, now_us: int, *, has_tails: bool = True, has_folds: bool = True
+    ) -> list[str]:
         rows = list(rows)
         room = max(10, min(NAME_COLUMNS_MAX, columns - 26))
         names = max((width(row.prefix) + 2 + len(row.node.type) for row in rows), default=0)
@@ -175,7 +177,7 @@ class Forest:
         for row in rows:
             lines.append(self._line(row, names, columns, now_us))
             inner = row.rest + "  "
-            if row.node.folded:
+            if has_folds and row.node.folded:
                 lines.append(colored(cut(f"{inner}{self._dots} {row.node.folded} more", columns), "2", self._has_color))
             if has_tails:
                 bar = "|" if self._signs is PLAIN_SIGNS else "│"
