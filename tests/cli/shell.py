@@ -132,9 +132,10 @@ class Program:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         options: dict[str, Any] = {
             "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+            "env": environment,
         }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "then", *arguments], cwd=folder, env=environment, **{**options, **more}
+            [sys.executable, "-m", "then", *arguments], cwd=folder, **{**options, **more}
         )
 
     def read_until(self, pattern: str) -> str:

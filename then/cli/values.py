@@ -13,7 +13,7 @@ import msgspec
 from then.core.errors import ConfigError
 from then.core.tasks import BODY_BYTES_MAX, Body, check_json
 
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?")
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?", re.ASCII)
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
