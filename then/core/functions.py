@@ -12,11 +12,13 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from then.core.tasks import Json
+from then.core.tasks import BODY_BYTES_MAX, Json
 from then.core.values import CannotSay, described, is_nan, is_within_limits, json_text, kind_of, text_of
 
 DIGITS_MAX: Final = 40
 """Of a text that is read as a number: reading an integer takes the square of its digits."""
+PARTS_MAX: Final = 1_000_000
+"""Of a text that is split: each takes fifty times its letter."""
 
 # Python's int() and float() also read "1_000", " 1", "inf" and the digits of other scripts.
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
@@ -106,13 +108,25 @@ def _sh(value: Json) -> Json:
 def _split(text: Json, separator: Json) -> Json:
     if not isinstance(text, str) or not isinstance(separator, str):
         return _refused("split", separator if isinstance(text, str) else text)
-    return text.split(separator) if separator else CannotSay("split at an empty text")
+    if not separator:
+        return CannotSay("split at an empty text")
+    if text.count(separator) >= PARTS_MAX:
+        return CannotSay(f"limit: split into more than {PARTS_MAX:,} parts")
+    return text.split(separator)
 
 
 def _join(items: Json, separator: Json) -> Json:
     if kind_of(items) != "list" or not isinstance(separator, str):
         return _refused("join", items if isinstance(separator, str) else separator)
-    return separator.join(text_of(item) for item in items)
+    return joined([text_of(item) for item in items], separator)
+
+
+def joined(parts: Sequence[str], separator: str = "") -> Json:
+    """The parts as one text, if a record can hold it: what is asked for may be larger than any memory."""
+    size = sum(map(len, parts)) + len(separator) * len(parts)
+    if size > BODY_BYTES_MAX:
+        return CannotSay(f"limit: a text of {size} characters")
+    return separator.join(parts)
 
 
 def _keys(value: Json) -> Json:
