@@ -270,21 +270,28 @@ class StretchTable:
 
     def lookup(self) -> Lookup:
         asks = [_side(is_low, includes, filed) for (is_low, includes), filed in self._one_sided.items()]
-        if self._two_sided:
-            asks.append(self._stretches())
-        ask = asks[0] if len(asks) == 1 else _each(asks)
         kind, other = (str, str) if self._of_texts else (int, float)
+        bounds, ground, above = self._stretches()
+        marks = [*bounds, None]  # So that there is one at the end as well, which equals nothing.
 
         def look(value: Json, found: list[Code]) -> None:
             # By class, before any bisect: True > 0.5 does not raise, and a NaN is found anywhere.
             if type(value) is kind or (type(value) is other and value == value):  # noqa: PLR0124
-                ask(value, found)
+                if bounds:
+                    position = bisect_left(bounds, value)
+                    at = 2 * position + 1 if marks[position] == value else 2 * position
+                    found += ground[at]
+                    for shift, nodes in above:
+                        found += nodes.get(at >> shift, ())
+                for ask in asks:
+                    ask(value, found)
             elif type(value) not in _JSON_TYPES:
                 raise OddValueError
 
         return look
 
-    def _stretches(self) -> Lookup:
+    def _stretches(self) -> tuple[list[Json], list[tuple[Code, ...]], list[tuple[int, dict[int, tuple[Code, ...]]]]]:
+        """The bounds, the codes of each point and gap, and above them those of the wider nodes, by their shift."""
         bounds = sorted({bound for stretch, _ in self._two_sided for bound in (stretch.low, stretch.high)})
         number = {bound: 2 * position + 1 for position, bound in enumerate(bounds)}
         levels: list[dict[int, list[Code]]] = [{}]
@@ -300,16 +307,7 @@ class StretchTable:
             (level * self.WIDTH_BITS, {node: tuple(codes) for node, codes in levels[level].items()})
             for level in range(1, len(levels))
         ]
-        marks = [*bounds, None]  # So that there is one at the end as well, which equals nothing.
-
-        def ask(value: Json, found: list[Code]) -> None:
-            position = bisect_left(bounds, value)
-            at = 2 * position + 1 if marks[position] == value else 2 * position
-            found += ground[at]
-            for shift, nodes in above:
-                found += nodes.get(at >> shift, ())
-
-        return ask
+        return bounds, ground, above
 
     def _nodes(self, first: int, last: int) -> Iterable[tuple[int, int]]:
         """Levels and nodes that cover the run, each number once."""
@@ -325,14 +323,6 @@ class StretchTable:
                 yield level, last
                 last -= 1
             first, last, level = first // width, last // width, level + 1
-
-
-def _each(asks: Iterable[Lookup]) -> Lookup:
-    def ask_each(value: Json, found: list[Code]) -> None:
-        for ask in asks:
-            ask(value, found)
-
-    return ask_each
 
 
 def _side(is_low: bool, includes: bool, filed: list[tuple[Json, Code]]) -> Lookup:
