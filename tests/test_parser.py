@@ -354,6 +354,11 @@ def test_mistakes_come_in_the_order_of_the_text_and_not_without_end() -> None:
     assert places == sorted(places, key=lambda span: (span is not None, span))
 
 
+def test_a_word_that_is_misspelt_everywhere_is_told_everywhere() -> None:
+    errors = mistakes("rule a whne b done then c()\n" * 3 + "rule whne when whne done then c()")
+    assert [error.message for error in errors] == ['found "whne" (did you mean "when"?)'] * 3
+
+
 def test_one_mistake_in_the_middle_of_much_is_told_alone() -> None:
     rules = [f"rule r{i}\n  when order.placed as o where total > {i}\n  then pay(order: o.id)\n" for i in range(200)]
     rules[100] = rules[100].replace("where", "wher")
@@ -378,7 +383,7 @@ def test_a_word_that_is_left_out_gives_few_mistakes_near_it(seed: int) -> None:
 
 def _tokens(text: str) -> list[Any]:
     trace: list[Any] = []
-    automaton().run("start", Lines(text), trace=trace)
+    automaton().run("start", Lines(text), trace=trace.append)
     return trace[:-1]
 
 

@@ -158,7 +158,7 @@ class Automaton:
         at: int = 0,
         stacks: Stacks | None = None,
         keywords: Mapping[str, str] | None = None,
-        trace: list[Shifted] | None = None,
+        trace: Callable[[Shifted], None] | None = None,
     ) -> Tree | Token:
         """The tree of a text, from an offset to its end.
 
@@ -168,7 +168,7 @@ class Automaton:
             at: where to begin.
             stacks: what is open already; taken over and changed.
             keywords: the words of the language and their terminals; recovery adds misspelt ones.
-            trace: gets all tokens, those too that the tree leaves out.
+            trace: called with each token, those too that the tree leaves out.
 
         Raises:
             Stop: at the first thing that may not stand.
@@ -212,7 +212,7 @@ class Automaton:
             if action is None or len(opened) > BRACKETS_MAX:
                 raise Stop(stacks, terminal, begin, at, end, opened, too_deep=action is not None)
             if trace is not None:
-                trace.append(Shifted(terminal, begin, at))
+                trace(Shifted(terminal, begin, at))
             if terminal == END:
                 break
             states.append(action)

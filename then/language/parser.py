@@ -93,7 +93,7 @@ def parse_inner(lines: Lines, file: str) -> Tree | Token:
 def _parse(file: str, start: str, lines: Lines, tokens: list[Shifted] | None = None) -> Tree | Token:
     try:
         with _collector_paused():
-            return automaton().run(start, lines, trace=tokens)
+            return automaton().run(start, lines, trace=None if tokens is None else tokens.append)
     except Stop:
         raise RulesRefused(find_errors(automaton(), start, lines, file)) from None
 

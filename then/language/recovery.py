@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from then.core.errors import RuleSyntaxError
 from then.core.source import Span
-from then.language.automaton import Automaton, Stacks, Stop
+from then.language.automaton import Automaton, Shifted, Stacks, Stop
 from then.language.messages import ITEM_TERMINALS, explain, left_out, misspelt, syntax_error
 from then.language.tables import END
 from then.language.tree import Lines
@@ -71,7 +71,7 @@ def find_errors(automaton: Automaton, start: str, lines: Lines, file: str) -> li
     Cost: that of reading the text once, and a window around each misspelt word a few times.
     """
     recovery = _Recovery(automaton, start, lines, file)
-    return sorted(recovery.errors(), key=lambda error: error.span or Span(file))
+    return sorted(recovery.errors(), key=lambda error: error.span or Span(file))[:ERRORS_MAX]
 
 
 class _Recovery:
@@ -85,31 +85,52 @@ class _Recovery:
         self._known = automaton.tables.keywords
         self._keywords = dict(self._known)
         """The words of the language, and those that were taken for one."""
+        self._meant: dict[str, str] = {}
+        """For each of the latter, the word."""
+        self._errors: dict[int, RuleSyntaxError] = {}
+        """By the offset at which the machine stopped, or which a word was taken for another."""
 
     def errors(self) -> list[RuleSyntaxError]:
-        errors: list[RuleSyntaxError] = []
         point = _Point(0)
-        while len(errors) < ERRORS_MAX:
+        while len(self._errors) < ERRORS_MAX:
             try:
-                self._automaton.run(self._start, self._lines, point.at, point.opened(), self._keywords)
+                self._automaton.run(
+                    self._start, self._lines, point.at, point.opened(), self._keywords, self._note_taken
+                )
                 break
             except Stop as stop:
                 item = _item_start(stop)
                 # What cannot stand where we went on belongs to the mistake before.
-                if not errors or stop.begin > point.at or point.at == item == 0:
+                if not self._errors or stop.begin > point.at or point.at == item == 0:
                     again = point if point.at > item else _Point(item)
                     meant = self._misspelt(stop, again)
                     if meant is not None:
-                        errors.append(self._misspelt_error(meant, stop))
-                        self._keywords[meant.found] = self._known[meant.word]
+                        self._take(meant, stop)
                         point = again
                         continue
-                    errors.append(self._explained(stop, item))
+                    self._errors[stop.begin] = self._explained(stop, item)
                 found = self._resume(stop, item, point)
                 if found is None:
                     break
                 point = found
-        return errors
+        return list(self._errors.values())
+
+    def _take(self, meant: _Meant, stop: Stop) -> None:
+        """Takes a word for another, here and wherever else that other may stand."""
+        expected = self._automaton.expected(stop.stacks.states) if meant.begin == stop.begin else frozenset()
+        message = misspelt(meant.found, meant.word, expected)
+        self._errors[meant.begin] = self._error(message, meant.begin, len(meant.found))
+        self._keywords[meant.found] = self._known[meant.word]
+        self._meant[meant.found] = meant.word
+
+    def _note_taken(self, token: Shifted) -> None:
+        """A token was read: where it is a word that was taken for another, that is a mistake too."""
+        if self._meant and token.terminal != "NAME" and token.begin not in self._errors:
+            found = self._lines.text[token.begin : token.end]
+            word = self._meant.get(found)
+            if word is not None and len(self._errors) < ERRORS_MAX:
+                message = misspelt(found, word, frozenset())
+                self._errors[token.begin] = self._error(message, token.begin, len(found))
 
     def _explained(self, stop: Stop, item: int) -> RuleSyntaxError:
         text = self._lines.text
@@ -167,10 +188,6 @@ class _Recovery:
             if stop.terminal != END or limit >= len(self._lines.text):
                 return again.at + stop.begin
         return limit
-
-    def _misspelt_error(self, meant: _Meant, stop: Stop) -> RuleSyntaxError:
-        expected = self._automaton.expected(stop.stacks.states) if meant.begin == stop.begin else frozenset()
-        return self._error(misspelt(meant.found, meant.word, expected), meant.begin, len(meant.found))
 
     # -- going on ---------------------------------------------------------------
 
