@@ -159,6 +159,16 @@ def test_a_held_event_that_is_cancelled_is_seen_by_no_rule(run: World) -> None:
     assert run.outcome(root) == "done"
 
 
+def test_a_task_that_ran_and_is_held_with_its_outcome_is_let_go_to_no_rule_by_a_cancel(run: World) -> None:
+    # It had run, so that it was told to stop, and stayed for ever.
+    root = spun(run)
+    done = run.end("a")
+    run.give(Cancel((), root.flow))
+    assert run.fired(done) == []
+    assert not run.stopped()
+    assert run.outcome(root) == "cancelled"
+
+
 def test_what_is_not_held_cannot_be_continued(run: World) -> None:
     root = run.post("a")
     for id in (root.id, "0000000000000"):

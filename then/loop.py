@@ -284,7 +284,10 @@ class Loop:
         with self._lock:
             state, now = self.state, self.clock.now_us()
             known = {id for executor in self.executors.values() for id in executor.inventory()}
-            for task in [task for task in state.live() if task.outcome is None and not task.is_held]:
+            for id in sorted(known | state.begun | state.stopping):
+                task = state.task(id)
+                if task is None or task.outcome is not None or task.is_held:
+                    continue
                 kind = self._kind(task)
                 if kind is None or kind not in self.executors:
                     continue
@@ -339,17 +342,14 @@ class Loop:
             self.committer.close()
         self.drive(must_commit=True)
         with self._lock:
-            self._is_closed = True
-            if self.failure is None and not self.is_full:
-                self._write_rest()
-            self._tell_all(self.failure or self._closed())
-
-    def _write_rest(self) -> None:
-        cells = [Cell(*cell) for cell in self.state.cells()]
-        try:
-            self.journal.append((), cells + self._batch.notes)
-        except JournalFull:
-            pass  # The next start folds more of the log, that is all.
+            was_closed, self._is_closed = self._is_closed, True
+            try:
+                if self.failure is None and not self.is_full and not was_closed:
+                    self.journal.append((), [Cell(*cell) for cell in self.state.cells()] + self._batch.notes)
+            except JournalFull:
+                pass  # The next start folds more of the log, that is all.
+            finally:
+                self._tell_all(self.failure or self._closed())
 
     # -- the work ------------------------------------------------------------------
 
@@ -389,7 +389,9 @@ class Loop:
         try:
             self._turn(must_commit)
         except BaseException as error:
-            fault = InternalError(f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal")
+            fault = InternalError(
+                f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal"
+            )
             fault.__cause__ = error
             self._fail(fault)
             if not isinstance(error, Exception):

@@ -262,13 +262,13 @@ class _Stepper:
 
     def end_live(self, task: Task) -> None:
         """Cancels one live record: at once where nothing runs, else by an order to stop."""
-        if task.id in self.state.running or (task.started is not None and self.runs_here(task)):
+        if task.outcome is not None:
+            # Completed and held, or an event before its match: let go to no rule.
+            self.add(task.flow, f.Taken(task.id))
+        elif task.id in self.state.running or (task.started is not None and self.runs_here(task)):
             if task.id not in self.state.stopping:
                 self.add(task.flow, f.Stopping(task.id))
                 self.orders.append(Stop(task))
-        elif task.outcome is not None:
-            # Completed and held, or an event before its match: let go to no rule.
-            self.add(task.flow, f.Taken(task.id))
         else:
             self.complete(task, "cancelled", None, {"kind": "cancelled"}, task.started, self.terms.time)
 
