@@ -93,6 +93,8 @@ class State:
     running: dict[str, int] = attrs.field(factory=dict)
     """Id: slots taken."""
     stopping: set[str] = attrs.field(factory=set)
+    begun: set[str] = attrs.field(factory=set)
+    """Live records whose start is journalled (`once`), and those that a person was asked for: what a restart asks about."""
     stuck: dict[str, str] = attrs.field(factory=dict)
     """Waiting tasks that no executor here can run, with the kind that is missing."""
     slots_used: int = 0
@@ -190,7 +192,10 @@ class State:
 
     def enqueue(self, task: Task) -> None:
         """Puts a live record where it waits: for its match, or for its start."""
-        if task.is_held or (task.started is not None and task.outcome is None):
+        if task.is_held:
+            return
+        if task.started is not None and task.outcome is None:
+            self.begun.add(task.id)
             return
         if task.outcome is not None:
             self.pending[task.id] = None
@@ -275,6 +280,7 @@ class State:
         if taken is not None:
             self.slots_used -= taken
         self.stopping.discard(id)
+        self.begun.discard(id)
         task = ended(task, fact)
         open_flow = self.flows[flow]
         if fact.started is not None:
@@ -349,6 +355,7 @@ class State:
 
     def _started(self, fact: f.Started, flow: str, time: int) -> None:
         self._change(fact.id, started=time)
+        self.begun.add(fact.id)
 
     def _loaded(self, fact: f.Loaded, flow: str, time: int) -> None:
         self._change(fact.id, body=fact.body)
