@@ -13,7 +13,7 @@ expression and the record, both of which are bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -50,8 +50,10 @@ from then.core.tasks import Json, Task
 from then.core.values import CannotSay, described, json_text, kind_of, nodes_count
 
 STEPS_MAX: Final = 1_000_000
-"""Of one evaluation: about a second. Nested loops over a body's lists are what reaches it."""
+"""Of one evaluation: a second or three. Nested loops over a body's lists are what reaches it."""
 OVER_LIMIT: Final = CannotSay(f"limit: more than {STEPS_MAX:,} steps")
+
+_PLACES: Final = (Field, Name, FlowVariable)
 
 SHOWN_ITEMS: Final = 10
 """Of a loop that no single item decided: items shown in an explanation."""
@@ -84,7 +86,7 @@ class Explanation:
         return ", ".join(
             f"{place_text(child.expr)} = {_shown(child.value)}"
             for child in self.children
-            if isinstance(child.expr, Field | Name | FlowVariable) and not isinstance(child.value, CannotSay)
+            if isinstance(child.expr, _PLACES) and not isinstance(child.value, CannotSay)
         )
 
     @property
@@ -250,30 +252,17 @@ def _value(expr: Expr, run: _Run, notes: list[Explanation] | None) -> Json:
     children: list[Explanation] | None = None if notes is None else []
     if run.loops:
         run.spend(1)
-    match expr:
-        case Const(value):
-            pass
-        case Field() | Name() | FlowVariable():
-            value = read(expr, run.scope)
-        case LoadRef(path):
-            value = {"type": "load", "name": list(path)}
-        case SecretRef(name):
-            value = CannotSay(f"secret {name} has no value in a record")
-        case And(parts):
-            value = _all(parts, run, children)
-        case Or(parts):
-            value = _any(parts, run, children)
-        case Coalesce(parts):
-            value = _first(parts, run, children)
-        case Quantified():
-            value = _quantified(expr, run, children)
-        case Opaque():
-            value = _asked(expr, run.scope)
-        case _:
-            values = [_value(operand, run, children) for operand in operands(expr)]
-            if run.loops:
-                run.spend(_looked_through(expr, values))
-            value = combine(expr, values)
+    if isinstance(expr, Const):
+        value = expr.value
+    elif isinstance(expr, _PLACES):
+        value = read(expr, run.scope)
+    elif type(expr) in _LAZY:
+        value = _LAZY[type(expr)](expr, run, children)
+    else:
+        values = [_value(operand, run, children) for operand in operands(expr)]
+        if run.loops:
+            run.spend(_looked_through(expr, values))
+        value = combine(expr, values)
     _note(notes, expr, value, children)
     return value
 
@@ -384,3 +373,15 @@ def _shown(value: Json) -> str:
     except (TypeError, ValueError):
         text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+
+
+_LAZY: Final[dict[type, Callable[[Any, _Run, list[Explanation] | None], Json]]] = {
+    And: lambda node, run, notes: _all(node.parts, run, notes),
+    Or: lambda node, run, notes: _any(node.parts, run, notes),
+    Coalesce: lambda node, run, notes: _first(node.parts, run, notes),
+    Quantified: _quantified,
+    Opaque: lambda node, run, notes: _asked(node, run.scope),
+    LoadRef: lambda node, run, notes: {"type": "load", "name": list(node.path)},
+    SecretRef: lambda node, run, notes: CannotSay(f"secret {node.name} has no value in a record"),
+}
+"""Nodes that do not need all their operands, or have none. All others are of `then.core.operations`."""

@@ -44,17 +44,16 @@ _TIMES: Final = frozenset(("created", "started", "completed"))
 
 def read(place: Field | Name | FlowVariable, scope: Scope) -> Json:
     """The value at a place, or `CannotSay` where nothing is."""
-    match place:
-        case Field(path, source, None):
-            value = MISSING if scope.record is None else record_field(scope.record, path, source)
-        case Field(path, source, str(alias)):
-            holder = scope.bindings.get(alias, MISSING)
-            value = _within(holder, path, source)
-        case Name(name, path):
-            holder = scope.bindings.get(name, MISSING)
-            value = record_json(holder) if isinstance(holder, Task) and not path else _within(holder, path)
-        case FlowVariable(path):
-            value = MISSING if scope.flow_variables is None else step_into(scope.flow_variables, path)
+    if isinstance(place, Name):
+        holder = scope.bindings.get(place.name, MISSING)
+        is_whole = isinstance(holder, Task) and not place.path
+        value = record_json(holder) if is_whole else _within(holder, place.path)
+    elif isinstance(place, FlowVariable):
+        value = MISSING if scope.flow_variables is None else step_into(scope.flow_variables, place.path)
+    elif place.record is None:
+        value = MISSING if scope.record is None else record_field(scope.record, place.path, place.source)
+    else:
+        value = _within(scope.bindings.get(place.record, MISSING), place.path, place.source)
     return CannotSay(f"{place_text(place)} is missing", missing=True) if value is MISSING else value
 
 

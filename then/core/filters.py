@@ -13,7 +13,8 @@ for times (since 1970, UTC), bytes for sizes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, TypeAlias, assert_never
+from operator import attrgetter
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -249,35 +250,26 @@ DEPTH_MAX: Final = 100
 """Nesting of an expression: the plain evaluator takes a few frames of the stack for each level."""
 
 
+# By class, since the plain evaluator asks at each node.
+_OPERANDS: Final[dict[type, Callable[[Any], tuple[Expr, ...]]]] = {
+    **dict.fromkeys((Const, Field, Name, FlowVariable, LoadRef, SecretRef, Opaque), lambda node: ()),
+    **dict.fromkeys((Not, IsNull, IsMissing, Negative), lambda node: (node.of,)),
+    **dict.fromkeys((And, Or, Coalesce), attrgetter("parts")),
+    **dict.fromkeys((Compare, Arithmetic), attrgetter("left", "right")),
+    Template: lambda node: tuple(part for part in node.parts if not isinstance(part, str)),
+    ListOf: attrgetter("items"),
+    MapOf: lambda node: tuple(value for _, value in node.items),
+    In: attrgetter("item", "container"),
+    Contains: attrgetter("container", "item"),
+    Matches: lambda node: (node.text,),
+    Function: attrgetter("args"),
+    Quantified: attrgetter("items", "condition"),
+}
+
+
 def operands(expr: Expr) -> tuple[Expr, ...]:
     """The expressions that a node is directly made of, in the order of writing."""
-    match expr:
-        case Const() | Field() | Name() | FlowVariable() | LoadRef() | SecretRef() | Opaque():
-            return ()
-        case Template(parts):
-            return tuple(part for part in parts if not isinstance(part, str))
-        case ListOf(items):
-            return items
-        case MapOf(items=pairs):
-            return tuple(value for _, value in pairs)
-        case Not(of) | IsNull(of) | IsMissing(of) | Negative(of):
-            return (of,)
-        case And(parts) | Or(parts) | Coalesce(parts):
-            return parts
-        case Compare(_, left, right) | Arithmetic(_, left, right):
-            return (left, right)
-        case In(item, container):
-            return (item, container)
-        case Contains(container, item):
-            return (container, item)
-        case Matches(text):
-            return (text,)
-        case Function(_, args):
-            return args
-        case Quantified(_, _, items, condition):
-            return (items, condition)
-        case _:
-            assert_never(expr)
+    return _OPERANDS[type(expr)](expr)
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from then.core import functions, regex
 from then.core.filters import (
     Arithmetic,
     Compare,
     Contains,
+    Expr,
     Function,
     In,
     IsMissing,
@@ -31,11 +32,6 @@ from then.core.filters import (
 )
 from then.core.tasks import BODY_BYTES_MAX, Json
 from then.core.values import CannotSay, described, equal, is_ordered, is_within_limits, kind_of, text_of
-
-Strict: TypeAlias = (
-    Template | ListOf | MapOf | Not | Compare | In | Contains | Matches | IsNull | IsMissing
-    | Arithmetic | Negative | Function
-)  # fmt: skip
 
 _ORDERS: Final[dict[str, Callable[[Json, Json], bool]]] = {
     "<": operator.lt,
@@ -52,7 +48,7 @@ _SUMS: Final[dict[str, Callable[[Json, Json], Json]]] = {
 }
 
 
-def combine(expr: Strict, values: Sequence[Json]) -> Json:
+def combine(expr: Expr, values: Sequence[Json]) -> Json:
     """The node's value from those of its operands, in their order.
 
     The first operand that cannot be said is the answer; `is missing` alone can always be said.
@@ -60,35 +56,9 @@ def combine(expr: Strict, values: Sequence[Json]) -> Json:
     if isinstance(expr, IsMissing):
         return isinstance(values[0], CannotSay) and values[0].missing
     for value in values:
-        if isinstance(value, CannotSay):
+        if type(value) is CannotSay:
             return value
-    match expr:
-        case Template():
-            return _filled(expr, values)
-        case ListOf():
-            return list(values)
-        case MapOf(items):
-            return {key: value for (key, _), value in zip(items, values, strict=True)}
-        case Not():
-            return truth(values[0]) if not isinstance(values[0], bool) else not values[0]
-        case Compare(op):
-            return compare(op, values[0], values[1])
-        case In():
-            return is_in(values[0], values[1])
-        case Contains():
-            return contains(values[0], values[1])
-        case Matches(pattern=pattern):
-            return is_match(pattern, values[0])
-        case IsNull():
-            return values[0] is None
-        case Arithmetic(op):
-            return calculate(op, values[0], values[1])
-        case Negative():
-            if kind_of(values[0]) != "number":
-                return CannotSay(f"minus {described(values[0])}")
-            return calculate("-", 0, values[0]) if isinstance(values[0], int) else -values[0]
-        case Function(name):
-            return functions.call(name, values)
+    return _MEANINGS[type(expr)](expr, values)
 
 
 def truth(value: Json) -> Json:
@@ -157,3 +127,30 @@ def _filled(template: Template, values: Sequence[Json]) -> Json:
         return functions.joined([part if isinstance(part, str) else text_of(next(left)) for part in template.parts])
     except (TypeError, ValueError, RecursionError) as error:
         return CannotSay(f"a template with what is no JSON: {error}")
+
+
+def _opposite(value: Json) -> Json:
+    return not value if isinstance(value, bool) else truth(value)
+
+
+def _minus(value: Json) -> Json:
+    if kind_of(value) != "number":
+        return CannotSay(f"minus {described(value)}")
+    # Of an integer by subtraction, which minds the 64 bits; of a float without, which would lose -0.0.
+    return calculate("-", 0, value) if isinstance(value, int) else -value
+
+
+_MEANINGS: Final[dict[type, Callable[[Any, Sequence[Json]], Json]]] = {
+    Compare: lambda node, values: compare(node.op, values[0], values[1]),
+    Not: lambda node, values: _opposite(values[0]),
+    In: lambda node, values: is_in(values[0], values[1]),
+    Contains: lambda node, values: contains(values[0], values[1]),
+    Matches: lambda node, values: is_match(node.pattern, values[0]),
+    IsNull: lambda node, values: values[0] is None,
+    Arithmetic: lambda node, values: calculate(node.op, values[0], values[1]),
+    Negative: lambda node, values: _minus(values[0]),
+    Function: lambda node, values: functions.call(node.name, values),
+    Template: _filled,
+    ListOf: lambda node, values: list(values),
+    MapOf: lambda node, values: {key: value for (key, _), value in zip(node.items, values, strict=True)},
+}
