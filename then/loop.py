@@ -262,7 +262,8 @@ class Loop:
         """A flow that ended, from the journal."""
         with self._lock:
             for over in self.state.past:
-                if over.id == flow and not self._is_ending(flow):
+                # After a failure the state may be ahead of the journal, for good.
+                if over.id == flow and self.failure is None and not self._is_ending(flow):
                     return over
         from then.core.state import decode_flow
 
