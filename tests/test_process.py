@@ -264,8 +264,8 @@ def test_what_the_system_cannot_take_is_refused_with_the_way_out(desk: Desk) -> 
     )
     assert "are more than the system takes" in spawn_message(desk.run("true", env={"BIG": "x" * 200_000}))
     said = [
-        (desk.run("echo", "a\0b"), "argv[1] holds a NUL character, which no program can be given; use stdin or a file"),
-        (desk.run("echo", "\ud800"), "argv[1] holds half of a surrogate pair, which is no Unicode"),
+        (desk.run("echo", "a\0b"), "argv holds a NUL character, which no program can be given; use stdin or a file"),
+        (desk.run("echo", "\ud800"), "argv holds half of a surrogate pair, which is no Unicode"),
         (desk.run("true", env={"A=B": "1"}), """env 'A=B' is no name of a variable: it is empty or holds "=\""""),
         (desk.run(), "argv is empty; it names the program and its arguments"),
     ]
@@ -337,6 +337,16 @@ def test_a_reader_keeps_the_folder_that_it_reads(desk: Desk) -> None:
     with file:
         assert file.read() == b""
     assert output_path(desk.folder / "state", "read", "out") is not None
+
+
+def test_a_reader_that_comes_after_the_end_reads_that_task_or_nothing(desk: Desk) -> None:
+    assert desk.run("true").outcome == "done"
+    file = open_output(desk.folder / "state", "task0", "out")
+    assert desk.shell("echo other").outcome == "done"
+    assert desk.run("true").outcome == "done"
+    if file is not None:
+        with file:
+            assert file.read() == b""
 
 
 def test_output_is_readable_while_it_grows(desk: Desk) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,6 +15,9 @@ from then.core.tasks import Task
 from then.executors.keeper.wire import frame
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# What `os.fsencode` does, in a third of the time.
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -30,22 +34,25 @@ def order(job: Job, root: str) -> bytes:
 
 
 def _order(job: Job, root: str) -> bytes:
-    task, options = job.task, job.options
-    stdin = options.get("stdin")
-    argv = _argv(options.get("argv"))
+    task, given = job.task, job.options.get
+    argv, env, cwd, stdin = given("argv"), given("env"), given("cwd"), given("stdin")
+    if not isinstance(argv, list | tuple) or not argv or not argv[0]:
+        raise _Refused("argv is empty; it names the program and its arguments")
+    id = task.id.encode()
+    flags = b"c" if given("env_clean") else b""
     fields = [
         b"start",
-        task.id.encode(),
-        (b"c" if options.get("env_clean") else b"") + (b"" if stdin is None else b"i"),
-        _bytes(os.path.join(root, str(options.get("cwd") or "")), "cwd"),
+        id,
+        flags if stdin is None else flags + b"i",
+        _bytes(os.path.join(root, str(cwd)) if cwd else root, "cwd"),
         task.flow.encode(),
         b"%d" % task.attempt,
-        task.key.encode(),
+        id if task.origin is None else task.origin.encode(),
         _record(task),
         b"%d" % len(argv),
-        *argv,
     ]
-    env = options.get("env")
+    for word in argv:
+        fields.append(_bytes(word, "argv"))
     if env:
         fields += _env(env)
     return frame(*fields, raw=b"" if stdin is None else str(stdin).encode(errors="surrogateescape"))
@@ -53,7 +60,7 @@ def _order(job: Job, root: str) -> bytes:
 
 def _record(task: Task) -> bytes:
     """What THEN_TASK names: the record as the faces show it, as it is at its start."""
-    created = _EPOCH + timedelta(microseconds=task.created)
+    created = (_EPOCH + timedelta(microseconds=task.created)).isoformat(timespec="microseconds")
     return _encode(
         {
             "id": task.id,
@@ -68,15 +75,9 @@ def _record(task: Task) -> bytes:
             "state": "running",
             "priority": task.priority,
             "needs": task.needs,
-            "created": created.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "created": f"{created[:-6]}Z",
         }
     )
-
-
-def _argv(given: object) -> list[bytes]:
-    if not isinstance(given, Sequence) or isinstance(given, str) or not given or not given[0]:
-        raise _Refused("argv is empty; it names the program and its arguments")
-    return [_bytes(word, f"argv[{at}]") for at, word in enumerate(given)]
 
 
 def _env(given: object) -> list[bytes]:
@@ -91,10 +92,10 @@ def _env(given: object) -> list[bytes]:
 
 
 def _bytes(text: object, what: str) -> bytes:
-    if not isinstance(text, str):
-        raise _Refused(f"{what} is {type(text).__name__}; text is expected")
+    if type(text) is not str:
+        raise _Refused(f"{what} holds {type(text).__name__}; text is expected")
     try:
-        data = os.fsencode(text)
+        data = text.encode(_ENCODING, _ERRORS)
     except UnicodeEncodeError:
         raise _Refused(f"{what} holds half of a surrogate pair, which is no Unicode") from None
     if b"\0" in data:

@@ -2,8 +2,12 @@
 
 A new folder with its files costs 200 µs and five inodes in the file system's
 journal; a rename costs 15 µs. So the folder of a task that left nothing in it is
-put aside when the task has ended, and becomes that of a later one. The path of a
-task's folder is right from before its exec, and for good.
+kept when the task has ended, and becomes that of a later one. The path of a task's
+folder is right from before its exec, and for good.
+
+From the look at it until its rename the keeper holds a lease on its outputs: the
+kernel grants that only when nobody else has them open, makes who opens one wait,
+and tells us by SIGIO (`let_go`). So what was empty at the look is empty at the rename.
 
 The keeper holds the files and folders of such a folder open from its making: that
 they are unchanged is then seen by five fstat, without a path.
@@ -62,16 +66,12 @@ class Folder:
             os.ftruncate(self.task, len(record))
         self.size = len(record)
 
-    def is_empty(self) -> bool:
-        """No output, and no file or folder came or went."""
-        return (
-            not os.fstat(self.out).st_size
-            and not os.fstat(self.err).st_size
-            and os.fstat(self.folder).st_mtime_ns == self.mark == os.fstat(self.artifacts).st_mtime_ns
-        )
+    def is_unchanged(self) -> bool:
+        """No file or folder came or went."""
+        return os.fstat(self.folder).st_mtime_ns == self.mark == os.fstat(self.artifacts).st_mtime_ns
 
     def lease(self) -> bool:
-        """Whether nobody else has one of the outputs open. Who opens one now waits until `release`."""
+        """Whether nobody else has one of the outputs open. Who opens one from now on waits until `release`."""
         try:
             fcntl.fcntl(self.out, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(self.err, fcntl.F_SETLEASE, fcntl.F_WRLCK)
@@ -83,14 +83,19 @@ class Folder:
         fcntl.fcntl(self.out, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         fcntl.fcntl(self.err, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for the end of a lease."""
+        return any(fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK for fd in (self.out, self.err))
+
     def is_untouched(self) -> bool:
         """Whether it is as it was given: files empty, of their mode, and no others."""
-        out, err, task = os.fstat(self.out), os.fstat(self.err), os.fstat(self.task)
-        if out.st_size or err.st_size or not (out.st_mode == err.st_mode == task.st_mode == FILE_MODE):
+        fstat = os.fstat
+        out, err, task = fstat(self.out), fstat(self.err), fstat(self.task)
+        if out.st_size or err.st_size or not out.st_mode == err.st_mode == task.st_mode == FILE_MODE:
             return False
         if task.st_nlink != 1 or task.st_size != self.size:
             return False
-        if os.fstat(self.folder).st_mtime_ns == self.mark == os.fstat(self.artifacts).st_mtime_ns:
+        if self.is_unchanged():
             return True
         # Something came, and perhaps went again.
         self.set_mark()
@@ -110,8 +115,7 @@ class Folders:
         self.held: dict[bytes, Folder] = {}
         """Of tasks that run."""
         self.spares: list[Folder] = []
-        """Put aside, as `.spare-N`."""
-        self.names = 0
+        """Of tasks that have ended: empty, and leased."""
         self.strays: dict[int, bytes | None] = {}
         """Adopted descendants of tasks, and whose: their task's folder stays as it is."""
         self.children_fd = -1
@@ -132,15 +136,7 @@ class Folders:
 
     def take(self, id: bytes, record: bytes) -> None:
         """Makes the task's folder, with its record in it. Raises OSError."""
-        folder = None
-        if self.spares:
-            spare = self.spares.pop()
-            try:
-                os.rename(spare.name, id, src_dir_fd=self.tasks_fd, dst_dir_fd=self.tasks_fd)
-                spare.name = id
-                folder = spare
-            except OSError:
-                spare.close()  # Somebody took it away.
+        folder = self._pass_on(id) if self.spares else None
         if folder is None:
             folder = self._make(id)
         folder.write_record(record)
@@ -149,19 +145,26 @@ class Folders:
         else:
             folder.close()
 
-    def is_empty(self, id: bytes) -> bool:
-        """Whether the task that has ended left nothing that the engine would have to look for."""
-        folder = self.held.get(id)
-        return folder is not None and folder.is_empty()
-
-    def leave(self, id: bytes) -> None:
-        """The task has ended, and all was told of it: what it left untouched is put aside (invariant 5)."""
+    def leave(self, id: bytes) -> bool:
+        """The task has ended. Whether it left nothing; then its folder is kept for another (invariant 5)."""
         folder = self.held.pop(id, None)
-        if folder is not None and not self._put_aside(folder):
-            folder.close()
+        if folder is None:
+            return False
+        if self._is_free(folder):
+            self.spares.append(folder)
+            return True
+        folder.close()  # And with that the lease is gone.
+        return False
+
+    def let_go(self) -> None:
+        """Somebody waits for the lease of a spare (SIGIO): that one stays its task's."""
+        wanted = [spare for spare in self.spares if spare.is_wanted()]
+        for spare in wanted:
+            self.spares.remove(spare)
+            spare.close()
 
     def clear(self) -> None:
-        """Takes away what is put aside."""
+        """Takes away what is kept for others."""
         for spare in self.spares:
             path = self.tasks + spare.name
             try:
@@ -190,22 +193,30 @@ class Folders:
                 os.close(fd)
             raise
 
-    def _put_aside(self, folder: Folder) -> bool:
+    def _is_free(self, folder: Folder) -> bool:
+        """Whether it may become another's; it is leased then."""
         if len(self.spares) >= HELD_MAX or len(self.own) > REUSE_BELOW or self._has_strays(folder.name):
             return False
         try:
-            # A reader that opens a file from now on gets it when we let go, and finds that its path is gone.
-            if not (folder.lease() and folder.is_untouched()):
-                return False
-            self.names += 1
-            name = b".spare-%d" % self.names
-            os.rename(folder.name, name, src_dir_fd=self.tasks_fd, dst_dir_fd=self.tasks_fd)
-            folder.release()
+            return folder.lease() and folder.is_untouched()
         except OSError:
             return False
-        folder.name = name
-        self.spares.append(folder)
-        return True
+
+    def _pass_on(self, id: bytes) -> Folder | None:
+        """A spare, renamed; none where somebody took it away or put something into it."""
+        spare = self.spares.pop()
+        try:
+            # Its outputs are leased, so as empty as they were.
+            if spare.is_unchanged():
+                os.rename(spare.name, id, src_dir_fd=self.tasks_fd, dst_dir_fd=self.tasks_fd)
+                spare.name = id
+                # Who waited to read the file has it now, and finds that its path is gone.
+                spare.release()
+                return spare
+        except OSError:
+            pass
+        spare.close()
+        return None
 
     def _has_strays(self, id: bytes) -> bool:
         pids = self.children()

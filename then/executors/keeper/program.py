@@ -49,8 +49,6 @@ class Keeper:
         self.stopping: list[Child] = []
         self.watched: dict[int, Child] = {}
         """Pidfds of orphans, and of members of what is being stopped."""
-        self.left: list[bytes] = []
-        """Ended, and their folders not seen to yet: that comes after the engine was told."""
         self.unlogged: list[bytes] = []
         self.sync_due: float | None = None
         self.full_until: float | None = None
@@ -78,9 +76,7 @@ class Keeper:
             busy = self.queue and self.full_until is None
             for fd, _ in self.poll.poll(0 if busy else self._wait_ms()):
                 if fd == self.signals.fd:
-                    # Asked to end: what is ordered from now on is not logged, so that the next keeper starts it.
-                    self.is_draining |= _signal.SIGTERM in self.signals.read()
-                    self._reap()
+                    self._take_signals(self.signals.read())
                 elif self.wire is not None and fd == self.wire.fd:
                     self._hear(self.wire)
                 elif fd in self.watched:
@@ -88,10 +84,6 @@ class Keeper:
                 elif fd == self.listener.fileno():
                     self._accept()
             self._start_some()
-            if self.left:
-                for id in self.left:
-                    self.folders.leave(id)
-                self.left.clear()
             if self.sync_due is not None or self.full_until is not None or self.stopping:
                 self._do_due()
             if self.wire is not None and self.wire.unsent:
@@ -104,6 +96,15 @@ class Keeper:
             self._rewrite_log()
         except OSError:
             pass  # The state folder was taken away, or has no room; the log as it is says the same.
+
+    def _take_signals(self, numbers: bytes) -> None:
+        if _signal.SIGCHLD in numbers:
+            self._reap()
+        if _signal.SIGIO in numbers:
+            self.folders.let_go()
+        if _signal.SIGTERM in numbers:
+            # What is ordered from now on is not logged, so that the next keeper starts it.
+            self.is_draining = True
 
     def _is_needed(self) -> bool:
         if self.is_draining:
@@ -266,7 +267,7 @@ class Keeper:
         try:
             pid = order.spawn(self.folders, self.signals.to_default)
         except OSError as error:
-            self.left.append(id)
+            self.folders.leave(id)
             self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), one_word(order.at))])
             return
         child = Child(id, pid, first, ticks(), started, ours=True)
@@ -298,10 +299,8 @@ class Keeper:
         self._look_again(self.stopping)
 
     def _ended(self, child: Child, status: int | None, how: bytes) -> bytes:
-        if child.ours:
-            self.left.append(child.id)
-            if how == b"ended" and self.folders.is_empty(child.id):
-                how = b"empty"  # It left nothing that the engine would have to look for.
+        if child.ours and self.folders.leave(child.id) and how == b"ended":
+            how = b"empty"  # It left nothing that the engine would have to look for.
         code = b"-" if status is None else b"%d" % os.waitstatus_to_exitcode(status)
         return b"X %s %d %s %d %d %s\n" % (child.id, child.pid, code, child.started, now_us(), how)
 

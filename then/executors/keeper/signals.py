@@ -6,15 +6,16 @@ import _signal
 import os
 
 PR_SET_CHILD_SUBREAPER = 36
-HEARD = (_signal.SIGCHLD, _signal.SIGTERM)
-# A terminal that closes is no reason to end, nor is one who waits for a lease of ours.
-IGNORED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGIO, _signal.SIGPIPE)
+HEARD = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGIO)
+"""A child has ended; we are to end; somebody waits for a file that we have a lease of."""
+# A terminal that closes is no reason to end.
+IGNORED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGPIPE)
 INFO_BYTES = 128
 """The size of a signal in what a signalfd gives; its number is the first byte."""
 
 
 class Signals:
-    """SIGCHLD and SIGTERM, readable at `fd`."""
+    """What is heard of signals, readable at `fd`."""
 
     def __init__(self) -> None:
         for number in IGNORED:
