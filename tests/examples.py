@@ -1,7 +1,7 @@
 """Runs the commands that an example's README shows, and writes down what they print.
 
 `python -m tests.examples rules/01_hello` prints the transcript that
-`expect.txt` holds: ids, times and the checkout's path are placeholders.
+`expect.txt` holds: ids and times are placeholders, paths start in the checkout.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,8 @@ EXAMPLES = sorted(path.parent.name for path in (ROOT / "rules").glob("*/README.m
 
 _COMMAND = re.compile(r"^    (andthen run .*)$", re.MULTILINE)
 _ID = re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b")
-_TIME = re.compile(r"\b\d+(\.\d+)? (ms|s|min)\b")
+_TIME = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min)\b")
+_MADE = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", "index", ".then")
 
 
 def commands(example: str) -> list[str]:
@@ -28,27 +30,31 @@ def commands(example: str) -> list[str]:
 
 
 def transcript(example: str) -> str:
-    """What the commands of an example print, each after a `$` line, with the exit code where it is not 0."""
+    """What the commands of an example print, each after a `$` line, with the exit code where it is not 0.
+
+    They run in a copy: two runs of the tests at a time build the same wheel.
+    """
     lines: list[str] = []
-    with tempfile.TemporaryDirectory() as state:
-        environment = {**os.environ, "THEN_STATE": state, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(ROOT / "rules" / example, Path(copy, "rules", example), ignore=_MADE)
+        environment = {**os.environ, "THEN_STATE": f"{copy}/.then", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
         for command in commands(example):
             words = [sys.executable, "-m", "then", *shlex.split(command)[1:]]
             ran = subprocess.run(
-                words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+                words, cwd=copy, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
-            lines += [f"$ {command}", *normal(ran.stdout).splitlines()]
+            lines += [f"$ {command}", *normal(ran.stdout, copy).splitlines()]
             if ran.stderr:
-                lines += ["stderr:", *normal(ran.stderr).splitlines()]
+                lines += ["stderr:", *normal(ran.stderr, copy).splitlines()]
             if ran.returncode:
                 lines.append(f"exit {ran.returncode}")
             lines.append("")
     return "\n".join(lines)
 
 
-def normal(text: str) -> str:
-    """Without what differs from run to run."""
-    return _TIME.sub("<time>", _ID.sub("<id>", text.replace(f"{ROOT}/", "")))
+def normal(text: str, folder: str) -> str:
+    """Without what differs from run to run: ids, times, the folder that it ran in."""
+    return _TIME.sub("<time>", _ID.sub("<id>", text.replace(f"{folder}/", "")))
 
 
 def unordered(text: str) -> list[list[str]]:

@@ -34,8 +34,14 @@ def load_into(rules: Rules, path: Path) -> None:
     Raises:
         RulesRefused: with all errors.
     """
-    loaded = load_path(path, env=os.environ, load_python=run_python_rules, known=rules.set)
+    loaded = load_path(path, env=environment(), load_python=run_python_rules, known=rules.set)
     _take(rules, loaded, loaded.root.resolve())
+
+
+def environment() -> Mapping[str, str]:
+    """What `env("NAME")` reads at a load: the environment, and as THEN_PYTHON, unless it is set, this interpreter."""
+    own = {"THEN_PYTHON": sys.executable} if sys.executable else {}
+    return own | os.environ
 
 
 def load_rules(path: str) -> Rules:

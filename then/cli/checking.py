@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from then.app.loading import load_rules, run_python_rules
+from then.app.loading import environment, load_rules, run_python_rules
 from then.cli.listing import print_object, print_table
 from then.cli.settings import Settings, say
 from then.cli.showing import rule_object, when_text
@@ -16,7 +15,7 @@ from then.language.loading import check_path
 
 def check(settings: Settings, path: str) -> int:
     """Prints the findings. Gives 1 where there is an error."""
-    findings = check_path(Path(path), env=os.environ, load_python=run_python_rules)
+    findings = check_path(Path(path), env=environment(), load_python=run_python_rules)
     errors = sum(finding.severity == "error" for finding in findings)
     for finding in findings:
         if settings.is_json:
