@@ -13,7 +13,7 @@ from typing import Final
 
 from then.core.tasks import Outcome, Task
 
-N_MAX: Final = 3
+N_MAX: Final = 4
 EVENTS: Final = ("e0", "e1", "e2")
 TASKS: Final = {
     "p0": 'run process ["p"]',
@@ -53,14 +53,15 @@ class _Writer:
     def text(self) -> str:
         lines = [f"event {name}(n: int)" for name in EVENTS]
         lines += [f"task {name}(n: int, x: any?) -> (m: int?) {rest}" for name, rest in self.tasks.items()]
-        lines += [self.rule(k) for k in range(self.chance.randint(3, 9))]
+        lines += [self.rule(k) for k in range(self.chance.randint(6, 14))]
         return "\n".join(lines)
 
     def rule(self, k: int) -> str:
         chance = self.chance
         roll = chance.random()
         if roll < 0.15:
-            words = chance.choice(("any", "any", "e0", "f0 failed"))
+            # Whether an event is waited for when its turn comes depends on what ended before.
+            words = chance.choice(("any", "any", "e0", "f0 failed") if self.is_wild else ("any failed", "f0 cancelled"))
             return f"rule r{k} when unmatched {words} as x then e2(n: 0){', p0(n: 0)' if chance.random() < 0.3 else ''}"
         if self.is_wild and roll < 0.22:
             return f"rule r{k} when flow.ended as x then {chance.choice(('e0', 'p0'))}(n: 0)"

@@ -28,7 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -44,6 +44,7 @@ from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
 from then.core.state import State, id_text
 from then.core.tasks import Body, Task
+from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
 T = TypeVar("T")
 
@@ -69,46 +70,9 @@ class SystemClock:
         return time.monotonic()
 
 
-class Ticket:
-    """Waits for the answer to a cause: set when its facts are durable."""
-
-    __slots__ = ("_done", "answer", "error")
-
-    def __init__(self) -> None:
-        self._done = threading.Lock()
-        self._done.acquire()
-        self.answer: Task | None = None
-        self.error: BaseException | None = None
-
-    def settle(self) -> None:
-        self._done.release()
-
-    def wait(self) -> Task | None:
-        """The record that the cause brought forth.
-
-        Raises:
-            ThenError: why it was refused, or why the engine ended.
-        """
-        self._done.acquire()
-        self._done.release()
-        if self.error is not None:
-            raise self.error
-        return self.answer
-
-
-class FlowNews(NamedTuple):
-    """What a waiter for a flow is told: that it ended, or that nothing of it can move."""
-
-    flow: Flow
-    held: str | None = None
-    is_stuck: bool = False
-    error: ThenError | None = None
-
-
 Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
 StartWatcher: TypeAlias = Callable[[Task], None]
-Waiter: TypeAlias = Callable[[FlowNews], None]
 
 
 @attrs.define
@@ -154,7 +118,7 @@ class Loop:
         self.watchers: list[Watcher] = []
         self.start_watchers: list[StartWatcher] = []
         self.fullness_watchers: list[Callable[[bool], None]] = []
-        self._waiters: dict[str, list[Waiter]] = {}
+        self._waiters = Waiters()
         self._terms = Terms(0, editions, slots, engine, may_start=False)
         self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
         self._lock = threading.Lock()
@@ -183,7 +147,6 @@ class Loop:
             forgets: it keeps a report until it is told that the journal has it.
             hurries: it reports from an event loop, which no commit may stop: the committer's thread makes them.
         """
-
         inbox = self._inbox
 
         def report(reports: Sequence[Report]) -> None:
@@ -235,12 +198,12 @@ class Loop:
             error = self.failure or (self._closed() if self._is_closed else None)
             open_flow = self.state.flows.get(flow)
             if error is None and (open_flow is not None or self._is_ending(flow)):
-                self._waiters.setdefault(flow, []).append(waiter)
+                self._waiters.add(flow, waiter)
                 still = standing(self.state, open_flow) if open_flow is not None and not is_told else None
                 if still is not None and self._batch.entries:
                     self._batch.gated.append(still)  # Told when all that it may stand on is durable.
                 elif still is not None:
-                    self._tell(FlowNews(still.flow, still.reason, still.is_stuck))
+                    self._waiters.tell(FlowNews(still.flow, still.reason, still.is_stuck))
                 return lambda: self._wait_no_more(flow, waiter)
         over = self.past(flow)
         waiter(FlowNews(over or Flow(flow, "", "", 0), error=error if over is None else None))
@@ -248,11 +211,7 @@ class Loop:
 
     def _wait_no_more(self, flow: str, waiter: Waiter) -> None:
         with self._lock:
-            waiters = self._waiters.get(flow, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if not waiters:
-                self._waiters.pop(flow, None)
+            self._waiters.take_back(flow, waiter)
 
     def _is_ending(self, flow: str) -> bool:
         """Whether the end of a flow was stepped and is not durable yet."""
@@ -350,7 +309,7 @@ class Loop:
             except JournalFull:
                 pass  # The next start folds more of the log, that is all.
             finally:
-                self._tell_all(self.failure or self._closed())
+                self._waiters.tell_all(self.failure or self._closed())
 
     # -- the work ------------------------------------------------------------------
 
@@ -507,9 +466,9 @@ class Loop:
                     if kind is not None and kind in self.executors:
                         self.executors[kind].stop(task.id, GRACE_S)
                 case Over(flow=flow):
-                    self._tell(FlowNews(flow))
+                    self._waiters.tell(FlowNews(flow))
                 case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
-                    self._tell(FlowNews(flow, reason, is_stuck))
+                    self._waiters.tell(FlowNews(flow, reason, is_stuck))
         if starts:
             self._start(starts)
 
@@ -529,10 +488,6 @@ class Loop:
             jobs.setdefault(order.kind, []).append(Job(task, options))
         for kind, group in jobs.items():
             self.executors[kind].start(group)
-
-    def _tell(self, news: FlowNews) -> None:
-        for waiter in self._waiters.pop(news.flow.id, ()):
-            waiter(news)
 
     def _kind(self, task: Task) -> str | None:
         flow = self.state.flows.get(task.flow)
@@ -567,14 +522,7 @@ class Loop:
             ticket.settle()
         self._batch = _Batch()
         self._refuse()
-        self._tell_all(error)
-
-    def _tell_all(self, error: ThenError) -> None:
-        """Whoever waits for a flow waits in vain."""
-        waiters, self._waiters = self._waiters, {}
-        for flow, group in waiters.items():
-            for waiter in group:
-                waiter(FlowNews(Flow(flow, "", "", 0), error=error))
+        self._waiters.tell_all(error)
 
     def _closed(self) -> ThenError:
         return JournalError("this engine is closed")

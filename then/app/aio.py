@@ -15,7 +15,7 @@ from then.app.engine import Durability, Engine, Flow
 from then.app.rules import Rules
 from then.core.tasks import Body, Json, Outcome, Task
 from then.executors.coroutines import CallersLoop
-from then.loop import FlowNews
+from then.waiting import FlowNews
 
 
 class AsyncFlow:
@@ -126,9 +126,7 @@ class AsyncEngine:
         """Posts a record; it is durable when this returns."""
         return await self.post_record(type, body)
 
-    async def post_record(
-        self, type: str, body: Body, *, key: str | None = None, flow: str | None = None
-    ) -> AsyncFlow:
+    async def post_record(self, type: str, body: Body, *, key: str | None = None, flow: str | None = None) -> AsyncFlow:
         """Posts a record; see `Engine.post_record`."""
         return AsyncFlow(await asyncio.to_thread(self.engine.post_record, type, body, key=key, flow=flow))
 

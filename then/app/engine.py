@@ -21,7 +21,8 @@ from then.core.facts import Flow as FlowState
 from then.core.state import FAILURES, restore
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name
 from then.executors.coroutines import Coroutines, OwnLoop
-from then.loop import FlowNews, Loop, SystemClock
+from then.loop import Loop, SystemClock
+from then.waiting import FlowNews
 
 Durability = Literal["power", "process"]
 

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from then.core import facts as f
 from then.core.tasks import Task
-from then.loop import FlowNews, Loop
+from then.loop import Loop
+from then.waiting import FlowNews
 
 BACKLOG_MAX: Final = 10_000
 """So many items may wait to be shown; then the engine waits for whoever reads our output."""

@@ -15,7 +15,7 @@ from then.cli.settings import RunOptions
 from then.core import facts as f
 from then.core.causes import Cancel
 from then.core.tasks import Task
-from then.loop import FlowNews
+from then.waiting import FlowNews
 
 FUNCTIONS_S: Final = 5.0
 """So long TERM and HUP leave functions that run; a later engine calls them again."""

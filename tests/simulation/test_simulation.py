@@ -1,0 +1,63 @@
+"""Whole engines under a virtual clock, from a seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.run import Plan, Run
+from then.core import engine
+
+SEEDS = 1000
+SEEDS_A_TEST = 50
+
+
+@pytest.fixture(autouse=True)
+def _guards_hold_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "IDLE_RUN_MAX", 8)
+
+
+def calm(seed: int) -> None:
+    """The same flows with crashes and without come to the same."""
+    quiet = Run(Plan(seed)).play().check()
+    crashed = Run(Plan(seed, crashes_max=1 + seed % 7, fulls_max=seed % 3)).play()
+    story = crashed.check()
+    assert story.emissions() == quiet.emissions()
+    assert story.ends() == quiet.ends()
+
+
+def wild(seed: int) -> None:
+    """Whatever people and rules do in between, the laws hold."""
+    Run(Plan(seed, is_wild=True, crashes_max=seed % 5, fulls_max=seed % 4)).play().check()
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
+def test_seeds(first: int) -> None:
+    for seed in range(first, first + SEEDS_A_TEST):
+        try:
+            (wild if seed % 2 else calm)(seed)
+        except BaseException as error:
+            error.add_note(f"python -m tests.simulation --first {seed} --seeds 1")
+            raise
+
+
+def test_the_same_seed_writes_the_same_journal_in_any_process() -> None:
+    code = (
+        "from tests.simulation.run import Plan, Run\n"
+        "for seed in range(12):\n"
+        "    print(Run(Plan(seed, is_wild=bool(seed % 2), crashes_max=4, fulls_max=2)).play().digest())\n"
+    )
+    root = Path(__file__).parents[2]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }  # fmt: skip
+    assert len(found) == 1
+    assert len(set(found.pop().split())) == 12
