@@ -64,7 +64,8 @@ def _flows(engine: then.Engine) -> list[str]:
 def _cells(engine: then.Engine) -> dict[str, list[str]]:
     """Keys of the cells that belong to flows, by kind."""
     return {
-        kind: [key for key, _ in engine.journal.cells(kind)] for kind in ("task", "flow", "chain", "key", "past", "trace", "window")
+        kind: [key for key, _ in engine.journal.cells(kind)]
+        for kind in ("task", "flow", "chain", "key", "past", "trace", "window")
     }
 
 
@@ -165,7 +166,9 @@ def test_the_state_is_the_same_when_it_is_rebuilt_after_each_pruning(engine: the
         prune(engine, keep=2)
         journal = open_sqlite(tmp_path / "state", read_only=True)
         try:
-            rebuilt = restore(journal.cells, lambda after, journal=journal: (entry.data for entry in journal.read(after)))
+            rebuilt = restore(
+                journal.cells, lambda after, journal=journal: (entry.data for entry in journal.read(after))
+            )
         finally:
             journal.close()
         seen = engine.loop.look(lambda state: ([*state.live()], sorted(state.flows), dict(state.keys), state.seq))

@@ -134,9 +134,7 @@ class Program:
             "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
             "env": environment,
         }  # fmt: skip
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "then", *arguments], cwd=folder, **{**options, **more}
-        )
+        self.process = subprocess.Popen([sys.executable, "-m", "then", *arguments], cwd=folder, **{**options, **more})
 
     def read_until(self, pattern: str) -> str:
         """Standard output up to the first line that has this; the test fails where there is none."""

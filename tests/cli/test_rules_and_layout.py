@@ -5,8 +5,10 @@ from __future__ import annotations
 from tests.cli.shell import RULES, Shell
 
 WARNED = "event go()\nevent never()\nstart go()\n"
-WRONG = 'event go()\ntask t(n: int) run process ["x"]\nrule r when go as g then t(m: 1)\nrule s when gone then t(n: 1)\n'
-UNTIDY = "event   go( n:int )   # why\nrule r when go then   hi()\ntask hi() run process [\"true\"]\n"
+WRONG = (
+    'event go()\ntask t(n: int) run process ["x"]\nrule r when go as g then t(m: 1)\nrule s when gone then t(n: 1)\n'
+)
+UNTIDY = 'event   go( n:int )   # why\nrule r when go then   hi()\ntask hi() run process ["true"]\n'
 
 
 def test_findings_are_lines_with_places_and_errors_end_it_with_1(shell: Shell) -> None:
@@ -14,7 +16,10 @@ def test_findings_are_lines_with_places_and_errors_end_it_with_1(shell: Shell) -
     said = shell("check", "wrong.then")
     assert said.code == 1
     heads = [line for line in said.out.splitlines() if line.startswith("wrong.then:")]
-    assert [head.split(" ")[:2] for head in heads[-2:]] == [["wrong.then:3:28:", "error"], ["wrong.then:4:13:", "error"]]
+    assert [head.split(" ")[:2] for head in heads[-2:]] == [
+        ["wrong.then:3:28:", "error"],
+        ["wrong.then:4:13:", "error"],
+    ]
     assert said.err.endswith("errors\n")
     assert not (shell.folder / ".then").exists()
 
@@ -39,7 +44,14 @@ def test_as_json_a_finding_is_an_object(shell: Shell) -> None:
     (finding,) = said.objects
     message = finding.pop("message")
     hint = finding.pop("hint")
-    assert finding == {"severity": "warning", "number": "T604", "file": "rules.then", "line": 2, "column": 7, "length": 5}
+    assert finding == {
+        "severity": "warning",
+        "number": "T604",
+        "file": "rules.then",
+        "line": 2,
+        "column": 7,
+        "length": 5,
+    }
     assert "never" in message + (hint or "")
 
 

@@ -56,7 +56,10 @@ def test_the_first_ctrl_c_starts_nothing_new_and_waits_for_what_runs(shell: Shel
     assert [(task["type"], task["state"]) for task in shell("ps", "--json").objects] == [("next", "waiting")]
     resumed = shell("resume")
     assert resumed.code == 0
-    assert normal(resumed.out) == "ID1  started    next\nID1  done       next  TIME\nflow ID2 done, 3 records in TIME\n"
+    assert (
+        normal(resumed.out)
+        == "ID1  started    next  by second\nID1  done       next  TIME\nflow ID2 done, 3 records in TIME\n"
+    )
 
 
 def test_the_second_cancels_the_flow_and_lets_it_clean_up(shell: Shell, gate: object) -> None:

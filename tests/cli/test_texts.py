@@ -88,7 +88,9 @@ def test_columns_of_a_table_are_as_wide_as_their_widest_cell() -> None:
     assert list(table(("A",), [("x" * 50,)], 10)) == ["A", "x" * 9 + "…"]
 
 
-@pytest.mark.parametrize(("text", "value"), [("30d", 2_592_000), ("12h", 43200), ("5m", 300), ("90", 90), ("250ms", 0.25), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("30d", 2_592_000), ("12h", 43200), ("5m", 300), ("90", 90), ("250ms", 0.25), ("1.5h", 5400)]
+)
 def test_a_span_of_time_is_a_number_and_a_unit(text: str, value: float) -> None:
     assert seconds(text, "--older") == value
 

@@ -45,7 +45,9 @@ class Plot:
 
     def ends(self, id: str, type: str, outcome: str = "done", message: str = "") -> str:
         error = {"kind": "exit", "message": message, "traceback": message} if outcome == "failed" else None
-        task = Task(type, id=id, flow="f", outcome=outcome, error=error, created=NOW, started=NOW, completed=NOW + 2_000_000)  # type: ignore[arg-type]
+        task = Task(
+            type, id=id, flow="f", outcome=outcome, error=error, created=NOW, started=NOW, completed=NOW + 2_000_000
+        )  # type: ignore[arg-type]
         self.forest.change(Change(task, "completed"))
         return id
 
@@ -215,7 +217,9 @@ def test_ctrl_c_is_typed_at_the_terminal_and_answered_above_the_tree(shell: Shel
     terminal.look_until(lambda text: "● build" in text and "✗ lint" in text)
     terminal.type("\x03")
     seen = terminal.look_until(lambda text: "Ctrl-C again cancels" in text and "● build" in text)
-    assert seen.splitlines()[0] == "stopping: nothing new is started, waiting for 1 task that runs; Ctrl-C again cancels"
+    assert (
+        seen.splitlines()[0] == "stopping: nothing new is started, waiting for 1 task that runs; Ctrl-C again cancels"
+    )
     gate.write_text("go\n")
     assert terminal.end() == 130
     assert terminal.picture.text.count("lint") == 1
@@ -225,7 +229,11 @@ def test_ctrl_c_is_typed_at_the_terminal_and_answered_above_the_tree(shell: Shel
 @pytest.mark.parametrize("no_color", [{"NO_COLOR": "1"}, {}])
 def test_colours_are_left_out_when_they_are_not_wanted(shell: Shell, no_color: dict[str, str]) -> None:
     shell.write("rules.py", RULES)
-    words = ("run", "rules.py", "publish", "image=x") if no_color else ("run", "--no-color", "rules.py", "publish", "image=x")
+    words = (
+        ("run", "rules.py", "publish", "image=x")
+        if no_color
+        else ("run", "--no-color", "rules.py", "publish", "image=x")
+    )
     terminal = shell.terminal(*words, **no_color)
     assert terminal.end() == 0
     assert "✓ publish" in terminal.picture.text

@@ -18,8 +18,7 @@ def command_(settings: Settings, id: str, follow: bool, lines: int | None, is_ou
     """Prints what a task wrote: its standard output on ours, its standard error on ours.
 
     To a pipe or a file byte for byte; to a terminal without what would move its cursor. Of a function that failed, the
-    traceback. Of an event, or the root of a flow that wrote nothing itself, the outputs of the whole flow, each under
-    its name.
+    traceback. Of an event that began a flow, the outputs of the whole flow, each under its name.
     """
     from then.app.reading import open_reading
     from then.cli.output import print_outputs

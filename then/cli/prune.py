@@ -48,6 +48,7 @@ def command_(
             print_object({"flow": id})
         else:
             sys.stdout.write(f"{id}\n")
-    say(
-        f"{len(gone['flows'])} flows, {gone['records']} records, {gone['entries']} journal entries {'would go' if dry_run else 'gone'}"
-    )
+    counts = ((len(gone["flows"]), "flow", "flows"), (gone["records"], "record", "records"))
+    said = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
+    entries = "entry" if gone["entries"] == 1 else "entries"
+    say(f"{said}, {gone['entries']} journal {entries} {'would go' if dry_run else 'gone'}")
