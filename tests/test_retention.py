@@ -14,7 +14,7 @@ from then.app import control
 from then.app.retention import prune
 from then.core import facts as f
 from then.core.errors import ConfigError, UnknownId
-from then.core.state import restore
+from then.core.state import State, restore
 from then.journals.sqlite import open_sqlite
 
 DAY_US = 86_400_000_000
@@ -67,6 +67,15 @@ def _cells(engine: then.Engine) -> dict[str, list[str]]:
         kind: [key for key, _ in engine.journal.cells(kind)]
         for kind in ("task", "flow", "chain", "key", "past", "trace", "window")
     }
+
+
+def _rebuilt(folder: Path) -> State:
+    """The state as an engine that opens the folder now would have it."""
+    journal = open_sqlite(folder, read_only=True)
+    try:
+        return restore(journal.cells, lambda after: (entry.data for entry in journal.read(after)))
+    finally:
+        journal.close()
 
 
 def test_flows_that_ended_long_enough_ago_are_taken_away(engine: then.Engine, hands: Hands) -> None:
@@ -164,13 +173,7 @@ def test_the_state_is_the_same_when_it_is_rebuilt_after_each_pruning(engine: the
         for n in range(3):
             engine.post_record("go", {"n": n % 2}, key=f"{round_} {n}")
         prune(engine, keep=2)
-        journal = open_sqlite(tmp_path / "state", read_only=True)
-        try:
-            rebuilt = restore(
-                journal.cells, lambda after, journal=journal: (entry.data for entry in journal.read(after))
-            )
-        finally:
-            journal.close()
+        rebuilt = _rebuilt(tmp_path / "state")
         seen = engine.loop.look(lambda state: ([*state.live()], sorted(state.flows), dict(state.keys), state.seq))
         assert ([*rebuilt.live()], sorted(rebuilt.flows), dict(rebuilt.keys), rebuilt.seq) == seen
 

@@ -8,7 +8,8 @@ import shlex
 import click
 import pytest
 
-from tests.cli.shell import ROOT, Shell
+from tests.cli.shell import Shell
+from tests.cli.terminal import ROOT
 from then.app.commands import OPS
 from then.cli.entry import COMMANDS, andthen
 
@@ -25,7 +26,7 @@ def _sections() -> dict[str, str]:
 def _flags(text: str) -> list[set[str]]:
     """The flags in each row of a section's table."""
     rows = [line.split("|")[1] for line in text.replace("\\|", "/").splitlines() if line.startswith("| `-")]
-    return [{word for word in re.findall(r"(?<![\w-])--?[\w-]+", row)} for row in rows]
+    return [set(re.findall(r"(?<![\w-])--?[\w-]+", row)) for row in rows]
 
 
 def test_every_command_has_its_section_and_every_section_its_command() -> None:

@@ -9,7 +9,8 @@ import sys
 import click
 import pytest
 
-from tests.cli.shell import ROOT, RULES, Shell
+from tests.cli.shell import RULES, Shell
+from tests.cli.terminal import ROOT
 from then.cli import entry
 from then.cli.entry import COMMANDS, andthen
 from then.core.errors import InternalError

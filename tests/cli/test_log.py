@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import ROOT, RULES, Shell, normal
+from tests.cli.shell import RULES, Shell, normal
+from tests.cli.terminal import ROOT
 
 
 def _run(shell: Shell, script: str) -> str:

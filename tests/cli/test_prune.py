@@ -7,7 +7,8 @@ import os
 import pytest
 
 import then
-from tests.cli.shell import ROOT, RULES, Shell
+from tests.cli.shell import RULES, Shell
+from tests.cli.terminal import ROOT
 
 
 def _flows(shell: Shell) -> list[str]:

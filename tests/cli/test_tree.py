@@ -11,7 +11,7 @@ from tests.cli.terminal import Picture
 from then.cli.changes import Change
 from then.cli.forest import NODES_MAX, Forest
 from then.cli.texts import width
-from then.core.tasks import Task
+from then.core.tasks import Outcome, Task
 
 NOW = 1_800_000_000_000_000
 
@@ -43,11 +43,10 @@ class Plot:
         self.forest.change(Change(Task(type, id=id, flow="f", created=NOW, started=NOW), "running"))
         return id
 
-    def ends(self, id: str, type: str, outcome: str = "done", message: str = "") -> str:
+    def ends(self, id: str, type: str, outcome: Outcome = "done", message: str = "") -> str:
         error = {"kind": "exit", "message": message, "traceback": message} if outcome == "failed" else None
-        task = Task(
-            type, id=id, flow="f", outcome=outcome, error=error, created=NOW, started=NOW, completed=NOW + 2_000_000
-        )  # type: ignore[arg-type]
+        end = NOW + 2_000_000
+        task = Task(type, id=id, flow="f", outcome=outcome, error=error, created=NOW, started=NOW, completed=end)
         self.forest.change(Change(task, "completed"))
         return id
 
