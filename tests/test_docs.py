@@ -185,6 +185,18 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert not dead
 
 
+def test_the_floors_in_the_architecture_are_those_that_ci_holds() -> None:
+    contracts = (ROOT / ".importlinter").read_text().split("[importlinter:contract:")
+    house, core = (_rooms(contract.partition("layers =")[2]) for contract in contracts[1:3])
+    (drawn,) = (text for _, text in _blocks(ROOT / "docs/architecture.md", "") if text.startswith("FRONT"))
+    assert _rooms(re.sub(r"^[A-Z]+|#.*", "", drawn, flags=re.MULTILINE)) == house[:-1] + core
+
+
+def _rooms(text: str) -> list[list[str]]:
+    """Floor by floor the rooms that are listed; brackets say that one need not be there."""
+    return [re.findall(r"\w+", line) for line in text.splitlines() if line.strip()]
+
+
 def test_decisions_are_numbered_and_say_what_was_rejected() -> None:
     decisions = sorted((ROOT / "docs/decisions").glob("*.md"))
     assert [path.name[:4] for path in decisions] == [f"{number:04}" for number in range(1, len(decisions) + 1)]

@@ -17,8 +17,8 @@ committer, a thread that sleeps till then, stands in.
 
 Invariants:
 1. State and journal are touched only under `_lock`.
-2. `_unwritten` are the entries between the journal's last and the state's seq.
-3. An order of `_gated` is carried out after the commit of what is unwritten.
+2. `_batch.entries` are those between the journal's last and the state's seq.
+3. An order of `_batch.gated` is carried out after the commit of its entries.
 4. Nobody is answered before its facts are durable.
 """
 
