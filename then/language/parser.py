@@ -92,14 +92,14 @@ def parse_inner(lines: Lines, file: str) -> Tree | Token:
 
 def _parse(file: str, start: str, lines: Lines, tokens: list[Shifted] | None = None) -> Tree | Token:
     try:
-        with _collector_paused():
+        with collector_paused():
             return automaton().run(start, lines, trace=None if tokens is None else tokens.append)
     except Stop:
         raise RulesRefused(find_errors(automaton(), start, lines, file)) from None
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Half of the time of a long parse would go into walks over the growing tree, in which nothing is garbage."""
     was_on = gc.isenabled()
     gc.disable()
