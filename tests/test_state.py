@@ -222,6 +222,19 @@ def test_what_is_told_to_stop_is_so_after_a_start_from_cells() -> None:
     assert restored(cells, []).stopping == {root.id}
 
 
+def test_what_is_held_and_failed_counts_after_a_start_from_cells() -> None:
+    # The cell of the flow was not written again: its failure was forgotten, and it ended well.
+    run = World('event tick(n: int) task a() run process ["a"] rule r when tick as t then tick(n: t.n)')
+    cells: Cells = {}
+    root = run.post("a")
+    run.post("tick", flow=root.flow, n=0)
+    store(cells, run.state.cells())
+    run.end("a", "failed")
+    store(cells, run.state.cells())
+    flow = restored(cells, []).flows[root.flow]
+    assert (list(flow.untaken), flow.stopped, flow.live) == ([root.id], 2, 2)
+
+
 # -- invariants of the module ----------------------------------------------------------------
 
 

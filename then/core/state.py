@@ -298,6 +298,7 @@ class State:
             self.tasks[id] = replace(task, is_held=True)
             open_flow.stopped += 1
             self.touch("task", id)
+            self.touch("flow", flow)
 
     def _leave(self, task: Task) -> None:
         """A record is not live any more: it was matched."""
@@ -367,12 +368,14 @@ class State:
         self.pending.pop(fact.id, None)
         self._change(fact.id, is_held=True)
         self.flows[flow].stopped += 1
+        self.touch("flow", flow)
 
     def _released(self, fact: f.Released, flow: str, time: int) -> None:
         task = self.task(fact.id)
         if task is not None and task.is_held:
             self._change(fact.id, is_held=False)
             self.flows[flow].stopped -= 1
+            self.touch("flow", flow)
             self.enqueue(replace(task, is_held=False))
 
     def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
