@@ -21,7 +21,8 @@ from then.app.rules import Rules
 from then.core.errors import NotYet, RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
-from then.language.loading import Loaded, load_path, load_stored
+from then.language.cache import cache_folder, load_cached, load_stored_cached
+from then.language.loading import Loaded
 
 _PREFIX: Final = "then_rules_"
 
@@ -34,7 +35,7 @@ def load_into(rules: Rules, path: Path) -> None:
     Raises:
         RulesRefused: with all errors.
     """
-    loaded = load_path(path, env=environment(), load_python=run_python_rules, known=rules.set)
+    loaded = load_cached(path, env=environment(), load_python=run_python_rules, known=rules.set)
     _take(rules, loaded, loaded.root.resolve())
 
 
@@ -62,7 +63,8 @@ def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
     Raises:
         RulesRefused: this version of the language refuses them, or a Python file is gone.
     """
-    loaded = load_stored(sources, path, root=root, load_python=run_python_rules)
+    folder = cache_folder(os.environ)
+    loaded = load_stored_cached(sources, path, root=root, folder=folder, load_python=run_python_rules)
     rules = Rules()
     _take(rules, loaded, root)
     return rules
@@ -112,13 +114,14 @@ def _run(path: Path) -> ModuleType:
     except RuleError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A script that calls sys.exit would else end whoever loads it, with 0.
         del sys.modules[name]
         raise _raised(path, real, error) from error
     return module
 
 
-def _raised(path: Path, real: Path, error: Exception) -> RuleError:
+def _raised(path: Path, real: Path, error: BaseException) -> RuleError:
     """What a file raised, at the line of it that was being run."""
     if isinstance(error, SyntaxError) and error.filename == str(real):
         text = (error.text or "").rstrip("\n") or None

@@ -273,6 +273,8 @@ class Rules:
 
 def _generator(function: Callable[..., Any]) -> Callable[[Match], Iterable[Emission] | Emission | None]:
     """Binds a generator function's parameters once: the record first, then groups by name."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise RuleError(f'rule "{function.__name__}" is `async def`; a rule yields at once, tasks may wait')
     names = list(inspect.signature(function).parameters)
     if not names:
         return lambda match: function()

@@ -354,7 +354,7 @@ def _asked(expr: Opaque, scope: Scope) -> Json:
         return CannotSay(f"{expr.name} has no record to look at")
     try:
         return bool(expr.predicate(scope.record))
-    except Exception as error:  # noqa: BLE001 (a user's function; what it raises is the answer)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's function; what it raises is the answer)
         return CannotSay(f"{expr.name} raised {type(error).__name__}: {error}")
 
 

@@ -239,5 +239,6 @@ def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
             _add(firing, edition, Planned(kind, body, None, then, otherwise, own_copy(emission.bind)))
     except PlanFailed:
         raise
-    except Exception as error:  # The one guard round a user's generator: it becomes a `rule.failed` event.
+    except (Exception, SystemExit) as error:
+        # The one guard round a user's generator: it becomes a `rule.failed` event.
         raise PlanFailed(f"{type(error).__name__}: {error}") from error

@@ -31,6 +31,9 @@ Two threads that run quick functions take the interpreter from each other and
 are slower together than one alone; a function that is not quick is noticed
 after this time.
 """
+MESSAGE_CHARACTERS_MAX: Final = 10_000
+TRACEBACK_CHARACTERS_MAX: Final = 100_000
+"""Of an exception, in the record: some hold all that they failed on."""
 WORKERS_MAX: Final = 64
 """Threads at most: tasks that take no slot could else ask for any number."""
 
@@ -258,7 +261,7 @@ class FunctionExecutor:
                 given = await coroutine
             except asyncio.CancelledError:
                 report = self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 report = self._raised(job, error, started)
             else:
                 report = self._returned(job, given, started)
@@ -288,9 +291,9 @@ class FunctionExecutor:
         shown = "".join(traceback.format_exception(type(error), error, _own_frames_off(error)))
         failure: Body = {
             "kind": "exception",
-            "message": _printable(f"{type(error).__name__}: {error}"),
+            "message": _printable(f"{type(error).__name__}: {_said(error)}", MESSAGE_CHARACTERS_MAX),
             "type": type(error).__name__,
-            "traceback": _printable(shown),
+            "traceback": _printable(shown, TRACEBACK_CHARACTERS_MAX),
         }
         return self._ended(job, "failed", None, failure, started)
 
@@ -304,8 +307,18 @@ class FunctionExecutor:
         return Report(id, outcome, result, error, started, self._clock.now_us())
 
 
-def _printable(text: str) -> str:
-    """Half surrogates, which are no Unicode and would be refused as JSON, are written out."""
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001 (a user's `__str__`)
+        return f"(its text cannot be had: {type(worse).__name__})"
+
+
+def _printable(text: str, characters_max: int) -> str:
+    """Half surrogates, which are no Unicode and would be refused as JSON, are written out; a long middle is left out."""
+    if len(text) > characters_max:
+        half = characters_max // 2
+        text = f"{text[:half]}… ({len(text) - 2 * half} characters left out) …{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
