@@ -207,7 +207,8 @@ class Place(Expression):
         return self._make(self._path)
 
     def __getattr__(self, name: str) -> Place:
-        return Place(self._make, (*self._path, _public(name)))
+        step = _public(name)  # First: a copy that is being made has no slots yet, and asks for its own.
+        return Place(self._make, (*self._path, step))
 
     def __getitem__(self, step: str | SupportsIndex) -> Place:
         return Place(self._make, (*self._path, _step(step)))

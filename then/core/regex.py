@@ -114,7 +114,7 @@ class Finder:
         self._parts: list[tuple[int, Finds]] | None = None
 
     def find(self, text: str) -> list[int]:
-        """The numbers of the patterns that are found in the text."""
+        """The numbers of the patterns that are found in the text, in no order."""
         if not text.isascii() and not is_unicode(text):
             return []
         if self._parts is None:
