@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.shell import RULES, Shell, normal
 from tests.cli.terminal import Picture
@@ -32,21 +33,26 @@ class Plot:
     def __init__(self, *, is_plain: bool = False, has_color: bool = False) -> None:
         self.forest = Forest(None, lambda words: f"andthen {words}", has_color=has_color, is_plain=is_plain)
         self.count = 0
+        self.parents: dict[str, str | None] = {}
+
+    def task(self, id: str, type: str) -> Task:
+        return Task(type, id=id, flow=f"{1:013}", parent=self.parents[id], created=NOW)
 
     def born(self, type: str, parent: str | None = None) -> str:
         self.count += 1
         id = f"{self.count:013}"
-        self.forest.change(Change(Task(type, id=id, flow="f", parent=parent, created=NOW), "waiting"))
+        self.parents[id] = parent
+        self.forest.change(Change(self.task(id, type), "waiting"))
         return id
 
     def begins(self, id: str, type: str) -> str:
-        self.forest.change(Change(Task(type, id=id, flow="f", created=NOW, started=NOW), "running"))
+        self.forest.change(Change(replace(self.task(id, type), started=NOW), "running"))
         return id
 
     def ends(self, id: str, type: str, outcome: Outcome = "done", message: str = "") -> str:
         error = {"kind": "exit", "message": message, "traceback": message} if outcome == "failed" else None
         end = NOW + 2_000_000
-        task = Task(type, id=id, flow="f", outcome=outcome, error=error, created=NOW, started=NOW, completed=end)
+        task = replace(self.task(id, type), outcome=outcome, error=error, started=NOW, completed=end)
         self.forest.change(Change(task, "completed"))
         return id
 
@@ -132,6 +138,23 @@ def test_of_many_records_those_that_ended_well_are_only_counted() -> None:
     assert "● last" in "\n".join(lines)
     shown = sum(line.lstrip("├─└ ")[0] in "✓●" for line in lines[:-1])
     assert int(lines[-1].split()[1]) == 3 * NODES_MAX + 2 - shown
+
+
+def test_of_many_that_wait_the_later_ones_are_counted_until_they_begin() -> None:
+    plot = Plot()
+    root = plot.done("root")
+    ids = [plot.born("one", root) for _ in range(5 * NODES_MAX)]
+    assert len(plot.forest._nodes) <= NODES_MAX
+    assert plot.lines(60, 5)[-1] == f"… {5 * NODES_MAX - 3} more: {5 * NODES_MAX - 3} waiting"
+    plot.begins(ids[-1], "one")
+    assert any("● one" in line for line in plot.lines(60, 5))
+    for id in ids:
+        plot.ends(id, "one", "failed" if id == ids[7] else "done", "why")
+    assert len(plot.forest._nodes) <= NODES_MAX + 1
+    lines = plot.lines(60, 8)
+    assert any("✗ one" in line for line in lines)
+    shown = sum(line.lstrip("├─└ ")[0] in "✓✗" for line in lines[:-1])
+    assert lines[-1] == f"… {5 * NODES_MAX + 1 - shown} more: {5 * NODES_MAX + 1 - shown} done"
 
 
 def test_where_the_encoding_has_no_signs_there_are_plain_ones() -> None:

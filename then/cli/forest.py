@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from then.cli.changes import ASKED, Change
 from then.cli.texts import clean, cut, duration, width
 from then.cli.words import COLORS, colored, last_lines, last_word, took, why_failed, word
+from then.core.tasks import Task
 
 NODES_MAX: Final = 2000
 """So many records are kept to be drawn; of more, those that ended well are only counted."""
@@ -29,7 +30,20 @@ PLAIN_SIGNS: Final = {
 class Node:
     """A record, as far as it is drawn."""
 
-    __slots__ = ("children", "folded", "id", "is_live", "note", "parent", "said", "since", "tail", "took", "type")
+    __slots__ = (
+        "children",
+        "ended",
+        "folded",
+        "id",
+        "is_live",
+        "note",
+        "parent",
+        "said",
+        "since",
+        "tail",
+        "took",
+        "type",
+    )
 
     def __init__(self, id: str, type: str, parent: str | None) -> None:
         self.id = id
@@ -43,6 +57,8 @@ class Node:
         """Since when it runs, or exists, in microseconds."""
         self.took = ""
         self.note = ""
+        self.ended: Task | None = None
+        """The record as it ended, until it was drawn: then what it said last is looked up."""
         self.tail: list[str] = []
         self.is_live = True
 
@@ -72,6 +88,11 @@ class Forest:
         self._branches = ("|- ", "`- ", "|  ", "   ") if is_plain else ("├─ ", "└─ ", "│  ", "   ")
         self._dots = "..." if is_plain else "…"
         self._nodes: dict[str, Node] = {}
+        self._unseen: set[str] = set()
+        """Ids of those that wait and are only counted."""
+        self._taken_out: dict[str, int] = {}
+        """How many were taken out, by how they ended."""
+        self._fold_at = NODES_MAX
         self.running = 0
         """How many run: while some do, times pass."""
 
@@ -80,12 +101,11 @@ class Forest:
         task = change.task
         node = self._nodes.get(task.id)
         if node is None:
-            node = self._nodes[task.id] = Node(task.id, task.type, task.parent)
-            parent = self._nodes.get(task.parent or "")
-            if parent is not None:
-                parent.children.append(task.id)
-            else:
-                node.parent = None
+            if change.state == "waiting" and len(self._nodes) >= NODES_MAX:
+                self._unseen.add(task.id)
+                return
+            self._unseen.discard(task.id)
+            node = self._grow(task)
         was_running = node.said == "running"
         node.said = word(task, change.state)
         self.running += (node.said == "running") - was_running
@@ -93,19 +113,27 @@ class Forest:
         node.is_live = change.state != "completed"
         if change.state == "completed":
             node.took, node.tail = took(task), last_lines(task, self._folder)
-            node.note = why_failed(task) or last_word(task, self._folder)
+            node.note, node.ended = why_failed(task), task
         else:
             is_asked = change.reason == ASKED
             node.note = (
                 f"a person: {self._again(f'complete {task.id} OUTCOME')}" if is_asked else clean(change.reason or "")
             )
-        if len(self._nodes) > NODES_MAX:
+        if len(self._nodes) > self._fold_at:
             self._fold()
+
+    def _grow(self, task: Task) -> Node:
+        """A new record in its place; where its parent was taken out, below the root."""
+        above = self._nodes.get(task.parent or "") or (self._nodes.get(task.flow) if task.parent is not None else None)
+        node = self._nodes[task.id] = Node(task.id, task.type, above.id if above is not None else None)
+        if above is not None:
+            above.children.append(task.id)
+        return node
 
     def lines(self, columns: int, rows: int, now_us: int) -> list[str]:
         """Coloured lines, at most so many, none wider than the terminal."""
         count = sum(1 + len(node.tail) + bool(node.folded) for node in self._nodes.values())
-        if count <= rows:
+        if count <= rows and not self._unseen:
             chosen = set(self._nodes)
             return self._laid_out(self._rows(chosen), columns, now_us)
         chosen, has_tails = self._choose(rows - 1)
@@ -155,12 +183,12 @@ class Forest:
         return chosen, lines <= rows
 
     def _rest(self, chosen: set[str], columns: int) -> str:
-        counts: dict[str, int] = {}
+        counts = dict(self._taken_out)
+        if self._unseen:
+            counts["waiting"] = len(self._unseen)
         for node in self._nodes.values():
             if node.id not in chosen:
                 counts[node.said] = counts.get(node.said, 0) + 1
-            if node.folded:
-                counts["done"] = counts.get("done", 0) + node.folded
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
         return colored(cut(f"{self._dots} {sum(counts.values())} more: {said}", columns), "2", self._has_color)
 
@@ -186,6 +214,8 @@ class Forest:
 
     def _line(self, row: Row, names: int, columns: int, now_us: int) -> str:
         node = row.node
+        if node.ended is not None:
+            node.note, node.ended = node.note or last_word(node.ended, self._folder), None
         prefix = row.prefix
         if width(prefix) > names // 2:
             prefix = cut(prefix, max(1, names // 2))
@@ -207,13 +237,16 @@ class Forest:
         for pick in (_ended_well, _ended):
             for node in list(self._nodes.values()):
                 if len(self._nodes) <= NODES_MAX // 2:
-                    return
+                    break
                 if node.parent is not None and pick(node) and len(node.children) <= 1:
                     self._take_out(node)
+        # Where most of it lives, it is not looked through again for each one more.
+        self._fold_at = max(NODES_MAX, 2 * len(self._nodes))
 
     def _take_out(self, node: Node) -> None:
         parent = self._nodes[node.parent or ""]
         parent.folded += 1 + node.folded
+        self._taken_out[node.said] = self._taken_out.get(node.said, 0) + 1
         place = parent.children.index(node.id)
         parent.children[place : place + 1] = node.children
         for child in node.children:

@@ -15,7 +15,7 @@ from then.core.facts import Flow
 
 DRAW_S: Final = 0.1
 """At most so often it is drawn anew: a person reads no quicker, and drawing takes the engine's time."""
-FINAL_ROWS: Final = 500
+FINAL_ROWS: Final = 100
 """The last picture stays and may scroll."""
 
 

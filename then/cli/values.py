@@ -33,6 +33,8 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], Body]:
             raise ConfigError(f'"{word}" is no field; write KEY=VALUE, KEY:=JSON or KEY=@FILE')
         if name in texts or name in values:
             raise ConfigError(f'the field "{name}" is given twice')
+        if text == "@":
+            raise ConfigError(f'"{word}" names no file; write KEY=@FILE, or KEY:="@" in quotes for the text')
         if text.startswith("@"):
             text = _read(text[1:], name)
         if is_json:
