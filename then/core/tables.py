@@ -204,6 +204,8 @@ class PrefixTable:
             if not value.isascii() and not regex.is_unicode(value):
                 return  # No regex is found in it.
             for length in lengths:
+                if length > len(value):
+                    return  # A slice would be the whole text once more.
                 bucket = buckets.get(value[:length])
                 if bucket is not None:
                     _add(found, bucket)
