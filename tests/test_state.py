@@ -13,7 +13,7 @@ from tests.world import World
 from then.core import engine
 from then.core import facts as f
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry
-from then.core.state import State, id_number, id_text, id_time_us, next_id, restore
+from then.core.state import Chain, State, id_number, id_text, id_time_us, next_id, restore
 from then.core.tasks import Body
 
 Cells = dict[tuple[str, str], bytes]
@@ -220,6 +220,23 @@ def test_what_is_told_to_stop_is_so_after_a_start_from_cells() -> None:
     run.cancel(root)
     store(cells, run.state.cells())
     assert restored(cells, []).stopping == {root.id}
+
+
+def test_a_chain_that_a_retry_wrote_anew_is_gone_from_the_cells_when_it_ends() -> None:
+    # Written anew it passed for new, and its cell stayed for ever.
+    rules = 'event go() task a() run process ["a"] task b() run process ["b"] task c() run process ["c"]'
+    run = World(rules + " rule r when go then a(), b() then c()")
+    cells: Cells = {}
+    root = run.post("go")
+    failed = run.end("a", "failed")
+    chain = Chain(failed.cont or "", root.flow, "r", 1, {failed.id: False}, {}, {}, {})
+    fresh = run.give(Retry(failed, None, chain)).answer
+    assert fresh is not None
+    store(cells, run.state.cells())
+    run.state.evolve(f.Waited(chain.id, "r", 1, [fresh.id], {}, {}, {}), root.flow, 0)
+    run.end(fresh, "failed")
+    store(cells, run.state.cells())
+    assert not [key for kind, key in cells if kind == "chain"]
 
 
 def test_what_is_held_and_failed_counts_after_a_start_from_cells() -> None:

@@ -456,11 +456,15 @@ class Loop:
         return True
 
     def _carry_out(self, orders: list[Order]) -> None:
-        starts: list[Start] = []
+        starts: dict[str, Start] = {}
         for order in orders:
             match order:
                 case Start():
-                    starts.append(order)
+                    starts[order.task.id] = order
+                case Stop(task=task) if starts.pop(task.id, None) is not None:
+                    # Told to stop before it was started: it never is.
+                    never = Report(task.id, "cancelled", None, {"kind": "cancelled"}, None, self._terms.time)
+                    self._inbox.append((never, None, None))
                 case Stop(task=task):
                     kind = self._kind(task)
                     if kind is not None and kind in self.executors:
@@ -470,7 +474,7 @@ class Loop:
                 case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
                     self._waiters.tell(FlowNews(flow, reason, is_stuck))
         if starts:
-            self._start(starts)
+            self._start(list(starts.values()))
 
     def _start(self, orders: list[Start]) -> None:
         """Gives tasks to their executors; one whose run line cannot be evaluated fails at once."""

@@ -6,7 +6,6 @@ import argparse
 import time
 
 from tests.simulation import test_simulation
-from then.core import engine
 
 
 def main() -> None:
@@ -14,7 +13,6 @@ def main() -> None:
     options.add_argument("--first", type=int, default=0)
     options.add_argument("--seeds", type=int, default=1000)
     given = options.parse_args()
-    engine.IDLE_RUN_MAX = 8  # type: ignore[misc]
     begun = time.perf_counter()
     for seed in range(given.first, given.first + given.seeds):
         try:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import msgspec
 
+from then.analysis.history import History
 from then.core import facts as f
 from then.core.state import State, restore
 from then.core.tasks import Task
@@ -46,6 +47,21 @@ def restored(journal: MemoryJournal) -> State:
     return restore(journal.cells, lambda after: (entry.data for entry in journal.read(after)))
 
 
+def check_reader(journal: MemoryJournal, story: Story) -> None:
+    """A reader finds every record by its id, and every flow with all that happened in it."""
+    history = History(journal)
+    found = {flow.id: flow.outcome for flow in history.flows()}
+    assert found == story.flows
+    for flow in story.flows:
+        told = history.flow(flow)
+        assert set(told.records) == {id for id, task in story.records.items() if task.flow == flow}
+        for id, record in told.records.items():
+            assert record.task.outcome == story.outcomes.get(id)
+            assert record.fired == story.matched.get(id, (0, []))[1]
+    for id in list(story.records)[::7]:
+        assert history.find(id) == (id, story.records[id].flow)
+
+
 def check_replay(journal: MemoryJournal) -> State:
     """Invariant 5: the facts from the first on give what cells and tail give."""
     replay = State()
@@ -66,11 +82,13 @@ class Story:
         self.matched: dict[str, tuple[int, list[str]]] = {}
         self.outcomes: dict[str, str] = {}
         self.flows: dict[str, str | None] = {}
-        self._late: Counter[str] = Counter()
+        self.chains: dict[str, f.Waited] = {}
+        """Open ones."""
         for place, page in enumerate(pages(journal)):
             assert page.facts, "an entry that says nothing"
             for fact in page.facts:
                 self._read(place, page, fact)
+            self._check_chains(page)
         self._check_parents(pages(journal))
 
     def _read(self, place: int, page: f.Page, fact: f.Fact) -> None:
@@ -99,6 +117,36 @@ class Story:
                 self.flows[page.flow] = None
             case _:
                 pass
+
+    def _check_chains(self, page: f.Page) -> None:
+        """A step goes on once, in the transaction that ends its wait, when all that it waited for is done."""
+        ended: dict[str, list[f.Waited]] = {}
+        for fact in page.facts:
+            match fact:
+                case f.Waited(id=id):
+                    self.chains[id] = fact
+                case f.Dropped(id=id):
+                    assert id in self.chains, "a chain ended twice"
+                    waited = self.chains.pop(id)
+                    ended.setdefault(waited.rule, []).append(waited)
+                case f.FlowEnded():
+                    mine = [
+                        id for id, waited in self.chains.items() if self.records[waited.members[0]].flow == page.flow
+                    ]
+                    for id in mine:
+                        del self.chains[id]
+                case f.Emitted(task=task) if (
+                    task.rule and "/" in task.rule and not task.rule.endswith("else") and task.attempt == 1
+                ):
+                    rule = task.rule.split("/")[0]
+                    assert any(self._is_filled(waited) for waited in ended.get(rule, ())), (
+                        f"{task.rule} went on too early"
+                    )
+                case _:
+                    pass
+
+    def _is_filled(self, waited: f.Waited) -> bool:
+        return all(self.outcomes.get(member) == "done" for member in waited.members)
 
     def _check_parents(self, written: list[f.Page]) -> None:
         """Law 2: what a rule emitted stands in the transaction of the match that it fired in."""

@@ -61,6 +61,8 @@ class Disk:
         self.started: set[str] = set()
         """Starts of `once` tasks that are durable."""
         self.ended_flows: set[str] = set()
+        self.stopping: set[str] = set()
+        """Tasks of which it is durable that they were told to stop."""
 
     def took(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -72,6 +74,8 @@ class Disk:
                         self.born[id] = Task(self.born[id].type, body, id=id)
                     case f.Started(id=id):
                         self.started.add(id)
+                    case f.Stopping(id=id):
+                        self.stopping.add(id)
                     case _:
                         pass
             page = f.decode(entry.data)
@@ -223,6 +227,7 @@ class SimulatedExecutor:
         born = self._disk.born.get(task.id)
         assert born is not None, f"law 3: {task.type} was started before what emitted it was durable"
         assert born.body == task.body, f"{task.type} was started with a body that is not in the journal"
+        assert task.id not in self._disk.stopping, f"{task.type} was told to stop, and is started"
         assert task.id not in self.machine.running, f"{task.type} is started while it runs"
         if self._outlives:
             assert not self.machine.starts.get(task.id), f"{task.type} was started twice on a machine that goes on"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from functools import lru_cache
 from random import Random
 from typing import Final, cast
@@ -9,7 +11,7 @@ from typing import Final, cast
 import attrs
 
 from tests.rulesets import EVENTS, N_MAX, ONCE, TASKS, outcome_of, random_rules
-from tests.simulation.checker import Story, check_replay, digest, restored
+from tests.simulation.checker import Story, check_reader, check_replay, digest, restored
 from tests.simulation.parts import (
     Crash,
     Disk,
@@ -20,11 +22,13 @@ from tests.simulation.parts import (
     SimulatedExecutor,
     VirtualClock,
 )
+from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
+from then.core import engine
 from then.core.causes import Adopt, Cancel, Post, Proceed, Release, Report, Retry
 from then.core.edition import Edition
-from then.core.errors import JournalError, ThenError
+from then.core.errors import InternalError, JournalError, ThenError
 from then.core.tasks import Body, Task
 from then.language.loading import load_text
 from then.loop import Loop
@@ -33,6 +37,17 @@ from then.waiting import FlowNews, Ticket
 TURNS_MAX: Final = 20_000
 RULE_SETS: Final = 250
 """Seeds share rule sets, for to parse one takes as long as to run it."""
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """Guards hold soon, and there are many checkpoints."""
+    before = engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES
+    engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = 8, 7  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = before  # type: ignore[misc]
 
 
 @lru_cache(maxsize=600)
@@ -149,18 +164,26 @@ class Run:
             assert turns < TURNS_MAX, "this run does not come to an end"
             try:
                 self._turn()
-                if self.loop.failure is not None:
-                    raise Crash
+                self._check_failure()
             except (Crash, JournalError):
                 self.crash()
         self._close()
         return self
 
+    def _check_failure(self) -> None:
+        """A journal that failed ends the engine, and the next one takes up; a fault of ours ends the run."""
+        failure = self.loop.failure
+        if isinstance(failure, InternalError) and not isinstance(failure.__cause__, Crash):
+            raise failure.__cause__ or failure
+        if failure is not None:
+            raise Crash
+
     def _close(self) -> None:
         while True:
             try:
                 self.loop.close()
-                if self.loop.failure is None and not self.loop.is_full:
+                self._check_failure()
+                if not self.loop.is_full:
                     return
             except (Crash, JournalError):
                 pass
@@ -305,14 +328,15 @@ class Run:
             elif roll < 0.9:
                 self._retry()
             else:
-                self.loop.close()
-                if self.loop.failure is None and not self.loop.is_full:
-                    self.executors["python"].machine.running.clear()
-                    self.open()
-                else:
-                    raise Crash
+                self._close_and_open()
         except ThenError:
             pass  # What was read is not so any more.
+
+    def _close_and_open(self) -> None:
+        self.loop.close()
+        if self.loop.failure is not None or self.loop.is_full:
+            raise Crash
+        self.open()
 
     def _cancel(self) -> None:
         live = [task for task in self.loop.state.live() if task.id in self.disk.born]
@@ -347,9 +371,18 @@ class Run:
         check_replay(self.disk.journal)
         story = Story(self.disk.journal)
         story.check_end()
+        check_reader(self.disk.journal, story)
         state = self.loop.state
-        left = (state.tasks, state.flows, state.chains, state.pending, state.running, state.stopping, state.stuck)
-        assert not any(map(len, left)), "something of what has ended is still there"
+        left: tuple[Sized, ...] = (
+            state.tasks,
+            state.flows,
+            state.chains,
+            state.pending,
+            state.running,
+            state.stopping,
+            state.stuck,
+        )
+        assert not any(left), "something of what has ended is still there"
         assert state.slots_used == 0
         assert not self.loop._waiters, "somebody waits who should have been told"
         assert not self.processes.running

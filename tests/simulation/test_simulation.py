@@ -9,30 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.run import Plan, Run
-from then.core import engine
+from tests.simulation.run import Plan, Run, small_limits
 
 SEEDS = 1000
 SEEDS_A_TEST = 50
 
 
-@pytest.fixture(autouse=True)
-def _guards_hold_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "IDLE_RUN_MAX", 8)
-
-
 def calm(seed: int) -> None:
     """The same flows with crashes and without come to the same."""
-    quiet = Run(Plan(seed)).play().check()
-    crashed = Run(Plan(seed, crashes_max=1 + seed % 7, fulls_max=seed % 3)).play()
-    story = crashed.check()
+    with small_limits():
+        quiet = Run(Plan(seed)).play().check()
+        story = Run(Plan(seed, crashes_max=1 + seed % 7, fulls_max=seed % 3)).play().check()
     assert story.emissions() == quiet.emissions()
     assert story.ends() == quiet.ends()
 
 
 def wild(seed: int) -> None:
     """Whatever people and rules do in between, the laws hold."""
-    Run(Plan(seed, is_wild=True, crashes_max=seed % 5, fulls_max=seed % 4)).play().check()
+    with small_limits():
+        Run(Plan(seed, is_wild=True, crashes_max=seed % 5, fulls_max=seed % 4)).play().check()
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))

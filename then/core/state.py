@@ -338,11 +338,13 @@ class State:
             flow.trail = [*flow.trail[1 - TRAIL_LENGTH :], f"{task.type} by rule {task.rule}"]
 
     def _waited(self, fact: f.Waited, flow: str, time: int) -> None:
+        # A retry writes a chain that is open anew.
+        is_new = fact.id not in self.chains
         self.chains[fact.id] = Chain(
             fact.id, flow, fact.rule, fact.step, dict.fromkeys(fact.members, True), fact.aliases,
             dict(fact.records), fact.values, fact.call, fact.by_unmatched, fact.otherwise,
         )  # fmt: skip
-        self.touch("chain", fact.id, is_new=True)
+        self.touch("chain", fact.id, is_new=is_new)
         self.flows[flow].waits[fact.id] = True
 
     def _dropped(self, fact: f.Dropped, flow: str, time: int) -> None:

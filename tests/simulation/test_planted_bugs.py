@@ -1,0 +1,292 @@
+"""The simulation has teeth: bugs planted into the engine, each of which it has to find.
+
+A bug is a function of ours put out of joint. Each is one that somebody might
+write, and that the tests of the parts would not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from tests.simulation import test_simulation
+from tests.simulation.parts import SimulatedExecutor
+from then.core import engine
+from then.core import facts as f
+from then.core import state as state_module
+from then.core.causes import Cause, Order, Over, Report, Start, Step
+from then.core.engine import Terms, _Stepper
+from then.core.state import State
+from then.core.tasks import Task
+from then.loop import Loop
+from then.waiting import FlowNews
+
+SEEDS_MAX: Final = 150
+Plant: TypeAlias = pytest.MonkeyPatch
+Bug: TypeAlias = Callable[[Plant], None]
+
+
+def an_order_is_carried_out_before_its_commit(plant: Plant) -> None:
+    """Law 3 gone."""
+    commit = Loop._commit
+
+    def early(loop: Loop) -> bool:
+        orders, loop._batch.gated = loop._batch.gated, []
+        loop._carry_out(orders)
+        return commit(loop)
+
+    plant.setattr(Loop, "_commit", early)
+
+
+def an_answer_is_given_before_its_commit(plant: Plant) -> None:
+    """A post that returned is lost with the disk that had no room for it."""
+    commit = Loop._commit
+
+    def early(loop: Loop) -> bool:
+        tickets, loop._batch.tickets = loop._batch.tickets, []
+        for ticket in tickets:
+            ticket.settle()
+        return commit(loop)
+
+    plant.setattr(Loop, "_commit", early)
+
+
+def the_end_of_a_flow_is_told_before_its_commit(plant: Plant) -> None:
+    commit = Loop._commit
+
+    def early(loop: Loop) -> bool:
+        for order in loop._batch.gated:
+            if isinstance(order, Over):
+                loop._waiters.tell(FlowNews(order.flow))
+        return commit(loop)
+
+    plant.setattr(Loop, "_commit", early)
+
+
+def a_completion_is_stepped_twice(plant: Plant) -> None:
+    """A late report is looked at like the first."""
+    report = _Stepper.report
+
+    def twice(stepper: _Stepper, cause: Report) -> None:
+        task = stepper.state.task(cause.id)
+        report(stepper, cause)
+        if task is not None and task.outcome is None and not stepper.state.flows[task.flow].held:
+            stepper.ended.append(stepper.ended[-1])
+
+    plant.setattr(_Stepper, "report", twice)
+
+
+def a_late_report_completes_again(plant: Plant) -> None:
+    add = _Stepper.add
+
+    def unaware(stepper: _Stepper, flow: str, fact: f.Fact) -> None:
+        if isinstance(fact, f.Late):
+            fact = f.Completed(fact.id, fact.outcome, fact.result, fact.error, None, stepper.terms.time)
+        add(stepper, flow, fact)
+
+    plant.setattr(_Stepper, "add", unaware)
+
+
+def cells_are_written_in_a_transaction_of_their_own(plant: Plant) -> None:
+    """A crash between the two leaves a journal that is older than its cells."""
+    commit = Loop._commit
+
+    def apart(loop: Loop) -> bool:
+        cells = list(loop.state.cells())
+        loop.journal._disk.journal.append((), [loop_cell(cell) for cell in cells])  # type: ignore[attr-defined]
+        return commit(loop)
+
+    def loop_cell(cell: tuple[str, str, bytes | None]) -> Any:
+        from then.abc import Cell
+
+        return Cell(*cell)
+
+    plant.setattr(Loop, "_commit", apart)
+
+
+def a_cell_that_changed_is_forgotten(plant: Plant) -> None:
+    """A chain that waited at one checkpoint has lost a member at the next."""
+    touch = State.touch
+
+    def forgetful(state: State, kind: str, key: str, is_new: bool = False) -> None:
+        if kind != "chain" or is_new:
+            touch(state, kind, key, is_new)
+
+    plant.setattr(State, "touch", forgetful)
+
+
+def a_cell_that_is_gone_stays(plant: Plant) -> None:
+    drop = State.drop
+
+    def hoarding(state: State, kind: str, key: str) -> None:
+        if kind != "task" or state.dirty.get((kind, key)) is False:
+            drop(state, kind, key)
+        else:
+            state.dirty.pop((kind, key), None)
+
+    plant.setattr(State, "drop", hoarding)
+
+
+def the_trace_of_a_tail_is_not_restored(plant: Plant) -> None:
+    """A reader loses entries of a flow that an engine before wrote after its last checkpoint."""
+    turn = State.turn
+
+    def blind(state: State, page: f.Page) -> None:
+        turn(state, page)
+        state.trace.clear()
+
+    plant.setattr(State, "turn", blind)
+
+
+def the_last_id_is_not_restored(plant: Plant) -> None:
+    """Ids of the engine before are given again when the clock stands still or steps back."""
+    turn = State.turn
+
+    def young(state: State, page: f.Page) -> None:
+        last = state.last_id
+        turn(state, page)
+        state.last_id = last
+
+    plant.setattr(State, "turn", young)
+
+
+def a_chain_goes_on_at_each_member(plant: Plant) -> None:
+    go_on = _Stepper.go_on
+
+    def eager(stepper: _Stepper, chain: Any, record: Task, edition: Any, fired: list[str]) -> bool:
+        if record.outcome == "done":
+            chain.waiting.clear()
+        return go_on(stepper, chain, record, edition, fired)
+
+    plant.setattr(_Stepper, "go_on", eager)
+
+
+def a_chain_that_is_loaded_forgets_whom_it_waits_for(plant: Plant) -> None:
+    load = State.load
+
+    def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        load(state, kind, rows)
+        if kind == "chain":
+            for chain in state.chains.values():
+                chain.waiting = dict(list(chain.waiting.items())[:1])
+
+    plant.setattr(State, "load", forgetful)
+
+
+def what_still_runs_is_not_asked_for(plant: Plant) -> None:
+    """Law 4 gone: a process that outlived its engine is started once more."""
+    plant.setattr(SimulatedExecutor, "inventory", lambda executor: [])
+
+
+def an_executor_may_forget_before_the_commit(plant: Plant) -> None:
+    """The only copy of an exit is let go while it is not durable."""
+    commit = Loop._commit
+
+    def early(loop: Loop) -> bool:
+        loop._forget(loop._batch.reported)
+        return commit(loop)
+
+    plant.setattr(Loop, "_commit", early)
+
+
+def the_start_of_a_once_task_is_not_waited_for(plant: Plant) -> None:
+    step = engine.step
+
+    def hasty(state: State, cause: Cause, terms: Terms) -> Step:
+        done = step(state, cause, terms)
+        orders: list[Order] = [
+            order._replace(after_commit=False) if isinstance(order, Start) else order for order in done.orders
+        ]
+        return done._replace(orders=orders)
+
+    plant.setattr("then.loop.step", hasty)
+
+
+def a_slot_is_not_given_back(plant: Plant) -> None:
+    completed = State._completed
+
+    def greedy(state: State, fact: f.Completed, flow: str, time: int) -> None:
+        used = state.slots_used
+        completed(state, fact, flow, time)
+        if fact.outcome == "timed_out":
+            state.slots_used = used
+
+    plant.setitem(state_module.FOLDS, f.Completed, greedy)
+
+
+def a_half_of_a_step_is_written(plant: Plant) -> None:
+    """Pages of one step in two transactions: the firing is there, what it emitted is not."""
+    commit = Loop._commit
+
+    def halved(loop: Loop) -> bool:
+        entries = loop._batch.entries
+        if len(entries) > 1:
+            loop.journal.append(entries[:1])
+            loop._batch.entries = entries[1:]
+        return commit(loop)
+
+    def split(loop: Loop, cause: Cause, *rest: Any) -> bool:
+        before = len(loop._batch.entries)
+        result = real_step(loop, cause, *rest)
+        fresh = loop._batch.entries[before:]
+        for entry in fresh:
+            page = f.decode(entry.data)
+            if len(page.facts) > 1:
+                loop.state.seq += 1
+                loop._batch.entries[before:] = [
+                    type(entry)(entry.seq, f.encode(f.Page(page.flow, page.time, page.facts[:1]))),
+                    type(entry)(entry.seq + 1, f.encode(f.Page(page.flow, page.time, page.facts[1:]))),
+                ]
+                break
+        return result
+
+    real_step = Loop._step
+    plant.setattr(Loop, "_step", split)
+    plant.setattr(Loop, "_commit", halved)
+
+
+def what_was_told_to_stop_is_forgotten_by_a_restart(plant: Plant) -> None:
+    load = State.load
+
+    def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        load(state, kind, rows)
+        state.stopping.clear()
+
+    plant.setattr(State, "load", forgetful)
+
+
+BUGS: Final[tuple[Bug, ...]] = (
+    an_order_is_carried_out_before_its_commit,
+    an_answer_is_given_before_its_commit,
+    the_end_of_a_flow_is_told_before_its_commit,
+    a_completion_is_stepped_twice,
+    a_late_report_completes_again,
+    cells_are_written_in_a_transaction_of_their_own,
+    a_cell_that_changed_is_forgotten,
+    a_cell_that_is_gone_stays,
+    the_trace_of_a_tail_is_not_restored,
+    the_last_id_is_not_restored,
+    a_chain_goes_on_at_each_member,
+    a_chain_that_is_loaded_forgets_whom_it_waits_for,
+    what_still_runs_is_not_asked_for,
+    an_executor_may_forget_before_the_commit,
+    the_start_of_a_once_task_is_not_waited_for,
+    a_slot_is_not_given_back,
+    a_half_of_a_step_is_written,
+    what_was_told_to_stop_is_forgotten_by_a_restart,
+)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.simulation.run.TURNS_MAX", 3000)
+    bug(monkeypatch)
+    for seed in range(SEEDS_MAX):
+        try:
+            (test_simulation.wild if seed % 2 else test_simulation.calm)(seed)
+        except Exception as found:
+            print(f"found by seed {seed}: {type(found).__name__}: {found}")
+            return
+    pytest.fail(f"{bug.__name__} was not found by {SEEDS_MAX} seeds")
