@@ -26,6 +26,8 @@ class Told(NamedTuple):
     answer: Json
     by_engine: bool
     """A running engine gave it; else it is in the journal, for the next one."""
+    notices: tuple[str, ...] = ()
+    """What was brought about beside: flows that moved to other rules."""
 
 
 def tell(folder: Path, op: str, **arguments: Json) -> Told:
@@ -53,7 +55,7 @@ def tell(folder: Path, op: str, **arguments: Json) -> Told:
         with engine:
             answer = OPS[op](Commands(engine), **arguments)
             _wait_for_stops(engine)
-            return Told(answer, False)
+            return Told(answer, False, tuple(engine.notices))
 
 
 def _wait_for_stops(engine: Engine) -> None:

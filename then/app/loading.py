@@ -67,6 +67,7 @@ def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
     loaded = load_stored_cached(sources, path, root=root, folder=folder, load_python=run_python_rules)
     rules = Rules()
     _take(rules, loaded, root)
+    rules.loaded_size = rules.size
     return rules
 
 

@@ -97,7 +97,8 @@ class Rules:
         """What was found in the files that were loaded, and keeps nothing from running."""
         self._edition: Edition | None = None
         self._edition_size = -1
-        self._loaded_size = -1
+        self.loaded_size = -1
+        """How many rules and declarations one load gave, where nothing was here before it."""
 
     # -- declarations ---------------------------------------------------------
 
@@ -205,18 +206,19 @@ class Rules:
         """
         from then.app.loading import load_into
 
-        was_whole = self.path is None and self._size == 0
+        was_whole = self.path is None and self.size == 0
         load_into(self, Path(path))
-        self._loaded_size = self._size if was_whole else -1
+        self.loaded_size = self.size if was_whole else -1
         return self
 
     @property
     def is_one_load(self) -> bool:
         """Whether loading `path` again gives all that is here: nothing came from a program beside it."""
-        return self._size == self._loaded_size
+        return self.size == self.loaded_size
 
     @property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """How many rules and declarations are here."""
         return len(self.set.rules) + len(self.set.tasks) + len(self.set.events)
 
     # -- asking -------------------------------------------------------------------

@@ -10,6 +10,8 @@ from then.core.tasks import Json
 def change(settings: Settings, op: str, **arguments: Json) -> Json:
     """Carries a command out, at the running engine or in the journal, and says where. Gives the answer."""
     told = tell(settings.folder, op, **arguments)
+    for notice in told.notices:
+        say(notice)
     if not told.by_engine:
         say(f"no engine runs here: `{settings.again('resume')}` goes on")
     return told.answer

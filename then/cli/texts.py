@@ -13,8 +13,8 @@ LINE_CHARACTERS_MAX: Final = 64 * 1024
 # Everything that a terminal takes for a command: CSI, OSC and the like up to their end, and two-character escapes.
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _COLOR: Final = re.compile(r"\x1b\[[0-9;:]*m")
-# Other control characters; tab and line feed stay.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Other control characters, and those that turn the direction of what follows; tab and line feed stay.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def duration(seconds: float) -> str:
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 def clean(text: str) -> str:
     """One line without anything that moves a cursor: escapes are taken out, other control characters shown."""
     text = _ESCAPE.sub("", text)
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).replace("\t", " ").replace("\n", " ")
+    return _CONTROL.sub(_escaped, text).replace("\t", " ").replace("\n", " ")
 
 
 def clean_output(text: str) -> str:
@@ -44,14 +44,16 @@ def clean_output(text: str) -> str:
     lines = []
     for line in text.split("\n"):
         seen = line.rstrip("\r").rpartition("\r")[2]
-        kept = "".join(
-            part if _COLOR.fullmatch(part) else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", part)
-            for part in _parts(seen)
-        )
+        kept = "".join(part if _COLOR.fullmatch(part) else _CONTROL.sub(_escaped, part) for part in _parts(seen))
         if len(kept) > LINE_CHARACTERS_MAX:
             kept = f"{kept[:LINE_CHARACTERS_MAX]}… ({len(kept) - LINE_CHARACTERS_MAX} more characters)"
         lines.append(kept + "\x1b[0m" if "\x1b" in kept else kept)
     return "\n".join(lines)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def _parts(text: str) -> Iterable[str]:
