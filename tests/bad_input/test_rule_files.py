@@ -64,9 +64,7 @@ def test_a_mistake_is_shown_with_its_place_and_what_would_be_right(shell: Shell,
     ],
     ids=["nul", "latin-1", "utf-16", "bidi", "bidi in a text", "homoglyph"],
 )
-def test_a_file_that_is_no_text_or_shows_another_than_it_is_is_refused(
-    shell: Shell, data: bytes, message: str
-) -> None:
+def test_a_file_that_is_no_text_or_shows_another_than_it_is_is_refused(shell: Shell, data: bytes, message: str) -> None:
     assert message in refused(shell, "r.then", data)
 
 
