@@ -20,6 +20,7 @@ EXAMPLES = sorted(path.parent.name for path in (ROOT / "rules").glob("*/README.m
 
 _COMMAND = re.compile(r"^    (andthen run .*)$", re.MULTILINE)
 _ID = re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b")
+_STAMP = re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z")
 _TIME = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min)\b")
 _MADE = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", "index", ".then")
 
@@ -52,9 +53,10 @@ def transcript(example: str) -> str:
     return "\n".join(lines)
 
 
-def normal(text: str, folder: str) -> str:
-    """Without what differs from run to run: ids, times, the folder that it ran in."""
-    return _TIME.sub("<time>", _ID.sub("<id>", text.replace(f"{folder}/", "")))
+def normal(text: str, folder: str, *, has_ids: bool = False) -> str:
+    """Without what differs from run to run: times, the folder that it ran in, and, unless they stay, ids."""
+    text = _STAMP.sub("<stamp>", text.replace(f"{folder}/", ""))
+    return _TIME.sub("<time>", text if has_ids else _ID.sub("<id>", text))
 
 
 def unordered(text: str) -> list[list[str]]:

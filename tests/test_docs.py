@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 import then
+from tests.cli.terminal import Terminal
+from tests.examples import normal
+from tests.transcripts import Transcript, files
 from then.core import errors
 from then.core.errors import ThenError
 from then.core.source import Span
@@ -150,7 +153,7 @@ def test_every_tox_environment_says_what_it_is_for() -> None:
     tox = _tox()
     named = {section.removeprefix("testenv:") for section in tox.sections() if section.startswith("testenv:")}
     listed = set(re.split(r"[,\s]+", tox["tox"]["env_list"]))
-    assert named <= listed
+    assert named - listed <= {"lowest"}, "what `tox` alone leaves out"
     assert {name for name in listed - named if not re.fullmatch(r"py3\d+", name)} == set()
     assert not [section for section in tox.sections() if section != "tox" and not tox[section].get("description")]
 
@@ -173,6 +176,37 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
     assert body is not None
     assert body[1] == _readme_commands()[1]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/tour.md"])
+def test_commands_in_the_pages_print_what_they_show(name: str, tmp_path: Path) -> None:
+    """`python -m tests.transcripts PAGE` writes what they print now."""
+    page = Transcript((ROOT / name).read_text(), tmp_path)
+
+    assert page.differences() == []
+
+
+@pytest.mark.slow
+def test_the_tree_of_the_tour_is_what_stays_on_a_terminal(tmp_path: Path) -> None:
+    tour = (ROOT / "docs/tour.md").read_text()
+    (tree,) = re.findall(r"^```text\n(.*?\nflow .*?\n)```$", tour, re.MULTILINE | re.DOTALL)
+    (tmp_path / "press.then").write_text(dict(files(tour))["press.then"])
+    (tmp_path / "limit").write_text("500\n")
+
+    terminal = Terminal(tmp_path, "run", "press.then", "print", "title=War and Peace", "pages=1225")
+
+    assert terminal.end() == 1
+    assert _squeezed(terminal.picture.text) == _squeezed(tree)
+
+
+def _squeezed(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in normal(text, str(ROOT)).splitlines()]
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text()))
+    assert {_shown(path) for path in (ROOT / "docs").glob("*.md")} <= linked
 
 
 def test_links_between_pages_lead_somewhere() -> None:
