@@ -348,7 +348,7 @@ def test_groups_of_a_clause_that_need_not_be_true_bind_nothing() -> None:
     assert decide(nested, scope) == Verdict(True, {"n": "5"})
 
 
-# -- arithmetic, functions, texts ----------------------------------------------------------------
+# -- arithmetic, texts ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -393,74 +393,6 @@ def test_minus_keeps_to_64_bits() -> None:
     assert same(ev(Negative(Const(0.0))), -0.0)
     assert isinstance(ev(Negative(Const(-(2**63)))), CannotSay)
     assert cannot(ev(Negative(Const("5"))), "minus a text")
-
-
-@pytest.mark.parametrize(
-    ("name", "args", "value"),
-    [
-        ("int", ["42"], 42),
-        ("int", ["-042"], -42),
-        ("int", [-3.9], -3),
-        ("float", ["1e3"], 1000.0),
-        ("float", [2], 2.0),
-        ("str", [True], "true"),
-        ("str", [{"a": [1, None]}], '{"a":[1,null]}'),
-        ("str", ["a"], "a"),
-        ("json", ["a"], '"a"'),
-        ("len", ["é€"], 2),
-        ("len", [{"a": 1}], 1),
-        ("lower", ["ÀB"], "àb"),
-        ("upper", ["ß"], "SS"),
-        ("trim", [" a\n"], "a"),
-        ("abs", [-2.5], 2.5),
-        ("round", [2.5], 2),
-        ("round", [2.345, 2], 2.35),
-        ("min", [3, 1.0, 2], 1.0),
-        ("max", [["a", "b"]], "b"),
-        ("sh", ["it's"], "'it'\"'\"'s'"),
-        ("sh", [["a b"]], "'[\"a b\"]'"),
-        ("split", ["a,b,", ","], ["a", "b", ""]),
-        ("join", [["a", 1, None], "-"], "a-1-null"),
-        ("keys", [{"b": 1, "a": 2}], ["b", "a"]),
-    ],
-)
-def test_functions_give(name: str, args: list[Json], value: Json) -> None:
-    assert same(ev(Function(name, tuple(Const(arg) for arg in args))), value)
-
-
-@pytest.mark.parametrize(
-    ("name", "args", "reason"),
-    [
-        ("int", ["4.5"], 'int of a text "4.5"'),
-        ("int", ["1_000"], 'int of a text "1_000"'),
-        ("int", ["٣"], 'int of a text "٣"'),
-        ("int", ["9" * 30], "a number beyond 64 bits"),
-        ("int", ["9" * 5000], "int of a text"),
-        ("int", [True], "int of a boolean"),
-        ("int", [float("inf")], "int of a number"),
-        ("float", ["inf"], 'float of a text "inf"'),
-        ("float", [" 1"], 'float of a text " 1"'),
-        ("len", [5], "len of a number"),
-        ("abs", [-(2**63)], "a number beyond 64 bits"),
-        ("min", [1, "a"], "min of number and text; give numbers, or texts"),
-        ("max", [[]], "max of nothing; give numbers, or texts"),
-        ("sh", ["a\0b"], "sh of a text with NUL, which no argument can hold"),
-        ("split", ["a", ""], "split at an empty text"),
-        ("join", ["a", "-"], 'join of a text "a"'),
-        ("round", [1, 1.5], "round to a number; the digits are an integer up to 40"),
-        ("env", ["HOME"], "env is read once, at load, and stands in a `let` only"),
-        ("nonsense", [], "there is no function nonsense"),
-    ],
-)
-def test_functions_say_what_they_cannot_take(name: str, args: list[Json], reason: str) -> None:
-    assert cannot(ev(Function(name, tuple(Const(arg) for arg in args))), reason)
-
-
-def test_a_function_never_raises_whatever_it_is_given() -> None:
-    for value in (object(), {1: 2}, "\ud800", (1,), {"a"}):
-        for name in ("str", "json", "sh", "keys", "min", "len"):
-            ev(Function(name, (Const(value),)))
-    assert isinstance(ev(Function("int", (Const(1), Const(2)))), CannotSay)
 
 
 def test_a_template_holds_texts_as_they_are_and_all_else_as_json() -> None:
