@@ -33,7 +33,7 @@ final rule own when go as g where python == interpreter then go(python: "again")
 def _knows_python(folder: Path, python: str) -> bool:
     (folder / "named.then").write_text(PYTHON_NAMED)
     rules = then.Rules().load(folder / "named.then")
-    return bool(rules.match(then.Task("go", {"python": python}, outcome="event")))
+    return bool(rules.match(then.Task("go", {"python": python}, outcome="done", event=True)))
 
 
 def test_rules_find_the_interpreter_that_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ _HOMES = {
     "it": "then.core.it",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 (they are strings; __init__.pyi has them one by one)
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from then.core.causes import Report as Report
+from then.core.causes import Report as Report  # noqa: PLC0414 (it belongs to the seams and is found here)
 from then.core.tasks import Task
 
 

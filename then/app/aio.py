@@ -10,6 +10,7 @@ import asyncio
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from then.app.engine import Durability, Engine, Flow
 from then.app.rules import Rules
@@ -100,7 +101,7 @@ class AsyncEngine:
             raise RuntimeError("open the engine with `async with`")
         return self._engine
 
-    async def __aenter__(self) -> AsyncEngine:
+    async def __aenter__(self) -> Self:
         coroutines = CallersLoop(asyncio.get_running_loop())
 
         def open_engine() -> Engine:

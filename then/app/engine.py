@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, Self
 
 from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, chain_of, descendants
@@ -452,7 +452,7 @@ class Engine:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -92,7 +92,7 @@ class Edition:
         """The `unmatched` rules for a record on which nothing fired."""
         return self.index.match_unmatched(record, variables)
 
-    def new_task(
+    def new_task(  # noqa: PLR0913, PLR0917 (the fields of a record; by place, since it is made for each)
         self,
         type: str,
         body: Body,
