@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Final, Self
@@ -22,6 +23,9 @@ FUNCTIONS_S: Final = 5.0
 KILL_S: Final = 5.0
 """So long a kill waits for what was killed to be gone."""
 HELD_SHOWN: Final = 5
+POST_S: Final = 0.2
+"""A post that takes longer may wait for room on the disk; so often it is looked whether that is so."""
+NO_ROOM: Final = "no room left on the disk: nothing is taken up until there is"
 
 OK, FAILED, NO_EXECUTOR, HELD = 0, 1, 3, 4
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,11 +59,15 @@ class Foreground:
         self._rested: dict[str, FlowNews] = {}
         """How each flow came to its end, or to rest."""
         self._changes = Changes(feed.live)
+        self._is_full_said = False
+        """Whether the next word on a full disk was said already."""
         self._said: set[str] = set()
         """Ids of what is held, and was said to be."""
         self._interrupts = 0
         self._code: int | None = None
         """Of the signal that ends us."""
+        self._heard: int | None = None
+        """The last signal; obeyed when the feed comes to it."""
         self._deadline: float | None = None
         self._limit: float | None = None
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -79,6 +87,38 @@ class Foreground:
             signal.signal(number, before)
         self.feed.close()
         self.view.close()
+
+    def post(self, make: Callable[[], list[str]]) -> list[str]:
+        """What `make` posts, as flows; none where a signal came first.
+
+        A post waits for room on a full disk: in a thread of its own, so that
+        somebody says so, and Ctrl-C is heard.
+
+        Raises:
+            ThenError: what `make` raises.
+        """
+        flows: list[str] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                flows.extend(make())
+            except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="andthen-post", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(POST_S)
+            if self._heard is not None and thread.is_alive():
+                self._code = 128 + self._heard
+                return []
+            if thread.is_alive() and self.engine.loop.is_full and not self._is_full_said:
+                self._is_full_said = True
+                self.view.message(NO_ROOM)
+        if errors:
+            raise errors[0]
+        return flows
 
     def follow(self, flows: Iterable[str], timeout_s: float | None = None) -> int:
         """Shows these flows to their end. Gives the exit code.
@@ -120,11 +160,9 @@ class Foreground:
             case Signalled(number=number):
                 self._obey(number)
             case Fullness(is_full=is_full):
-                no, some = (
-                    "no room left on the disk: nothing is taken up until there is",
-                    "there is room on the disk again",
-                )
-                self.view.message(no if is_full else some)
+                if not is_full or not self._is_full_said:
+                    self.view.message(NO_ROOM if is_full else "there is room on the disk again")
+                self._is_full_said = False
             case Printed(text=text):
                 self.view.printed(text)
 
@@ -188,6 +226,7 @@ class Foreground:
     # -- signals ----------------------------------------------------------------------
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard = number
         self.feed.put(Signalled(number))
 
     def _obey(self, number: int) -> None:

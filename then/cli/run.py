@@ -52,5 +52,5 @@ def command_(
     rules = load(path)
     posts = posts_of(rules.edition, type, texts, {**fields, **values}, path)
     with at_work(settings, options, open_engine(settings, options, rules)) as work:
-        flows = [work.engine.post_record(posted, body_).id for posted, body_ in posts]
+        flows = work.post(lambda: [work.engine.post_record(posted, body_).id for posted, body_ in posts])
         return work.follow(flows, options.timeout_s)

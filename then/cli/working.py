@@ -66,7 +66,9 @@ def at_work(settings: Settings, options: RunOptions, open_it: Open) -> Iterator[
         ):
             yield work
     finally:
-        left = engine.loop.look(lambda state: len(state.flows)) if engine.loop.failure is None else 0
+        # What a full disk did not take is in no journal: `resume` would not find it.
+        is_sound = engine.loop.failure is None and not engine.loop.is_full
+        left = engine.loop.look(lambda state: len(state.flows)) if is_sound else 0
         engine.close(wait=work is None or not work.was_signalled)
         if left:
             say(f"{left} flow{' is' if left == 1 else 's are'} open; `{settings.again('resume')}` goes on")

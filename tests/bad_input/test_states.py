@@ -1,0 +1,167 @@
+"""State folders that are none, are damaged, read-only or full: refused as they are, exit code 3, nothing changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Shell
+from tests.journal_process import remount, small_disk
+
+RULES = """
+event go(n: any)
+event other()
+task note(n: any) run process ["true"]
+rule heard when go as g then note(n: g.n)
+rule told when other then note(n: 1)
+"""
+
+FILE_BYTES = 8192
+
+
+def state_with_flows(shell: Shell) -> Path:
+    """A state of three flows that ended."""
+    shell.write("r.then", RULES)
+    for n in range(3):
+        assert shell("run", "r.then", "go", f"n={'x' * FILE_BYTES}{n}").code == 0
+    return shell.folder / ".then"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    if folder.is_file():
+        return {"": hashlib.sha256(folder.read_bytes()).hexdigest()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _file(state: Path) -> None:
+    shutil.rmtree(state)
+    state.write_text("mine\n")
+
+
+def _foreign(state: Path) -> None:
+    (state / "journal.db").unlink()
+    other = sqlite3.connect(state / "journal.db")
+    other.executescript("CREATE TABLE recipes (name)")
+    other.close()
+
+
+def _cut(state: Path) -> None:
+    os.truncate(state / "journal.db", (state / "journal.db").stat().st_size // 2)
+
+
+def _cut_short(state: Path) -> None:
+    os.truncate(state / "journal.db", 50)
+
+
+def _empty(state: Path) -> None:
+    os.truncate(state / "journal.db", 0)
+
+
+def _noise(state: Path) -> None:
+    (state / "journal.db").write_bytes(bytes(range(256)) * 200)
+
+
+def _folder(state: Path) -> None:
+    (state / "journal.db").unlink()
+    (state / "journal.db").mkdir()
+
+
+def _newer(state: Path) -> None:
+    later = sqlite3.connect(state / "journal.db")
+    later.execute("PRAGMA user_version = 999")
+    later.commit()
+    later.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_file, "a file and no folder, no journal of andthen; nothing was changed; give --state another folder"),
+        (_foreign, "journal.db: a database of another application, no journal of andthen; nothing was changed"),
+        (_cut, "journal.db: a damaged SQLite database, no journal of andthen; nothing was changed"),
+        (_cut_short, "journal.db: "),
+        (_empty, "journal.db: an empty file, no journal of andthen; nothing was changed"),
+        (_noise, "journal.db: not an SQLite database, no journal of andthen; nothing was changed"),
+        (_folder, "journal.db: a folder, no journal of andthen; nothing was changed"),
+        (_newer, "journal.db has schema 999, this andthen knows 1; use a later andthen"),
+    ],
+)
+def test_a_state_that_is_none_is_refused_by_every_command_and_stays_as_it_is(
+    shell: Shell, spoil: Callable[[Path], None], message: str
+) -> None:
+    state = state_with_flows(shell)
+    spoil(state)
+    before = contents(state)
+    for words in (
+        ["run", "r.then", "go", "n=1"], ["ps"], ["flows"], ["log", "abc"], ["show", "abc"], ["post", "go", "n=1"],
+        ["resume"], ["cancel", "abc"], ["prune", "--older", "1s"],
+    ):  # fmt: skip
+        said = shell(*words)
+        assert (said.code, said.out) == (3, ""), words
+        assert message in said.err
+        assert said.err.count("\n") == 1
+    assert contents(state) == before
+
+
+@pytest.mark.slow
+def test_a_state_on_a_read_only_disk_is_read_and_not_written(shell: Shell) -> None:
+    state = state_with_flows(shell)
+    with small_disk(shell.folder / "disk", 4000) as disk:
+        shutil.copytree(state, disk / "state")
+        remount(disk, "ro")
+        assert len(shell("--state", "disk/state", "flows", "--json").objects) == 3
+        for words in (["run", "r.then", "go", "n=1"], ["post", "go", "n=1"], ["resume"], ["prune", "--older", "1s"]):
+            said = shell("--state", "disk/state", *words)
+            assert (said.code, said.out) == (3, ""), words
+            assert said.err == (
+                "andthen: disk/state: cannot be written (Read-only file system); make it writable, or give --state"
+                " another folder\n"
+            )
+        said = shell("--state", "disk/none", "run", "r.then", "go", "n=1")
+        assert said.code == 3
+        assert "Read-only file system" in said.err
+        remount(disk, "rw")
+        assert shell("--state", "disk/state", "run", "r.then", "go", "n=1").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_on_a_full_disk_says_so_hears_signals_and_goes_on_when_there_is_room(
+    shell: Shell, number: signal.Signals
+) -> None:
+    """It once waited for room without a word, and deaf to Ctrl-C."""
+    shell.write("r.then", RULES)
+    with small_disk(shell.folder / "disk", 2000) as disk:
+        assert shell("--state", "disk/state", "run", "r.then", "other").code == 0
+        ballast = disk / "ballast"
+        _fill(ballast, leave=200_000)
+        shell.write("n", "x" * 400_000)
+        run = shell.start("--state", "disk/state", "run", "r.then", "go", "n=@n")
+        run.hear_until("no room left on the disk: nothing is taken up until there is")
+        assert len(shell("--state", "disk/state", "flows", "--json").objects) == 1
+        run.signal(number)
+        assert run.end().code == 128 + number
+        again = shell.start("--state", "disk/state", "run", "r.then", "go", "n=@n")
+        again.hear_until("no room left")
+        ballast.unlink()
+        said = again.end()
+        assert said.code == 0
+        assert "there is room on the disk again" in said.err
+        assert {flow["outcome"] for flow in shell("--state", "disk/state", "flows", "--json").objects} == {"done"}
+
+
+def _fill(ballast: Path, leave: int) -> None:
+    found = os.statvfs(ballast.parent)
+    with ballast.open("wb") as file:
+        file.write(b"\0" * (found.f_bavail * found.f_bsize - leave))
