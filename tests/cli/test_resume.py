@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import then
-from tests.cli.shell import Shell, normal
+from tests.cli.shell import Shell
 from then.core.errors import JournalFailed
 from then.journals.sqlite import SqliteJournal
 
@@ -69,17 +69,17 @@ def test_texts_come_from_the_journal_also_when_the_file_has_changed_or_gone(shel
     assert _said(shell) == ["old yes"]
 
 
+@pytest.mark.slow
 def test_with_a_path_open_flows_are_moved_to_the_rules_there(shell: Shell) -> None:
     shell.write("rules.then", ASK)
     ask = _begin(shell, "rules.then")
     shell.write("new.then", ASK.replace("old", "new"))
-    said = shell("resume", "new.then", "--timeout", "1ms")
-    assert normal(said.err).splitlines()[0].startswith("flow ID1 moved to rules version ")
-    other = _begin(shell, "new.then")
-    assert shell("flows", "--json").objects[0]["version"] == shell("rules", "--json").objects[0]["version"]
-    _answer(shell, other)
-    assert shell("resume").code == 0
+    program = shell.start("resume", "new.then")
+    assert program.hear_until("moved").startswith(f"flow {ask['flow']} moved to rules version ")
+    _answer(shell, ask)
+    assert program.end().code == 0
     assert _said(shell) == ["new yes"]
+    assert shell("flows", "--json").objects[0]["version"] == shell("rules", "--json").objects[0]["version"]
 
 
 def test_a_flow_keeps_its_rules_beside_a_run_of_others(shell: Shell) -> None:

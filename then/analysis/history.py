@@ -49,11 +49,16 @@ class FlowHistory:
 
 
 class History:
-    """Reads one journal; made anew for each question, so that it sees what is durable now."""
+    """Reads one journal; made anew for each question, so that it sees what is durable now.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        state: the state that the journal tells, where it is known; an empty one where what was written with the
+            last checkpoint is all that is asked for. None: it is restored when it is needed.
+    """
+
+    def __init__(self, journal: Journal, state: State | None = None) -> None:
         self._journal = journal
-        self._state: State | None = None
+        self._state = state
 
     @property
     def state(self) -> State:

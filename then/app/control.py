@@ -22,7 +22,7 @@ import msgspec
 from then.app.client import SOCKET
 from then.app.commands import OPS, Commands
 from then.app.engine import Engine
-from then.app.retention import prune
+from then.app.retention import has_old, prune
 from then.core.errors import InternalError, JournalError, ThenError
 from then.core.tasks import BODY_BYTES_MAX, Body, Task
 
@@ -74,7 +74,7 @@ class Control:
             selector.register(self._bell, selectors.EVENT_READ)
             is_due, is_open = True, True
             while is_open:
-                if is_due and self._retention_s is not None:
+                if is_due:
                     self._forget_old()
                 ready = selector.select(RETENTION_EVERY_S if self._retention_s is not None else None)
                 is_due = not ready
@@ -131,7 +131,8 @@ class Control:
 
     def _forget_old(self) -> None:
         try:
-            prune(self._engine, older_s=self._retention_s)
+            if self._retention_s is not None and has_old(self._engine, self._retention_s):
+                prune(self._engine, older_s=self._retention_s)
         except ThenError:
             pass  # A full disk, or an engine that has ended: told by those whose work it is.
 

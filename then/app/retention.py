@@ -11,16 +11,16 @@ knows of.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from then.abc import Cell, Journal
-from then.analysis.history import History
+from then.analysis.history import History, Record
 from then.app.engine import Engine
 from then.core.errors import ConfigError
 from then.core.facts import Flow
@@ -60,26 +60,34 @@ def prune(
 
     Cost: grows with the flows that are taken and, with `keep`, with those that are kept.
     """
-    history = engine.history()
     if flow is not None:
-        found = [_ended(history, flow)]
+        flow = _ended(engine.history(), flow)
+    engine.loop.prune(lambda state: ([], []))  # Now all that ended is in cells.
+    history = History(engine.journal, State())
+    if flow is not None:
+        found = [history.flow(flow).flow]
     else:
-        before = engine.clock.now_us() - round((older_s or 0.0) * 1e6)
-        found = list(ended_before(history, before))
+        found = list(ended_before(history, engine.clock.now_us() - round((older_s or 0.0) * 1e6)))
         if keep is not None:
-            kept = sorted(history.flows(), key=lambda one: one.ended or 0)[-keep:] if keep else []
-            spared = {one.id for one in kept}
+            newest = heapq.nlargest(keep, ((one.ended or 0, one.id) for one in history.past()))
+            spared = {id for _, id in newest}
             found = [one for one in found if one.id not in spared]
     records = entries = 0
     for batch in _batches(found):
         ids = [one.id for one in batch]
-        tasks = [id for one in ids for id in history.flow(one).records]
-        records += len(tasks)
+        gone = [record for id in ids for record in history.flow(id).records.values()]
+        records += len(gone)
         if dry_run:
             entries += sum(len(history.seqs(id)) for id in ids)
         else:
-            entries += _take(engine, ids, tasks)
+            entries += _take(engine, ids, gone)
     return Pruned(found, records, entries)
+
+
+def has_old(engine: Engine, older_s: float) -> bool:
+    """Whether a flow ended so long ago; a look at the first ones that are kept."""
+    before = engine.clock.now_us() - round(older_s * 1e6)
+    return any(ended_before(History(engine.journal, State()), before))
 
 
 def ended_before(history: History, before_us: int) -> Iterator[Flow]:
@@ -94,19 +102,21 @@ def ended_before(history: History, before_us: int) -> Iterator[Flow]:
             yield flow
 
 
-def _ended(history: History, prefix: str) -> Flow:
+def _ended(history: History, prefix: str) -> str:
+    """The id of the flow that has a record whose id begins so."""
     id = history.find(prefix)[1]
     flow = history.flow(id).flow
     if flow.outcome is None:
         raise ConfigError(f"flow {id} is {flow.state}; only flows that ended can be taken away")
-    return flow
+    return id
 
 
-def _take(engine: Engine, ids: Sequence[str], tasks: Iterable[str]) -> int:
+def _take(engine: Engine, ids: Sequence[str], records: Sequence[Record]) -> int:
     """One transaction. Gives how many entries went."""
     if engine.folder is not None:
-        for task in tasks:
-            _remove_folder(engine.folder, task)
+        for record in records:
+            shutil.rmtree(engine.folder / "tasks" / record.task.id, ignore_errors=True)
+    keys = [record.key for record in records if record.key is not None]
     gone: list[int] = []
 
     def choose(state: State) -> tuple[list[int], list[Cell]]:
@@ -118,7 +128,8 @@ def _take(engine: Engine, ids: Sequence[str], tasks: Iterable[str]) -> int:
                 gone.extend(msgspec.msgpack.decode(data, type=list[int]))
                 cells.append(Cell("trace", key, None))
             cells.append(Cell("past", id, None))
-            for key in [key for key, posted in state.keys.items() if posted.flow == id]:
+        for key in keys:
+            if key in state.keys and state.keys[key].flow in ids and state.keys[key].flow not in state.flows:
                 del state.keys[key]
                 cells.append(Cell("key", key, None))
         gone.sort()
@@ -142,10 +153,6 @@ def _empty_windows(journal: Journal, gone: Sequence[int]) -> Iterator[str]:
             continue
         if next(iter(journal.read(first - 1, last)), None) is None:
             yield key
-
-
-def _remove_folder(folder: Path, id: str) -> None:
-    shutil.rmtree(folder / "tasks" / id, ignore_errors=True)
 
 
 def _batches(found: Iterable[Flow]) -> Iterator[tuple[Flow, ...]]:
