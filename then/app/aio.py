@@ -40,10 +40,16 @@ class AsyncFlow:
                 told.set_result(news)
 
         def tell(news: FlowNews) -> None:
-            loop.call_soon_threadsafe(settle, news)
+            try:
+                loop.call_soon_threadsafe(settle, news)
+            except RuntimeError:
+                pass  # The event loop was closed, and whoever waited there with it.
 
-        self._flow.engine.loop.wait_for(self.id, tell)
-        self._flow.news = await told
+        wait_no_more = self._flow.engine.loop.wait_for(self.id, tell)
+        try:
+            self._flow.news = await told
+        finally:
+            wait_no_more()
         if self._flow.news.error is not None:
             raise self._flow.news.error
         return self

@@ -74,9 +74,13 @@ class Editions(Mapping[str, Edition]):
         """
         kept = self.kept(version)
         if kept is None:
-            raise ConfigError("no rules are in force in this state; `andthen run PATH` or `andthen resume PATH` brings some")
+            raise ConfigError(
+                "no rules are in force in this state; `andthen run PATH` or `andthen resume PATH` brings some"
+            )
         if kept.path is None:
-            raise ConfigError(f"rules version {version} was written in a program: open the engine there, with its `Rules`")
+            raise ConfigError(
+                f"rules version {version} was written in a program: open the engine there, with its `Rules`"
+            )
         from then.app.loading import load_kept
 
         return load_kept(kept.path, Path(kept.root), kept.sources)

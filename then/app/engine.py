@@ -19,7 +19,7 @@ from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.state import FAILURES, restore
-from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name
+from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name, own_copy
 from then.executors.coroutines import Coroutines, OwnLoop
 from then.loop import Loop, SystemClock
 from then.waiting import FlowNews
@@ -48,6 +48,10 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
+_KINDS: Final = {"failed": "exit", "timed_out": "timeout", "cancelled": "cancelled"}
+"""The `error.kind` of a person's report that gives none."""
+
+
 class FlowFailed(ThenError):
     """A flow ended otherwise than done; raised by `Flow.check` alone."""
 
@@ -58,8 +62,10 @@ class FlowFailed(ThenError):
         self.flow = flow
 
     def text(self) -> str:
-        failed = [task for task in self.flow.tasks if task.outcome in FAILURES]
-        first = failed[0] if failed else None
+        history = self.flow.history
+        failed = [record.task for record in history.records.values() if record.task.outcome in FAILURES]
+        # One that nothing took up is why it failed.
+        first = next((task for task in failed if task.id in history.flow.untaken), failed[0] if failed else None)
         what = f"; {first.type} ({first.id}): {(first.error or {}).get('message', first.outcome)}" if first else ""
         return f"flow {self.flow.id} ended {self.flow.outcome or self.flow.state}{what}"
 
@@ -184,7 +190,7 @@ class Engine:
             restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
             self.editions = Editions(self.journal)
             number = self.editions.engine_number()
-            self.loop = Loop(
+            self._loop = Loop(
                 self.journal,
                 restored,
                 self.editions,
@@ -203,8 +209,21 @@ class Engine:
             self._take_up()
             self._control = self._listen(retention_s)
         except BaseException:
-            self.journal.close()
+            self._give_up()
             raise
+
+    @property
+    def loop(self) -> Loop:
+        """What drives the core.
+
+        Raises:
+            ExecutorError: this process is a fork of the one that opened the engine.
+        """
+        if os.getpid() != self._pid:
+            raise ExecutorError(
+                "this engine was opened by another process; a fork cannot use it: open one of its own"
+            )
+        return self._loop
 
     # -- what people do ---------------------------------------------------------
 
@@ -230,10 +249,9 @@ class Engine:
             BodyRefused: the body is no JSON, or not as declared.
             ConfigError: the key stands for another body; the flow is not open.
         """
-        self._check_process()
         check_name(type)
         check_json(body, type)
-        task = self.loop.ask(Post(type, body, key, flow))
+        task = self.loop.ask(Post(type, own_copy(body), key, flow))
         assert task is not None
         return Flow(self, task.flow)
 
@@ -253,15 +271,13 @@ class Engine:
             raise ConfigError(
                 f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside'
             )
-        error: Body | None = (
-            None if outcome == "done" else {"kind": "cancelled" if outcome == "cancelled" else "exit", **result}
-        )
+        error: Body | None = None if outcome == "done" else {"kind": _KINDS[outcome], **result}
         now = self.clock.now_us()
         self.loop.ask(Report(full, outcome, result, error, task.started, now, flow, "person"))
         return task
 
     def cancel(self, id: str, *, only: bool = False) -> list[str]:
-        """Ends a record and what descends from it; of an event or a root that ended: its flow. Gives the ids.
+        """Ends a record and what descends from it; of an event, a root or a flow: all that lives of the flow. Gives the ids.
 
         Args:
             only: the record alone.
@@ -272,7 +288,7 @@ class Engine:
         task = flow.records[full].task
         if flow.flow.outcome is not None:
             return []
-        is_whole = not only and (full == flow_id) and task.outcome is not None
+        is_whole = not only and (full == flow_id or task.event)
         if is_whole:
             ids = [
                 record.task.id for record in flow.records.values() if record.task.outcome is None or record.task.is_held
@@ -288,7 +304,7 @@ class Engine:
 
         Raises:
             UnknownId: no record begins so.
-            ConfigError: it did not fail.
+            ConfigError: it did not fail, or has been tried again already.
         """
         history = self.history()
         full, flow_id = history.find(id)
@@ -309,6 +325,12 @@ class Engine:
         """Asks until what was read of the flow is what the engine found when it stepped."""
         while True:
             record, flow = self.history().record(id)
+            later = next((one.task for one in flow.records.values() if _is_later_attempt(one.task, record.task)), None)
+            if later is not None:
+                raise ConfigError(
+                    f"{record.task.type} ({id}) was tried again as {later.id}, which is {later.outcome or later.state}; "
+                    "the last attempt is what can be tried again"
+                )
             past = flow.flow if flow.flow.outcome is not None else None
             task = self.loop.ask(Retry(record.task, past, chain_of(record, flow)))
             if task is not None:
@@ -430,9 +452,14 @@ class Engine:
 
         return Control(self, self.folder, retention_s=retention_s)
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise ExecutorError("this engine was opened by another process; a fork cannot use it: open one of its own")
+    def _give_up(self) -> None:
+        """It could not be opened: nothing of it stays."""
+        loop: Loop | None = getattr(self, "_loop", None)
+        if loop is not None and loop.committer is not None:
+            loop.committer.close()
+        for executor in loop.executors.values() if loop is not None else ():
+            executor.close(wait=False)
+        self.journal.close()
 
     def close(self, *, wait: bool = True) -> None:
         """Takes up nothing more, waits for functions that run, leaves processes to their keeper, closes the journal.
@@ -444,13 +471,15 @@ class Engine:
         self._is_closed = True
         if self._control is not None:
             self._control.close()
-        self.loop.drain()
-        for executor in self.loop.executors.values():
-            executor.close(wait=wait)
-        self.loop.close()
-        self.journal.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        try:
+            self.loop.drain()
+            for executor in self.loop.executors.values():
+                executor.close(wait=wait)
+            self.loop.close()
+        finally:
+            self.journal.close()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -470,3 +499,7 @@ def open_journal(folder: Path | None, durability: Durability) -> Journal:
     from then.journals.sqlite import open_sqlite
 
     return open_sqlite(folder, durability=durability)
+
+
+def _is_later_attempt(task: Task, of: Task) -> bool:
+    return task.attempt > of.attempt and task.key == of.key

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from then.cli.texts import clean, duration
-from then.core.state import FAILURES
+from then.core.state import FAILURES, RULE_FAILED
 from then.core.tasks import Body, Task
 
 TAIL_LINES: Final = 5
@@ -39,6 +39,8 @@ def took(task: Task) -> str:
 def why_failed(task: Task) -> str:
     """The failure in one line: its kind and message."""
     error: Body = task.error or {}
+    if task.event and task.type == RULE_FAILED:
+        return clean(f"{task.body.get('rule')}: {task.body.get('error')}")
     if task.outcome not in FAILURES:
         return ""
     kind, message = str(error.get("kind", "")), str(error.get("message", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 
@@ -60,11 +61,22 @@ class CallersLoop:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
+        self._running: set[Future[None]] = set()
 
     def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
         import asyncio
 
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).cancel
+        running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return running.cancel
 
     def close(self, *, wait: bool) -> None:
-        """The loop is the caller's; what runs on it is waited for by `AsyncEngine.close`."""
+        """The loop is the caller's and goes on; who closes the engine is in another thread, and may wait here."""
+        import concurrent.futures
+
+        running = list(self._running)
+        if not wait:
+            for one in running:
+                one.cancel()
+        concurrent.futures.wait(running)

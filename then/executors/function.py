@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from then.abc import Clock, Job, Report, ReportTo
 from then.core.errors import BodyRefused
-from then.core.tasks import Body, Outcome, check_json
+from then.core.tasks import Body, Outcome, check_json, own_copy
 from then.executors.coroutines import Coroutines
 
 RELIEF_S: Final = 0.001
@@ -49,12 +49,13 @@ class FunctionExecutor:
         coroutines: Coroutines,
         root: str | None = None,
     ) -> None:
-        """
+        """Starts no thread yet.
+
         Args:
             report: takes the reports of threads.
             report_from_loop: takes those of coroutines, and does not keep their event loop.
             root: the project's root, where `module:function` is imported from.
-        """  # noqa: D205, D212
+        """
         self._report = report
         self._report_from_loop = report_from_loop
         self._clock = clock
@@ -77,6 +78,8 @@ class FunctionExecutor:
     # -- the seam ---------------------------------------------------------------
 
     def start(self, jobs: Sequence[Job]) -> None:
+        if self._is_closing:
+            return  # They wait in the journal for the next engine.
         for job in jobs:
             function = job.options.get("function")
             if callable(function) and self._is_coroutine_function(function):
@@ -84,8 +87,9 @@ class FunctionExecutor:
             else:
                 self._jobs.append(job)
         waiting = len(self._jobs)
-        # A worker that starts tasks while it reports takes one of them itself; for others one comes at once.
-        if waiting and not getattr(self._own, "is_worker", False):
+        # A worker that starts tasks while it reports takes one of them itself; for others one comes at once,
+        # for a function too that posts, and may wait for what it posted.
+        if waiting and not getattr(self._own, "takes_next", False):
             self._wake(1)
         if waiting > 1 and not self._relief_wanted.is_set():
             self._relief_wanted.set()
@@ -191,7 +195,6 @@ class FunctionExecutor:
                 self._relief_wanted.set()
 
     def _work(self) -> None:
-        self._own.is_worker = True
         gate = threading.Lock()
         gate.acquire()
         jobs = self._jobs
@@ -211,14 +214,17 @@ class FunctionExecutor:
         started = self._clock.now_us()
         try:
             function = self._function(job)
-            given = function(**job.task.body, **_extra(job))
-        except BaseException as error:  # SystemExit of a task too: it ends the task, not the worker.
-            self._report((self._raised(job, error, started),))
-            return
-        if type(given) is not dict and inspect.iscoroutine(given):
-            self._submit(job, given, started)
-            return
-        self._report((self._returned(job, given, started),))
+            given = function(**own_copy(job.task.body), **_extra(job))
+        except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
+            report = self._raised(job, error, started)
+        else:
+            if type(given) is not dict and inspect.iscoroutine(given):
+                self._submit(job, given, started)
+                return
+            report = self._returned(job, given, started)
+        self._own.takes_next = True
+        self._report((report,))
+        self._own.takes_next = False
 
     def _function(self, job: Job) -> Callable[..., Any]:
         function = job.options.get("function")
@@ -247,7 +253,7 @@ class FunctionExecutor:
     def _start_coroutine(self, job: Job, function: Callable[..., Any]) -> None:
         started = self._clock.now_us()
         try:
-            coroutine = function(**job.task.body, **_extra(job))
+            coroutine = function(**own_copy(job.task.body), **_extra(job))
         except TypeError as error:  # The body does not fit the parameters.
             self._report_from_loop((self._raised(job, error, started),))
             return
@@ -261,7 +267,7 @@ class FunctionExecutor:
                 given = await coroutine
             except asyncio.CancelledError:
                 report = self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a user's function raises)
                 report = self._raised(job, error, started)
             else:
                 report = self._returned(job, given, started)
@@ -284,7 +290,8 @@ class FunctionExecutor:
                 check_json(given, "result")
             except BodyRefused as refused:
                 return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
-        return self._ended(job, "done", given, None, started)
+        # What the function does with its lists afterwards is not in the record.
+        return self._ended(job, "done", own_copy(given), None, started)
 
     def _raised(self, job: Job, error: BaseException, started: int) -> Report:
         """What a function raised, as an outcome."""
@@ -304,7 +311,7 @@ class FunctionExecutor:
         if self._cancelled and id in self._cancelled:
             self._cancelled.discard(id)
             outcome, result, error = "cancelled", None, {"kind": "cancelled"}
-        return Report(id, outcome, result, error, started, self._clock.now_us())
+        return Report(id, outcome, result, error, started, self._clock.now_us(), job.task.flow)
 
 
 def _said(error: BaseException) -> str:
