@@ -43,6 +43,9 @@ class Desk:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # What a test that failed left running ends with it.
+        for id in list(self.executor._jobs):
+            self.executor.stop(id, 0)
         self.executor.close(wait=True)
 
     def signal(self, name: str) -> Signal:

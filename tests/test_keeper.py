@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import select
 import signal
 import subprocess
@@ -348,6 +349,27 @@ def test_a_process_outlives_its_keeper_and_ends_as_it_did_or_lost(desk: Desk) ->
     else:
         assert report.error["kind"] == "lost"
     assert desk.output(report) == b"out\n"
+
+
+def test_more_orphans_than_descriptors_are_all_watched_and_children_keep_their_limit(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with Desk(tmp_path) as desk:
+            ids = [f"many{n}" for n in range(300)]
+            desk.executor.start([job(id, argv=["sleep", "infinity"]) for id in ids])
+            there = desk.signal("there")
+            desk.start_shell("last", f"echo > {there}; exec sleep infinity")
+            there.wait()
+            desk.kill_keeper()
+            limit = desk.shell("ulimit -n")
+            assert desk.output(limit) == b"256\n", limit
+            for id in [*ids, "last"]:
+                desk.executor.stop(id, 0)
+            found = desk.reports.wait(302)
+            assert {found[id].outcome for id in ids} == {"cancelled"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(("options", "kind"), [({}, "lost"), ({"once": True}, "unknown")])

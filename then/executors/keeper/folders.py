@@ -24,7 +24,7 @@ import time
 from .processes import Child, task_id_of
 
 FRESH = ["artifacts", "err", "out", "task.json"]
-HELD_MAX = 64
+HELD_MAX = max(0, min(64, os.sysconf("SC_OPEN_MAX") // 10 - 10))
 """So many folders are held open at once: five descriptors each. All others stay where they are."""
 REUSE_BELOW = 256
 """With more children than this the look for strays costs more than a new folder."""

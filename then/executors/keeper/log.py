@@ -66,11 +66,17 @@ class Log:
 
     def sync(self) -> None:
         if self.is_dirty:
-            os.fdatasync(self.fd)
+            try:
+                os.fdatasync(self.fd)
+            except OSError:
+                pass  # Who lives hears of it all the same; after a loss of power it is lost.
             self.is_dirty = False
 
     def rewrite(self, lines: list[bytes]) -> None:
-        """Puts a log of only these lines in its place; it is on the disk when this returns."""
+        """Puts a log of only these lines in its place; it is on the disk when this returns.
+
+        Raises OSError where there is no room; then the log is as it was.
+        """
         data = HEAD + self.boot + b"\n" + (b"gap\n" if self.gap else b"") + b"".join(lines)
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.folder + b"/keeper.log.new", flags, 0o600)
@@ -79,21 +85,21 @@ class Log:
                 raise OSError(ENOSPC, "no room")
             os.fsync(fd)
             os.rename(self.folder + b"/keeper.log.new", self.folder + b"/keeper.log")
-            folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-            os.fsync(folder)
-            os.close(folder)
         except OSError:
             os.close(fd)
             raise
         os.close(self.fd)
         self.fd, self.size, self.is_dirty = fd, len(data), False
+        folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def take_over(log: Log) -> dict[bytes, Child | bytes]:
     """What earlier keepers left open.
 
-    By id: the line of its end; an orphan that still runs, watched; or nothing
-    (`b""`) where nobody knows.
+    By id: the line of its end; the process, which may run still; or nothing (`b""`)
+    where nobody knows.
     """
     found: dict[bytes, Child | bytes] = {}
     for words in log.load():
@@ -109,9 +115,8 @@ def take_over(log: Log) -> dict[bytes, Child | bytes]:
             id = task_id_of(stat.pid) if stat.session == stat.pid else None
             if id is not None and found.get(id) == b"":
                 found[id] = Child(id, stat.pid, stat.start, stat.start, 0, ours=False)
-    for id, child in found.items():
-        if isinstance(child, Child) and not (is_same_boot and child.watch()):
-            found[id] = b""
+    if not is_same_boot:
+        found.update((id, b"") for id, child in found.items() if isinstance(child, Child))
     return found
 
 

@@ -129,18 +129,20 @@ class Child:
         return stat is not None and stat.pid == self.pid and self.first <= stat.start <= self.last
 
     def watch(self) -> bool:
-        """Opens the pidfd of an orphan; False where its pid is gone or another's."""
+        """Opens the pidfd of an orphan; False where its pid is gone or another's.
+
+        Raises OSError where no descriptor is left.
+        """
         try:
             self.pidfd = os.pidfd_open(self.pid)
-        except OSError:
+        except ProcessLookupError:
             return False
-        stat = stat_of(self.pid)
         # A zombie is watched too: its pidfd is readable at once, and its status may be there.
-        if not self.is_pid(stat):
-            os.close(self.pidfd)
-            self.pidfd = -1
-            return False
-        return True
+        if self.is_pid(stat_of(self.pid)):
+            return True
+        os.close(self.pidfd)
+        self.pidfd = -1
+        return False
 
     def read_status(self) -> None:
         """Notes the status of an orphan that has ended, where the kernel still tells."""

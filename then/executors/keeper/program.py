@@ -13,6 +13,7 @@ from select import POLLIN, POLLOUT, poll
 
 from . import spawning, stops
 from .folders import Folders
+from .limits import Limits
 from .log import Log, one_word, take_over
 from .processes import Child, ticks
 from .signals import Signals
@@ -61,10 +62,15 @@ class Keeper:
         for id, end in take_over(self.log).items():
             if isinstance(end, Child):
                 self.running[id] = end
-                self._watch(end.pidfd, end)
             else:
                 self.finished[id] = end or b"L %s %d %s\n" % (id, now_us(), self.log.why)
-        self._rewrite_log()
+        self.limits = Limits(len(self.running))
+        self.unwatched = list(self.running.values())
+        """Orphans that no descriptor was left for."""
+        self._watch_orphans()
+        while not self._rewrite_log():
+            # What was found out has to be written before anybody is told, and there is no room.
+            self.poll.poll(FULL_RETRY_S * 1000)
         self.listener = spawning.listen(folder)
         self.poll.register(self.signals.fd, POLLIN)
         self.poll.register(wire.fd, POLLIN)
@@ -93,9 +99,9 @@ class Keeper:
         self.folders.clear()
         try:
             os.unlink(self.folder + b"/keeper.sock")
-            self._rewrite_log()
         except OSError:
-            pass  # The state folder was taken away, or has no room; the log as it is says the same.
+            pass  # The state folder was taken away.
+        self._rewrite_log()
 
     def _take_signals(self, numbers: bytes) -> None:
         if _signal.SIGCHLD in numbers:
@@ -209,9 +215,14 @@ class Keeper:
 
     # -- remembering
 
-    def _rewrite_log(self) -> None:
+    def _rewrite_log(self) -> bool:
+        """Whether there was room; else the log stays as long as it is."""
         running = [b"S " + id + b"\n" + child.line() for id, child in self.running.items()]
-        self.log.rewrite(running + list(self.finished.values()))
+        try:
+            self.log.rewrite(running + list(self.finished.values()))
+        except OSError:
+            return False
+        return True
 
     def _write(self, lines: list[bytes]) -> None:
         """Appends ends to the log; where there is no room they wait in memory for the next try."""
@@ -265,7 +276,7 @@ class Keeper:
         order = spawning.Order(fields, raw, self.base)
         started, first = now_us(), ticks()
         try:
-            pid = order.spawn(self.folders, self.signals.to_default)
+            pid = order.spawn(self.folders, self.limits, self.signals.to_default)
         except OSError as error:
             self.folders.leave(id)
             self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), one_word(order.at))])
@@ -304,6 +315,20 @@ class Keeper:
         code = b"-" if status is None else b"%d" % os.waitstatus_to_exitcode(status)
         return b"X %s %d %s %d %d %s\n" % (child.id, child.pid, code, child.started, now_us(), how)
 
+    def _watch_orphans(self) -> None:
+        """Watches those that are not yet; where no descriptor is left they wait until one is."""
+        while self.unwatched:
+            child = self.unwatched[-1]
+            try:
+                is_alive = child.watch()
+            except OSError:
+                return
+            self.unwatched.pop()
+            if is_alive:
+                self._watch(child.pidfd, child)
+            else:
+                self._finish([b"L %s %d keeper\n" % (child.id, now_us())])
+
     def _watch(self, fd: int, child: Child) -> None:
         self.watched[fd] = child
         self.poll.register(fd, POLLIN)
@@ -327,6 +352,8 @@ class Keeper:
             self._finish([b"L %s %d keeper\n" % (child.id, now_us())])
         else:
             self._finish([self._ended(child, child.status, b"ended")])
+        if self.unwatched:
+            self._watch_orphans()
 
     def _stop(self, orders: list[tuple[bytes, float]]) -> None:
         seen = stops.Snapshot(self.own)

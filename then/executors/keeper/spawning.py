@@ -8,6 +8,7 @@ import fcntl
 import os
 
 from .folders import Folders
+from .limits import Limits
 
 CLEAN = (b"PATH", b"HOME", b"USER", b"LANG", b"TZ", b"TMPDIR")
 """What `env clean` leaves of the engine's environment."""
@@ -28,7 +29,7 @@ class Order:
         self.at = b""
         """The path that it concerns."""
 
-    def spawn(self, folders: Folders, ignored: tuple[int, ...]) -> int:
+    def spawn(self, folders: Folders, limits: Limits, ignored: tuple[int, ...]) -> int:
         """The pid; the exec was well. Raises OSError."""
         _, id, flags, cwd, flow, attempt, key, record, count = self.fields[:9]
         argv, overlay = self.fields[9 : 9 + int(count)], self.fields[9 + int(count) :]
@@ -60,9 +61,10 @@ class Order:
             self.what, self.at = b"program", argv[0]
             self.at = program = find(argv[0], env)
             self.what = b"spawn"
-            return os.posix_spawn(
-                program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
-            )
+            with limits:
+                return os.posix_spawn(
+                    program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
+                )
         finally:
             if stdin >= 0:
                 os.close(stdin)
