@@ -16,7 +16,7 @@ from then.core.errors import RulesRefused
 from then.core.filters import Expr, Field, Opaque
 from then.core.rules import Consequence, Emit, Pattern, Rule, RuleSet, Single, TaskDecl
 from then.language import cache
-from then.language.cache import cache_folder, load_cached
+from then.language.cache import cache_folder, load_cached, load_stored_cached
 from then.language.loading import Loaded, load_path, load_text
 from then.language.packing import Unpackable, pack, unpack
 
@@ -228,6 +228,17 @@ def test_a_change_of_what_a_let_asked_of_the_environment_is_seen(project: Path, 
     assert (region({"OTHER": "x"}), load.was_cached()) == ('"none"', True)
     assert (region({"REGION": "eu"}), load.was_cached()) == ('"eu"', False)
     assert (region({"REGION": "eu"}), load.was_cached()) == ('"eu"', True)
+
+
+def test_what_a_journal_keeps_is_read_back_too(project: Path, load: Loads) -> None:
+    loaded = load(project / "rules.then")
+    sources = loaded.rules.sources
+    first = load_stored_cached(sources, "rules.then", root=project, folder=load.folder)
+    assert len(list(load.folder.iterdir())) == 2
+    assert_equal(first, load_stored_cached(sources, "rules.then", root=project, folder=load.folder))
+    changed = {"rules.then": sources["rules.then"].replace("total > 1", "total > 7")}
+    assert load_stored_cached(changed, "rules.then", root=project, folder=load.folder).rules.rules != first.rules.rules
+    assert len(list(load.folder.iterdir())) == 3
 
 
 def test_a_short_text_and_rules_with_python_are_not_kept(tmp_path: Path, load: Loads) -> None:

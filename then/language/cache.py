@@ -33,7 +33,7 @@ from then.language.executors import KINDS, Kinds
 from then.language.files import Files, Reader
 from then.language.findings import Finding, Severity
 from then.language.loader import LoadPython
-from then.language.loading import Loaded, load_path
+from then.language.loading import Loaded, load_path, load_stored
 from then.language.packing import Unpackable, pack, unpack
 from then.language.parser import collector_paused
 
@@ -80,7 +80,7 @@ def load_cached(
     """
     if kinds is not KINDS or (known is not None and not _is_empty(known)):
         return load_path(path, env=env, load_python=load_python, known=known, kinds=kinds)
-    place = _place(path, folder or cache_folder(env))
+    place = _place(folder or cache_folder(env), os.path.realpath(path), str(path))
     manifest = _read(place)
     if manifest is not None:
         loaded = _reused(manifest, path, env)
@@ -90,7 +90,34 @@ def load_cached(
             return loaded
     asked = _Asked(env)
     loaded = load_path(path, env=asked, load_python=load_python, known=known, kinds=kinds)
-    kept = _manifest(loaded, path, asked)
+    kept = _manifest(loaded, _names(path, _reader(path)), asked.answers)
+    if kept is not None:
+        _write(place, kept)
+    return loaded
+
+
+def load_stored_cached(
+    sources: Mapping[str, str],
+    entry: str,
+    *,
+    root: Path,
+    folder: Path,
+    load_python: LoadPython | None = None,
+) -> Loaded:
+    """What `load_stored` gives; from the cache where these texts were loaded before.
+
+    Raises:
+        RulesRefused: as for `load_stored`.
+    """
+    if _is_short(sources):
+        return load_stored(sources, entry, root=root, load_python=load_python)
+    whole = _hash("\0".join(part for key in sorted(sources) for part in (key, sources[key])))
+    place = _place(folder, "stored", entry, whole)
+    manifest = _read(place)
+    if manifest is not None:
+        return _taken(manifest, sources, root, entry)
+    loaded = load_stored(sources, entry, root=root, load_python=load_python)
+    kept = _manifest(loaded, None, {})
     if kept is not None:
         _write(place, kept)
     return loaded
@@ -161,22 +188,30 @@ def _reused(manifest: _Manifest, path: Path, env: Mapping[str, str]) -> Loaded |
             sources[key] = text
     except (RuleError, OSError):
         return None
+    root = path if path.is_dir() else path.parent
+    return _taken(manifest, {**sources, **manifest.values}, root, "." if path.is_dir() else path.name)
+
+
+def _taken(manifest: _Manifest, sources: Mapping[str, str], root: Path, entry: str) -> Loaded:
     findings = tuple(
         Finding(severity, number, message, Span(*span) if span is not None else None, hint, line)
         for severity, number, message, span, hint, line in manifest.findings
     )
     with collector_paused():
-        rules = unpack(manifest.rules, {**sources, **manifest.values})
-    root = path if path.is_dir() else path.parent
-    return Loaded(rules, findings, root, "." if path.is_dir() else path.name, tuple(manifest.files))
+        rules = unpack(manifest.rules, sources)
+    return Loaded(rules, findings, root, entry, tuple(manifest.files))
 
 
-def _manifest(loaded: Loaded, path: Path, asked: _Asked) -> _Manifest | None:
+def _is_short(texts: Mapping[str, str]) -> bool:
+    return sum(map(len, texts.values())) < TEXT_CHARACTERS_MIN
+
+
+def _manifest(loaded: Loaded, names: list[str] | None, env: dict[str, str | None]) -> _Manifest | None:
     """What is kept of a load; None where it is small, or Python had a part in it."""
     sources = loaded.rules.sources
     values = {key: text for key, text in sources.items() if "#" in key and key.rpartition("#")[0] in sources}
     texts = {key: text for key, text in sources.items() if key not in values}
-    if sum(map(len, texts.values())) < TEXT_CHARACTERS_MIN or any(key.endswith(".py") for key in texts):
+    if _is_short(texts) or any(key.endswith(".py") for key in texts):
         return None
     try:
         packed = pack(loaded.rules)
@@ -194,17 +229,16 @@ def _manifest(loaded: Loaded, path: Path, asked: _Asked) -> _Manifest | None:
         for f in loaded.findings
     ]
     hashes = {key: _hash(text) for key, text in texts.items()}
-    names = _names(path, _reader(path))
-    return _Manifest(names, hashes, asked.answers, values, list(loaded.files), findings, packed)
+    return _Manifest(names, hashes, env, values, list(loaded.files), findings, packed)
 
 
 # -- the files of the cache ----------------------------------------------------------------
 
 
-def _place(path: Path, folder: Path) -> Path:
-    """The file of a path, as it is given, and of this version of the package."""
-    decided = "\0".join((_stamp(), os.path.realpath(path), str(path)))
-    return folder / f"{hashlib.sha256(decided.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.rules"
+def _place(folder: Path, *decided: str) -> Path:
+    """The file for what decides a load before a text is read, and for this version of the package."""
+    whole = "\0".join((_stamp(), *decided))
+    return folder / f"{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.rules"
 
 
 @cache
