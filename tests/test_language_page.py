@@ -1,0 +1,30 @@
+"""docs/language.md: its blocks are one file, and `check` finds nothing wrong in it; what it lists as missing is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from then.language.loading import check_path
+from then.language.notyet import NOT_YET
+
+PAGE = Path(__file__).parent.parent / "docs" / "language.md"
+
+
+def test_the_page_is_one_file_without_errors(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```then\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.then").write_text("\n".join(blocks))
+    (tmp_path / "common.then").write_text("event greeting(text: str)\n")
+    (tmp_path / "limits.yaml").write_text("max: 1000\n")
+
+    found = check_path(tmp_path / "page.then", env={})
+
+    assert [str(one) for one in found if one.severity == "error"] == []
+
+
+def test_what_is_not_there_yet_is_listed() -> None:
+    listed = PAGE.read_text().partition("## What is not there yet")[2]
+    for answer in NOT_YET.values():
+        for word in re.findall(r"`…? ?([a-z ]+?) ?…?(?: done)?`", answer):
+            if word != "cancel flow":
+                assert word in listed, answer
