@@ -184,16 +184,19 @@ class Plan:
         """Set where there is one table and nothing to test (invariant 4)."""
         self.table: dict[Json, Rule | tuple[Rule, ...]] = {}
         """Of `field`: the rules themselves."""
-        self._always = [code for group in groups for code in group.always]
-        self._simple = [table for group in groups for table in group.simple]
+        self._always = tuple([code for group in groups for code in group.always])
+        self._simple = tuple([table for group in groups for table in group.simple])
         self._repeats = any(group.repeats for group in groups)
-        self._fields: list[tuple[str, Lookup]] = []
-        self._others: list[tuple[Reader, Lookup]] = []
+        fields: list[tuple[str, Lookup]] = []
+        others: list[tuple[Reader, Lookup]] = []
         for place, look in (lookup for group in groups for lookup in group.lookups):
             if isinstance(place, Place) and _is_simple(place):
-                self._fields.append((sys.intern(str(place.path[0])), look))
+                fields.append((sys.intern(str(place.path[0])), look))
             else:
-                self._others.append((reader(*place) if isinstance(place, Place) else _together(place), look))
+                others.append((reader(*place) if isinstance(place, Place) else _together(place), look))
+
+        # Tuples: those that are empty are one and the same, which is near at hand.
+        self._fields, self._others = tuple(fields), tuple(others)
 
     def candidates(self, task: Task) -> list[Code]:
         """Codes of the rules that were found, in order, each once.
@@ -201,7 +204,7 @@ class Plan:
         Raises:
             OddValueError: the record holds what is no JSON, and was made by hand.
         """
-        found = self._always.copy()
+        found = [*self._always]
         body, result = task.body, task.result
         if type(body) is not dict or (result is not None and type(result) is not dict):
             raise OddValueError
@@ -243,7 +246,7 @@ class Plan:
                 table[value] = rules[bucket >> BITS]
             else:
                 table[value] = tuple(_upto_final(rules, sorted(bucket)))  # type: ignore[arg-type]
-        self.field, self.table, self._simple = field, table, []
+        self.field, self.table, self._simple = field, table, ()
 
 
 _LEAVES: Final = frozenset((Const, Field))

@@ -12,6 +12,7 @@ finds what equality finds; who asked then takes the plain way.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
@@ -112,7 +113,10 @@ class EqualTable:
         self.file_value(key.value, code)
 
     def file_value(self, value: Json, code: Code) -> None:
-        if type(value) is str or is_safe_key(value):
+        if type(value) is str:
+            # One object for all rules that name it: it is near at hand when a lookup compares with it.
+            self._buckets.file(sys.intern(value), code)
+        elif is_safe_key(value):
             self._buckets.file(value, code)
         else:
             self._odd.file((type(value) is bool, value), code)
@@ -194,22 +198,38 @@ class PrefixTable:
                 whole.file(prefix, code)
             else:
                 cut.setdefault(prefix[:length], []).append((prefix, code))
-        buckets = whole.frozen()
+        return self._look_of(tuple(lengths), whole.frozen(), cut or None)
 
-        def look(value: Json, found: list[Code]) -> None:
+    @staticmethod
+    def _look_of(
+        lengths: tuple[int, ...], buckets: dict[Json, Bucket], cut: dict[str, list[tuple[str, Code]]] | None
+    ) -> Lookup:
+        # Defaults lie side by side in memory, the cells of a closure do not: with 100,000 rules each cell
+        # is a wait for memory.
+        def look(
+            value: Json,
+            found: list[Code],
+            lengths: tuple[int, ...] = lengths,
+            buckets: dict[Json, Bucket] = buckets,
+            cut: dict[str, list[tuple[str, Code]]] | None = cut,
+        ) -> None:
             if type(value) is not str:
                 if type(value) not in _JSON_TYPES:
                     raise OddValueError
                 return
             if not value.isascii() and not regex.is_unicode(value):
                 return  # No regex is found in it.
+            size = len(value)
             for length in lengths:
-                if length > len(value):
+                if length > size:
                     return  # A slice would be the whole text once more.
                 bucket = buckets.get(value[:length])
                 if bucket is not None:
-                    _add(found, bucket)
-                if cut:
+                    if type(bucket) is int:
+                        found.append(bucket)
+                    else:
+                        found += bucket  # type: ignore[arg-type]
+                if cut is not None:
                     found += [code for prefix, code in cut.get(value[:length], ()) if value.startswith(prefix)]
 
         return look
@@ -271,24 +291,46 @@ class StretchTable:
             self._two_sided.append((key, code))
 
     def lookup(self) -> Lookup:
-        asks = [_side(is_low, includes, filed) for (is_low, includes), filed in self._one_sided.items()]
+        asks = tuple([_side(is_low, includes, filed) for (is_low, includes), filed in self._one_sided.items()])
+        if self._two_sided:
+            asks = (*asks, self._two_sided_look())
         kind, other = (str, str) if self._of_texts else (int, float)
-        bounds, ground, above = self._stretches()
-        marks = [*bounds, None]  # So that there is one at the end as well, which equals nothing.
+        ask = asks[0] if len(asks) == 1 else None
 
-        def look(value: Json, found: list[Code]) -> None:
+        def look(
+            value: Json, found: list[Code], kind: type = kind, other: type = other, ask: Lookup | None = ask
+        ) -> None:
             # By class, before any bisect: True > 0.5 does not raise, and a NaN is found anywhere.
             if type(value) is kind or (type(value) is other and value == value):  # noqa: PLR0124
-                if bounds:
-                    position = bisect_left(bounds, value)
-                    at = 2 * position + 1 if marks[position] == value else 2 * position
-                    found += ground[at]
-                    for shift, nodes in above:
-                        found += nodes.get(at >> shift, ())
-                for ask in asks:
+                if ask is not None:
                     ask(value, found)
+                    return
+                for each in asks:
+                    each(value, found)
             elif type(value) not in _JSON_TYPES:
                 raise OddValueError
+
+        return look
+
+    def _two_sided_look(self) -> Lookup:
+        bounds, ground, above = self._stretches()
+        if not self._of_texts:
+            bounds = [bound + 0 for bound in bounds]  # New numbers, side by side, for the rules' own lie far apart.
+        marks = (*bounds, None)  # So that there is one at the end as well, which equals nothing.
+
+        # Defaults: see PrefixTable.
+        def look(
+            value: Json,
+            found: list[Code],
+            marks: tuple[Json, ...] = marks,
+            count: int = len(bounds),
+            ground: tuple[tuple[Code, ...], ...] = tuple(ground),
+            above: tuple[tuple[int, dict[int, tuple[Code, ...]]], ...] = tuple(above),
+        ) -> None:
+            position = bisect_left(marks, value, 0, count)
+            found += ground[2 * position + 1 if marks[position] == value else 2 * position]
+            for shift, nodes in above:
+                found += nodes.get((2 * position + (marks[position] == value)) >> shift, ())
 
         return look
 
