@@ -186,8 +186,7 @@ class Automaton:
         while True:
             found = match(text, at)
             assert found is not None
-            kind = found.lastindex
-            assert kind is not None
+            kind = found.lastindex or 0
             value, at = found[kind], found.end()
             begin = at - len(value)
             row = actions[states[-1]]
