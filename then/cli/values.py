@@ -14,6 +14,8 @@ from then.core.errors import ConfigError
 from then.core.tasks import BODY_BYTES_MAX, Body, check_json
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?", re.ASCII)
+SPAN_MAX_S: Final = 100 * 365.25 * 86400
+"""Far below what a system's clock can wait for."""
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -69,7 +71,10 @@ def seconds(text: str, what: str) -> float:
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise ConfigError(f'{what}: "{text}" is no span of time; write 30d, 12h, 5m, 90s or 250ms')
-    return float(found[1]) * _SECONDS[found[2] or "s"]
+    span = float(found[1]) * _SECONDS[found[2] or "s"]
+    if span > SPAN_MAX_S:
+        raise ConfigError(f"{what}: more than a hundred years; leave it out for as long as it takes")
+    return span
 
 
 def retention_of(text: str) -> float | None:
