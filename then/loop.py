@@ -20,6 +20,7 @@ Invariants:
 2. `_batch.entries` are those between the journal's last and the state's seq.
 3. An order of `_batch.gated` is carried out after the commit of its entries.
 4. Nobody is answered before its facts are durable.
+5. Whoever had the lock looks at the inbox after it let go: who came meanwhile has left.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
 import attrs
@@ -131,7 +133,7 @@ class Loop:
 
     def attach(self, kind: str, executor: Executor) -> None:
         """Tasks of this kind run there from now on."""
-        with self._lock:
+        with self._alone():
             self.executors[kind] = executor
             self._terms.kinds = frozenset(self.executors)
             for id in [id for id, missing in self.state.stuck.items() if missing == kind]:
@@ -182,7 +184,7 @@ class Loop:
 
     def note(self, cell: Cell) -> None:
         """Writes a cell with the next commit."""
-        with self._lock:
+        with self._alone():
             self._batch.notes.append(cell)
 
     def wait_for(self, flow: str, waiter: Waiter, *, is_told: bool = False) -> Callable[[], None]:
@@ -194,7 +196,7 @@ class Loop:
         Returns:
             What takes the waiter back, for one that waits no more.
         """
-        with self._lock:
+        with self._alone():
             error = self.failure or (self._closed() if self._is_closed else None)
             open_flow = self.state.flows.get(flow)
             if error is None and (open_flow is not None or self._is_ending(flow)):
@@ -210,7 +212,7 @@ class Loop:
         return lambda: None
 
     def _wait_no_more(self, flow: str, waiter: Waiter) -> None:
-        with self._lock:
+        with self._alone():
             self._waiters.take_back(flow, waiter)
 
     def _is_ending(self, flow: str) -> bool:
@@ -219,7 +221,7 @@ class Loop:
 
     def past(self, flow: str) -> Flow | None:
         """A flow that ended, from the journal."""
-        with self._lock:
+        with self._alone():
             for over in self.state.past:
                 # After a failure the state may be ahead of the journal, for good.
                 if over.id == flow and self.failure is None and not self._is_ending(flow):
@@ -230,7 +232,7 @@ class Loop:
 
     def look(self, at: Callable[[State], T]) -> T:
         """What `at` gives for the state of now, while nothing moves."""
-        with self._lock:
+        with self._alone():
             return at(self.state)
 
     def recover(self, *, starts: bool = True) -> None:
@@ -241,7 +243,7 @@ class Loop:
         """
         jobs: dict[str, list[Job]] = {kind: [] for kind in self.executors}
         stopping: list[tuple[str, str]] = []
-        with self._lock:
+        with self._alone():
             state, now = self.state, self.clock.now_us()
             known = {id for executor in self.executors.values() for id in executor.inventory()}
             for id in sorted(known | state.begun | state.stopping):
@@ -272,7 +274,7 @@ class Loop:
 
     def drain(self, but: Iterable[str] = ()) -> None:
         """Starts nothing more, but for these flows; what runs goes on."""
-        with self._lock:
+        with self._alone():
             self._terms.only = frozenset(but)
 
     def prune(self, choose: Callable[[State], tuple[Sequence[int], Sequence[Cell]]]) -> None:
@@ -281,7 +283,7 @@ class Loop:
         Raises:
             JournalError: the journal cannot be written.
         """
-        with self._lock:
+        with self._alone():
             batch = self._batch
             if not batch.cells:
                 batch.cells = [Cell(*cell) for cell in self.state.cells()]
@@ -310,6 +312,16 @@ class Loop:
                 pass  # The next start folds more of the log, that is all.
             finally:
                 self._waiters.tell_all(self.failure or self._closed())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """State and journal stand still. Who brought something meanwhile found the lock taken and left: it is seen to."""
+        with self._lock:
+            yield
+        if self._inbox and self.committer is not None:
+            self.committer.hurry()
+        elif self._inbox:
+            self.drive()
 
     # -- the work ------------------------------------------------------------------
 
