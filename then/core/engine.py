@@ -527,7 +527,7 @@ class _Stepper:
 
     def tell_held(self, flow: Flow) -> None:
         """Tells when nothing of a flow can move any more without a person."""
-        if flow.held is None and flow.stopped < flow.live and not self.state.stuck:
+        if flow.held is None and flow.stopped < flow.live and flow.id not in self.state.stuck_in:
             return
         still = standing(self.state, flow)
         if still is not None:
@@ -552,6 +552,7 @@ class _Stepper:
             runner = edition.runners.get(task.type)
             if runner is None or runner.kind not in terms.kinds:
                 state.stuck[id] = runner.kind if runner is not None else task.type
+                state.stuck_in.setdefault(flow.id, {})[id] = True
                 stuck[flow.id] = flow
                 continue
             body, missing = with_variables(task.body, flow.variables)

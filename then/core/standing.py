@@ -10,9 +10,9 @@ from then.core.state import State
 def standing(state: State, flow: Flow) -> AllHeld | None:
     """Why nothing of an open flow can move without a person; None where something can.
 
-    Cost: grows with the tasks that no executor here can run, and for a held flow with what runs.
+    Cost: grows with the tasks of the flow that no executor here can run, and for a held flow with what runs.
     """
-    stuck = [id for id in state.stuck if (task := state.task(id)) is not None and task.flow == flow.id]
+    stuck = [id for id in state.stuck_in.get(flow.id, ()) if id in state.stuck]
     if flow.held is None and flow.stopped + len(stuck) < flow.live:
         return None
     if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):

@@ -97,6 +97,8 @@ class State:
     """Live records whose start is journalled (`once`), and those that a person was asked for: what a restart asks about."""
     stuck: dict[str, str] = attrs.field(factory=dict)
     """Waiting tasks that no executor here can run, with the kind that is missing."""
+    stuck_in: dict[str, dict[str, bool]] = attrs.field(factory=dict)
+    """The same by flow; perhaps also ids that are stuck no more."""
     slots_used: int = 0
     seq: int = 0
     last_id: int = 0
@@ -304,8 +306,8 @@ class State:
         """A record is not live any more: it was matched."""
         del self.tasks[task.id]
         self.drop("task", task.id)
-        if self.stuck:
-            self.stuck.pop(task.id, None)
+        if self.stuck and self.stuck.pop(task.id, None) is not None:
+            self.stuck_in[task.flow].pop(task.id, None)
         self.flows[task.flow].live -= 1
         if task.is_held:
             self.flows[task.flow].stopped -= 1
@@ -415,6 +417,7 @@ class State:
 
     def _flow_ended(self, fact: f.FlowEnded, flow: str, time: int) -> None:
         over = self.flows.pop(flow)
+        self.stuck_in.pop(flow, None)
         over.outcome, over.text, over.ended = fact.outcome, fact.text, time
         for chain in over.waits:
             # Half-filled, and nothing is left to fill it.
