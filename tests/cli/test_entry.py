@@ -162,6 +162,15 @@ def test_output_that_nobody_reads_ends_with_141_and_no_word(shell: Shell) -> Non
 
 
 @pytest.mark.slow
+def test_output_that_cannot_be_written_is_3_and_one_line(shell: Shell) -> None:
+    shell.write("rules.py", RULES)
+    with open("/dev/full", "w") as full:
+        said = shell.start("run", "rules.py", "build", "ref=x", stdout=full).end()
+    assert said.code == 3
+    assert said.err.splitlines()[-1] == "andthen: standard output: no space left on device"
+
+
+@pytest.mark.slow
 def test_closed_streams_are_no_error(shell: Shell) -> None:
     shell.write("rules.py", RULES)
     line = f"exec {sys.executable} -m then run rules.py build ref=x >&- 2>&- <&-"

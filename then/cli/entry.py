@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -111,12 +112,17 @@ def enter(arguments: Sequence[str]) -> int:
             return _refuse(error, settings)
     except BrokenPipeError:
         # The reader has gone: nothing is left to say, neither now nor when Python flushes at its end.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _let_go_of_output()
         return 141
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _let_go_of_output() -> None:
+    """What is still buffered is not tried again when Python ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _call(arguments: Sequence[str], settings: Settings) -> object:
@@ -156,6 +162,11 @@ def _refuse(error: Exception, settings: Settings) -> int:
         case OSError() if error.filename is not None:
             say(f"{PROGRAM}: {os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}")
             return 2
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+            # Of a file of ours it would be a JournalError: what is left is where the output goes.
+            say(f"{PROGRAM}: standard output: {(error.strerror or str(error)).lower()}")
+            _let_go_of_output()
+            return 3
     say(f"{PROGRAM}: {type(error).__name__}: {error}; this is a fault of andthen: report it with what --debug shows")
     return 70
 

@@ -54,14 +54,15 @@ def last_lines(task: Task, folder: Path | None) -> list[str]:
         return []
     error: Body = task.error or {}
     if "traceback" in error:
-        found = str(error["traceback"]).rstrip("\n").split("\n")[-TAIL_LINES:]
+        found = str(error["traceback"]).split("\n")
     elif folder is not None and task.started is not None:
         from then.executors.outputs import tail
 
-        found = tail(folder, task.id, TAIL_LINES, "err") or tail(folder, task.id, TAIL_LINES, "out")
+        looked_at = 4 * TAIL_LINES  # Some of them may be blank.
+        found = tail(folder, task.id, looked_at, "err") or tail(folder, task.id, looked_at, "out")
     else:
         found = []
-    return [clean(line) for line in found]
+    return [line for line in (clean(line).rstrip() for line in found) if line][-TAIL_LINES:]
 
 
 def last_word(task: Task, folder: Path | None) -> str:
