@@ -241,6 +241,12 @@ def test_an_expression_reads_as_a_person_would_write_it(expr: Expr, text: str) -
     assert Phrases(scope()).text(expr) == text
 
 
+def test_a_path_into_a_variable_is_printed_and_read() -> None:
+    rules = load_text('event a(x: any) rule r when a then a(x: load m.hosts[0]["a b"]), a(x: [load m, load n.k])').rules
+    assert 'a(x: load m.hosts[0]["a b"]), a(x: [load m, load n.k])' in print_rules(rules)
+    assert_same(rules, load_text(print_rules(rules)).rules)
+
+
 def test_an_event_and_its_defaults_are_printed() -> None:
     rules = RuleSet()
     fields = (FieldDecl("tag", TypeRef("list", (TypeRef("str"),), optional=True), Const(["a"])),)

@@ -163,7 +163,7 @@ class _Formatter:
             return ""
         if word.terminal == "LPAR":
             return "" if before.terminal == "NAME" else " "
-        return "" if word.terminal == "LSQB" and node.data in ("path", "type") else " "
+        return "" if word.terminal == "LSQB" and node.data in ("path", "type", "loadref") else " "
 
     def _after(self, place: Doc, part: _Part, node: Tree) -> list[Doc]:
         """A part, and before it a place where the line may or must end."""

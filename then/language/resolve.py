@@ -153,13 +153,17 @@ class Resolver:
         return Const(value, span=self.unit.span(node))
 
     def _load(self, node: Tree, scope: Scope) -> Expr:
-        name = str(node.children[0])
+        try:
+            path = tuple(_step(child) for child in node.children if isinstance(child, Token))
+        except RuleError as error:
+            return self._refuse(error, node)
         if scope.place not in ("act", "run"):
+            name = path_text(path)
             message = (
                 f"`load {name}` is the value at the time a task starts and stands in its inputs; here write flow.{name}"
             )
             return self._refuse(Misplaced(message), node)
-        return LoadRef((name,), span=self.unit.span(node))
+        return LoadRef(path, span=self.unit.span(node))
 
     def _secret(self, node: Tree, scope: Scope) -> Expr:
         return self._refuse(NotYet("`secret`"), node)

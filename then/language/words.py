@@ -54,7 +54,7 @@ def words_of(text: str, tokens: list[Shifted]) -> list[Word]:
     before_comma: list[Comment] = []
     for token in tokens:
         word = Word(token.terminal, text[token.begin : token.end], token.begin, before_comma)
-        _take_comments(text, end, word, words[-1] if words else None)
+        _take_comments(text, end, word, words)
         before_comma = []
         if token.terminal == "COMMA":
             # A comma stays with what it follows, so comments before it come after it.
@@ -66,17 +66,20 @@ def words_of(text: str, tokens: list[Shifted]) -> list[Word]:
     return words
 
 
-def _take_comments(text: str, end: int, word: Word, before: Word | None) -> None:
+def _take_comments(text: str, end: int, word: Word, words: list[Word]) -> None:
     """Gives what stands between two tokens to the one or the other."""
     if word.begin - end < 2 and text[end : word.begin] in ("", " "):
         return
+    before = words[-1] if words else None
+    # A comma goes to the line of what it follows, where there is room for one comment.
+    is_taken = before is not None and before.terminal == "COMMA" and bool(words[-2].trail)
     newlines = 0
     for found in _BETWEEN.finditer(text, end, word.begin):
         if found[0] == "\n":
             newlines += 1
             continue
         comment = found[0].rstrip()
-        if newlines == 0 and before is not None:
+        if newlines == 0 and before is not None and not is_taken:
             before.trail = comment
         else:
             is_first = before is None and not word.own
