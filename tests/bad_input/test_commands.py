@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import then
-from tests.cli.shell import ROOT, Shell
+from tests.cli.shell import Shell
+from tests.cli.terminal import ROOT
 from then.core import errors
 
 RULES = """
@@ -116,12 +117,12 @@ def test_a_reader_that_goes_ends_a_command_with_141_and_no_word(shell: Shell, wo
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_rules_load_and_run(shell: Shell) -> None:
-    rules = "".join(f"rule r{n} when go where n == {n} then note(n: {n})\n" for n in range(100_000))
+def test_ten_thousand_rules_load_and_run(shell: Shell) -> None:
+    rules = "".join(f"rule r{n} when go where n == {n} then note(n: {n})\n" for n in range(10_000))
     shell.write("r.then", f'event go(n: int)\ntask note(n: int) run process ["true"]\n{rules}')
-    said = shell("run", "r.then", "go", "n=77777", "--json")
+    said = shell("run", "r.then", "go", "n=7777", "--json")
     assert said.code == 0
-    assert [record["rule"] for record in said.objects[1:2]] == ["r77777"]
+    assert [record["rule"] for record in said.objects[1:2]] == ["r7777"]
 
 
 @pytest.mark.slow
@@ -130,20 +131,20 @@ def test_killed_in_the_middle_a_run_is_taken_up_with_nothing_lost_or_done_twice(
         "r.then",
         """
 event go()
-task step(n: int) run process ["sh", "-c", "echo {n} >> done; read line < gate"]
+task step(n: int) run process ["sh", "-c", "echo {n} >> done; read line < gate{n}"]
 task last() run process ["true"]
 rule begin when go then step(n: 1), step(n: 2) then last()
 start go()
 """,
     )
-    gate = shell.fifo("gate")
+    gates = [shell.fifo("gate1"), shell.fifo("gate2")]
     run = shell.start("run", "r.then", "-j", "2")
     run.read_until("started    step")
     run.read_until("started    step")
     run.signal(signal.SIGKILL)
     assert run.end().code == -signal.SIGKILL
     again = shell.start("resume", "--json")
-    for _ in range(2):
+    for gate in gates:
         gate.write_text("go\n")
     said = again.end()
     assert said.code == 0
@@ -174,8 +175,7 @@ def test_a_rule_that_exits_or_raises_fails_alone() -> None:
 
     @rules.when("go")
     def leave(go: then.Task) -> object:
-        sys.exit(3)
-        yield
+        yield sys.exit(3)
 
     @rules.when("go", lambda go: sys.exit(4))
     def ask_and_leave(go: then.Task) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import shutil
 import signal
 import sqlite3
@@ -133,6 +134,7 @@ def test_a_state_on_a_read_only_disk_is_read_and_not_written(shell: Shell) -> No
         assert "Read-only file system" in said.err
         remount(disk, "rw")
         assert shell("--state", "disk/state", "run", "r.then", "go", "n=1").code == 0
+        _wait_for_keeper(disk / "state")
 
 
 @pytest.mark.slow
@@ -159,6 +161,17 @@ def test_a_run_on_a_full_disk_says_so_hears_signals_and_goes_on_when_there_is_ro
         assert said.code == 0
         assert "there is room on the disk again" in said.err
         assert {flow["outcome"] for flow in shell("--state", "disk/state", "flows", "--json").objects} == {"done"}
+        _wait_for_keeper(disk / "state")
+
+
+def _wait_for_keeper(state: Path) -> None:
+    """Until the keeper has gone, and with it the last file that is open there."""
+    try:
+        keeper = os.pidfd_open(int((state / "keeper.lock").read_text()))
+    except ProcessLookupError:
+        return
+    with open(keeper) as end:
+        select.select([end], [], [])
 
 
 def _fill(ballast: Path, leave: int) -> None:
