@@ -8,6 +8,7 @@ path, for the `rules` that it defines.
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -97,11 +98,18 @@ def run_python_rules(path: Path) -> RuleSet:
     raise RuleError(f"{found}; a file of rules has `rules = then.Rules()`", Span(str(path)))
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Loads what the file says now: byte code is held to it by size and second, which an edit may leave as they were."""
+
+    def path_stats(self, path: str) -> Mapping[str, object]:
+        raise OSError(f"{path}: byte code is not looked for")
+
+
 def _run(path: Path) -> ModuleType:
     """Runs a file as a module of its own name, so that two `rules.py` are two modules."""
     real = path.resolve()
     name = _PREFIX + hashlib.sha256(str(real).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    spec = importlib.util.spec_from_file_location(name, real)
+    spec = importlib.util.spec_from_file_location(name, real, loader=_FromSource(name, str(real)))
     if spec is None or spec.loader is None:
         raise RuleError(f'"{path.name}" is no Python file', Span(str(path)))
     folder = str(real.parent)
