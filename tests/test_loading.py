@@ -446,7 +446,12 @@ def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
     ("data", "place", "said"),
     [
         (b"event a()\nevent \xff()\n", "2:7", "the byte 0xff is no UTF-8"),
-        (b"\xef\xbb\xbfevent \xff()\n", "1:7", "the byte 0xff is no UTF-8"),
+        (
+            b"\xef\xbb\xbfevent \xff()\n",
+            "1:7",
+            "the byte 0xff is no UTF-8; save the file as UTF-8 (it is byte 10 of the file)",
+        ),
+        (b"event a() # \x1b[2J\n", "1:13", "the control character U+001B, which a terminal obeys"),
         ("event a()\n# é\0\n".encode(), "2:4", "a NUL character"),
         ("event a() # \u202e\n".encode(), "1:13", "the character U+202E turns the direction"),
     ],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,6 +24,9 @@ FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 # What turns the direction of a text that follows it: a reader would see another rule than the engine.
 _BIDI: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+_CONTROL: Final = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""All but tab and the ends of lines; NUL has a message of its own."""
 
 
 class Reader(Protocol):
@@ -131,8 +135,8 @@ def decode(data: bytes, file: str) -> str:
 
     Raises:
         FileRefused: it is too large.
-        RuleSyntaxError: it is not UTF-8, or has characters that no rule needs: NUL, and those that turn the direction
-            of what follows.
+        RuleSyntaxError: it is not UTF-8, or has characters that no rule needs: controls, NUL among them, and those that
+            turn the direction of what follows.
     """
     if len(data) > FILE_BYTES_MAX:
         raise FileRefused(f'"{file}" is larger than {FILE_BYTES_MAX // 2**20} MiB')
@@ -141,12 +145,20 @@ def decode(data: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         before = data[:start].decode("utf-8-sig", "replace")
-        message = f"the byte 0x{data[start]:02x} is no UTF-8; save the file as UTF-8"
+        message = (
+            f"the byte 0x{data[start]:02x} is no UTF-8; save the file as UTF-8 (it is byte {start + 1} of the file)"
+        )
         raise RuleSyntaxError(message, _span(before, len(before), file)) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         at = text.index("\0")
         raise RuleSyntaxError("a NUL character; this is no text", _span(text, at, file))
+    if (found := _CONTROL.search(text)) is not None:
+        code = ord(found[0])
+        message = (
+            f"the control character U+{code:04X}, which a terminal obeys and nobody sees; in a text write \\u{code:04x}"
+        )
+        raise RuleSyntaxError(message, _span(text, found.start(), file))
     if not text.isascii():
         for character in _BIDI:
             at = text.find(character)
