@@ -311,30 +311,37 @@ class Loop:
             except JournalFull:
                 pass  # The next start folds more of the log, that is all.
             finally:
-                self._waiters.tell_all(self.failure or self._closed())
+                self._settle(self.failure or self._closed())
+        self.drive()  # Who came while this was written is refused.
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """State and journal stand still. Who brought something meanwhile found the lock taken and left: it is seen to."""
-        with self._lock:
-            yield
-        if self._inbox and self.committer is not None:
-            self.committer.hurry()
-        elif self._inbox:
-            self.drive()
+        try:
+            with self._lock:
+                yield
+        finally:
+            if self._inbox and self.committer is not None and not self._is_over:
+                self.committer.hurry()
+            elif self._inbox:
+                self.drive()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.failure is not None or self._is_closed
 
     # -- the work ------------------------------------------------------------------
 
     def drive(self, must_commit: bool = False) -> None:
         """Works off the inbox, unless somebody is at it: then that one does."""
-        while must_commit or self._inbox or self.state.pending:
+        while must_commit or self._inbox or (self.state.pending and not self._is_over):
             if not self._lock.acquire(blocking=must_commit):
                 return
             try:
-                if self.failure is not None or self._is_closed:
+                if self._is_over:
                     self._refuse()
-                    return
-                self._guarded_turn(must_commit)
+                else:
+                    self._guarded_turn(must_commit)
             finally:
                 self._lock.release()
             must_commit = False
@@ -343,9 +350,9 @@ class Loop:
 
     def commit_old(self) -> float | None:
         """Commits what was put off for long enough. Gives the seconds to look again after; None: nothing waits."""
-        with self._lock:
+        with self._alone():
             batch = self._batch
-            if self.failure is not None or self._is_closed or not (batch.entries or self._inbox or self.is_full):
+            if self._is_over or not (batch.entries or self._inbox or self.is_full):
                 return None
             age = self.clock.monotonic() - batch.began if batch.began else DELAY_S
             if age < DELAY_S:
@@ -533,11 +540,15 @@ class Loop:
     def _fail(self, error: ThenError) -> None:
         """A write that failed ends the engine; what was acknowledged is safe."""
         self.failure = error
+        self._settle(error)
+        self._refuse()
+
+    def _settle(self, error: ThenError) -> None:
+        """What was stepped and is not durable never will be: whoever waits is told."""
         for ticket in self._batch.tickets:
             ticket.error = error
             ticket.settle()
         self._batch = _Batch()
-        self._refuse()
         self._waiters.tell_all(error)
 
     def _closed(self) -> ThenError:

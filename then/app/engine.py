@@ -220,9 +220,7 @@ class Engine:
             ExecutorError: this process is a fork of the one that opened the engine.
         """
         if os.getpid() != self._pid:
-            raise ExecutorError(
-                "this engine was opened by another process; a fork cannot use it: open one of its own"
-            )
+            raise ExecutorError("this engine was opened by another process; a fork cannot use it: open one of its own")
         return self._loop
 
     # -- what people do ---------------------------------------------------------
