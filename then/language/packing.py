@@ -120,12 +120,11 @@ class _Packer:
     def __init__(self, given: RuleSet) -> None:
         self._given = given
         self._pool: list[_Packed] = []
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: dict[Expr | Act | Consequence, int] = {}
         self._files: dict[str, int] = {}
         self._keys = sorted(given.sources)
         self._at = dict.fromkeys(self._keys, 0)
         """Where in each source the last rule's text ended."""
-        self._encoder = msgspec.msgpack.Encoder()
 
     def packed(self) -> bytes:
         given = self._given
@@ -138,27 +137,24 @@ class _Packer:
             [[start.type, self._args(start.args), self._span(start.span)] for start in given.starts],
             [self._rule(rule) for rule in given.rules],
         ]
-        return self._encoder.encode([self._keys, list(self._files), self._pool, *body])
+        return msgspec.msgpack.encode([self._keys, list(self._files), self._pool, *body])
 
     def _number(self, thing: Expr | Act | Consequence) -> int:
         """The place of a thing in the pool, where it is put with all that it is made of."""
-        number = _NUMBERS.get(type(thing))
-        if number is None:
-            raise Unpackable(f"{type(thing).__name__} is Python")
-        flat = [number, *(self._flat(getattr(thing, name)) for name in _FIELDS[type(thing)])]
-        key = self._encoder.encode(flat)
-        found = self._numbers.get(key)
+        found = self._numbers.get(thing)
         if found is None:
-            found = self._numbers[key] = len(self._pool)
+            number = _NUMBERS.get(type(thing))
+            if number is None:
+                raise Unpackable(f"{type(thing).__name__} is Python")
+            flat = [number, *[self._flat(getattr(thing, name)) for name in _FIELDS[type(thing)]]]
+            found = self._numbers[thing] = len(self._pool)
             self._pool.append(flat)
         return found
 
     def _flat(self, value: object) -> _Packed:
         if type(value) in _NUMBERS:
             return self._number(value)  # type: ignore[arg-type]
-        if isinstance(value, tuple):
-            return [self._flat(item) for item in value]
-        return value
+        return [self._flat(item) for item in value] if type(value) is tuple else value
 
     def _maybe(self, expr: Expr | None) -> int | None:
         return None if expr is None else self._number(expr)
