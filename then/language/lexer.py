@@ -5,8 +5,7 @@ tells by its state whether a word is a word of the language or a name, and
 whether `/` begins a regular expression. No token goes over the end of a line,
 which is what recovery after an error stands on.
 
-Who calls: `then.language.automaton`, which reads tokens one by one, and
-`then.language.format`, which reads comments too.
+Who calls: `then.language.automaton`, which reads tokens one by one.
 """
 
 from __future__ import annotations
