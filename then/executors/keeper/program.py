@@ -26,6 +26,8 @@ SYNC_AFTER_S = 1.0
 """An end that the engine has not taken over for so long is synced by ourselves."""
 FULL_RETRY_S = 1.0
 """How long orders wait when the disk has no room for their intent."""
+FULL = (28, 122)
+"""ENOSPC, EDQUOT."""
 STARTS_A_TURN = 4
 """So many orders are carried out before ends are looked for again."""
 
@@ -263,30 +265,36 @@ class Keeper:
                 self._tell([self.finished[fields[1]]] if fields[1] in self.finished else [])
                 self.queue.popleft()
                 continue
-            try:
-                self.log.append(b"S " + fields[1] + b"\n")
-            except OSError:
+            if not self._start(fields, raw):
+                # The disk is full: the order waits until there is room.
                 self.full_until = time.monotonic() + FULL_RETRY_S
                 return
             self.queue.popleft()
-            self._start(fields, raw)
 
-    def _start(self, fields: list[bytes], raw: bytes) -> None:
+    def _start(self, fields: list[bytes], raw: bytes) -> bool:
+        """False where the disk has no room for the intent or the folder; then nothing was started."""
         id = fields[1]
+        try:
+            self.log.append(b"S " + id + b"\n")
+        except OSError:
+            return False
         order = spawning.Order(fields, raw, self.base)
         started, first = now_us(), ticks()
         try:
             pid = order.spawn(self.folders, self.limits, self.signals.to_default)
         except OSError as error:
             self.folders.leave(id)
+            if order.what == b"folder" and error.errno in FULL:
+                return False
             self._finish([b"E %s %d %s %d %s\n" % (id, error.errno or 0, order.what, now_us(), one_word(order.at))])
-            return
+            return True
         child = Child(id, pid, first, ticks(), started, ours=True)
         self.running[id] = self.own[pid] = child
         try:
             self.log.append(child.line())
         except OSError:
             pass  # No room: the environment tells who it is (invariant 3).
+        return True
 
     # -- ending
 
