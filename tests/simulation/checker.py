@@ -7,18 +7,18 @@ from collections import Counter
 
 import msgspec
 
+from then.abc import Journal
 from then.analysis.history import History
 from then.core import facts as f
 from then.core.state import State, restore
 from then.core.tasks import Task
-from then.journals.memory import MemoryJournal
 
 
-def pages(journal: MemoryJournal) -> list[f.Page]:
+def pages(journal: Journal) -> list[f.Page]:
     return [f.decode(entry.data) for entry in journal.read()]
 
 
-def digest(journal: MemoryJournal) -> str:
+def digest(journal: Journal) -> str:
     """All that was written, as one number."""
     found = hashlib.sha256()
     for entry in journal.read():
@@ -43,11 +43,11 @@ def plain(state: State) -> dict[str, object]:
     }
 
 
-def restored(journal: MemoryJournal) -> State:
+def restored(journal: Journal) -> State:
     return restore(journal.cells, lambda after: (entry.data for entry in journal.read(after)))
 
 
-def check_reader(journal: MemoryJournal, story: Story) -> None:
+def check_reader(journal: Journal, story: Story) -> None:
     """A reader finds every record by its id, and every flow with all that happened in it."""
     history = History(journal)
     found = {flow.id: flow.outcome for flow in history.flows()}
@@ -62,7 +62,7 @@ def check_reader(journal: MemoryJournal, story: Story) -> None:
         assert history.find(id) == (id, story.records[id].flow)
 
 
-def check_replay(journal: MemoryJournal) -> State:
+def check_replay(journal: Journal) -> State:
     """Invariant 5: the facts from the first on give what cells and tail give."""
     replay = State()
     for page in pages(journal):
@@ -76,7 +76,7 @@ def check_replay(journal: MemoryJournal) -> State:
 class Story:
     """The facts of a journal, read by a sceptic."""
 
-    def __init__(self, journal: MemoryJournal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self.records: dict[str, Task] = {}
         self.completed: Counter[str] = Counter()
         self.matched: dict[str, tuple[int, list[str]]] = {}

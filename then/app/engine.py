@@ -393,6 +393,9 @@ class Engine:
             self.notices.append(f"{why}{'flow' if len(flows) == 1 else 'flows'} {shown} moved to rules version {now}")
 
     def _load_for(self, version: str, flows: list[str]) -> Rules:
+        kept = self.editions.kept(version)
+        if kept is not None and kept.path is None and self.rules.path is None:
+            return self.rules  # Both were written in a program, which has changed meanwhile.
         try:
             return self.editions.load(version)
         except ThenError as error:

@@ -43,7 +43,7 @@ class Pattern:
 
     family: str
     """A type, `deploy.*` for all types that begin with `deploy.`, or `ANY`."""
-    outcomes: frozenset[OutcomeWord]
+    outcomes: frozenset[OutcomeWord] = attrs.field(repr=lambda words: repr(sorted(words)))
     """`{EVENT}` where no outcome word stands; `finished` is written out as all four."""
     where: Expr | None = None
     alias: str | None = None
