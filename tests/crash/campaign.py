@@ -326,21 +326,15 @@ def run_points(first: int, count: int) -> Counter[str]:
     if not _expected:
         _expected.append(expected())
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for number, found in zip(
-            range(first, first + count), pool.map(_told, range(first, first + count)), strict=True
-        ):
-            if not isinstance(found, Found):
+        running = {number: pool.submit(run_point, point(number)) for number in range(first, first + count)}
+        for number, one in running.items():
+            error = one.exception()
+            if error is not None:
                 pool.shutdown(cancel_futures=True)
-                raise AssertionError(f"python -m tests.crash.campaign --first {number} --points 1") from found
+                raise AssertionError(f"python -m tests.crash.campaign --first {number} --points 1") from error
+            found = one.result()
             totals.update(points=1, lives=found.lives, kills=found.hits, lost=found.lost)
     return totals
-
-
-def _told(number: int) -> Found | BaseException:
-    try:
-        return run_point(point(number))
-    except Exception as error:
-        return error
 
 
 def main() -> None:

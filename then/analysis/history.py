@@ -111,8 +111,11 @@ class History:
 
     def seqs(self, id: str) -> list[int]:
         """The entries of a flow."""
-        seqs = [seq for key, data in self._journal.cells("trace", f"{id}/") for seq in msgspec.msgpack.decode(data)]
-        return seqs + self.state.trace.get(id, [])
+        seqs = {seq for key, data in self._journal.cells("trace", f"{id}/") for seq in msgspec.msgpack.decode(data)}
+        seqs.update(self.state.trace.get(id, ()))
+        # A checkpoint after the state was read has what the state has, and what came later.
+        is_of_then = id in self.state.flows or any(flow.id == id for flow in self.state.past)
+        return sorted(seq for seq in seqs if not is_of_then or seq <= self.state.seq)
 
     def _pages(self, id: str) -> Iterator[f.Page]:
         for first, last in _runs(self.seqs(id)):

@@ -457,11 +457,19 @@ def restore(cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[
         cells: gives the cells of a kind.
         read: gives the data of the entries after a seq.
 
+    Beside an engine that runs, a checkpoint may come while this reads: cells of two checkpoints tell no
+    state at all, and are read again.
+
     Cost: grows with what is live and with the entries since the last checkpoint, not with history.
     """
-    state = State()
-    for kind in ("meta", "flow", "chain", "key", "task"):
-        state.load(kind, cells(kind))
+    while True:
+        state = State()
+        meta = list(cells("meta"))
+        state.load("meta", meta)
+        for kind in ("flow", "chain", "key", "task"):
+            state.load(kind, cells(kind))
+        if list(cells("meta")) == meta:
+            break
     for data in read(state.seq):
         state.turn(f.decode(data))
     return state
