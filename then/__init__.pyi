@@ -15,3 +15,19 @@ from then.core.rules import Rule as Rule
 from then.core.tasks import Task as Task
 
 __version__: str
+__all__ = [
+    "AsyncEngine",
+    "AsyncFlow",
+    "Emission",
+    "Engine",
+    "Flow",
+    "FlowFailed",
+    "Match",
+    "Rule",
+    "Rules",
+    "Task",
+    "ThenError",
+    "emit",
+    "it",
+    "__version__",
+]

@@ -353,7 +353,7 @@ class Engine:
 
     def history(self) -> History:
         """A reader over what is durable now."""
-        return History(self.journal)
+        return History(self.loop.journal)
 
     def kind_of(self, task: Task) -> str | None:
         """The executor that a record's type runs on."""
