@@ -213,6 +213,18 @@ def test_a_flow_that_is_reopened_leaves_its_past_cell() -> None:
     assert ("flow", root.flow) not in cells
 
 
+def test_what_lives_of_one_flow_is_found_without_decoding_what_others_left() -> None:
+    run = World('event go() task a() run process ["a"] rule r when go then a(), a()')
+    cells: Cells = {}
+    first, second = run.post("go"), run.post("go")
+    store(cells, run.state.cells())
+    state = restored(cells, [])
+    assert [task.flow for task in state.live(first.flow)] == [first.flow] * 2
+    assert [type(task) for task in state.tasks.values()].count(bytes) == 2
+    assert [task.id for task in state.live()] == sorted(state.tasks)
+    assert len(list(state.live(second.flow))) == 2
+
+
 def test_what_is_told_to_stop_is_so_after_a_start_from_cells() -> None:
     run = World('task a() run process ["a"]')
     cells: Cells = {}

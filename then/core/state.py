@@ -131,8 +131,10 @@ class State:
         return self.queue.popleft() if self.queue else None
 
     def live(self, flow: str | None = None) -> Iterator[Task]:
-        """Live records, in order of their ids."""
-        for id in sorted(self.tasks):
+        """Live records, in order of their ids. Those of other flows that are kept encoded stay so."""
+        mark = flow.encode() if flow is not None else b""
+        ids = [id for id, kept in self.tasks.items() if not isinstance(kept, bytes) or mark in kept]
+        for id in sorted(ids):
             task = self.task(id)
             if task is not None and (flow is None or task.flow == flow):
                 yield task
