@@ -92,6 +92,15 @@ def test_a_key_that_stands_for_another_record_is_refused(type: str, body: dict[s
         world.bring(Post(type, body, "k"))
 
 
+def test_a_key_stands_for_the_body_with_its_defaults_and_equal_by_type_and_value() -> None:
+    world = World('task a(x: any = 1) run process ["a"]')
+    first = world.post("a", key="k")
+    assert world.post("a", key="k", x=1).id == world.post("a", key="k").id == first.id
+    assert world.post("a", key="k", x=1.0).id == first.id
+    with pytest.raises(ConfigError, match="stands for another a"):
+        world.bring(Post("a", {"x": True}, "k"))
+
+
 # -- reports -----------------------------------------------------------------------
 
 
