@@ -41,7 +41,8 @@ def wait_gone(pid: int) -> None:
 
 def is_alive(pid: int) -> bool:
     try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+        # Z is a zombie, X one that its parent takes leave of at this moment.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -104,6 +105,21 @@ def test_a_stop_is_reported_when_all_that_was_started_has_gone(desk: Desk, way: 
     desk.executor.stop("parent", 0)
     assert desk.reports.one().outcome == "cancelled"
     assert not is_alive(pid)
+
+
+def test_a_copy_of_the_state_has_tasks_of_the_same_ids_and_they_are_left_alone(desk: Desk, tmp_path: Path) -> None:
+    there = desk.signal("there")
+    (tmp_path / "copy").mkdir()
+    with Desk(tmp_path / "copy") as copy:
+        elsewhere = copy.signal("there")
+        # Without parent, session and group in common: known by its environment alone.
+        for one, signal in ((desk, there), (copy, elsewhere)):
+            one.start_shell("same", f"(setsid sh -c 'echo $$ > {signal}; sleep 1000' &); sleep 1000")
+        mine, others = int(there.wait()), int(elsewhere.wait())
+        desk.executor.stop("same", 0)
+        assert desk.reports.one().outcome == "cancelled"
+        assert not is_alive(mine)
+        assert is_alive(others)
 
 
 def test_a_normal_end_leaves_children_alone(desk: Desk) -> None:

@@ -37,7 +37,7 @@ class Session:
         command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m then "$@"\n')
         command.chmod(0o755)
         path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
-        own = {"PATH": path, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "THEN_STATE": ""}
+        own = {"PATH": path, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "THEN_STATE": "", "PYTHONUNBUFFERED": ""}
         self._shell = subprocess.Popen(
             ["bash", "--norc"],
             cwd=folder,

@@ -64,6 +64,11 @@ def is_terminal(stream: TextIO) -> bool:
 def say(text: str) -> None:
     """A message, to standard error: standard output carries results alone."""
     try:
+        # What was printed before comes before: a terminal and `2>&1` show both in one.
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        pass
+    try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):

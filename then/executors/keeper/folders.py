@@ -223,6 +223,8 @@ class Folders:
         if len(pids) == len(self.own):
             return False
         known = self.strays
-        self.strays = {pid: known[pid] if pid in known else task_id_of(pid) for pid in pids if pid not in self.own}
+        self.strays = {
+            pid: known[pid] if pid in known else task_id_of(pid, self.tasks) for pid in pids if pid not in self.own
+        }
         whose = self.strays.values()
         return id in whose or None in whose

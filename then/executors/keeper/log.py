@@ -112,7 +112,7 @@ def take_over(log: Log) -> dict[bytes, Child | bytes]:
     if is_same_boot and b"" in found.values():
         # Their keeper was killed between spawn and `P`: the environment tells them (invariant 3).
         for stat in living():
-            id = task_id_of(stat.pid) if stat.session == stat.pid else None
+            id = task_id_of(stat.pid, log.folder + b"/tasks/") if stat.session == stat.pid else None
             if id is not None and found.get(id) == b"":
                 found[id] = Child(id, stat.pid, stat.start, stat.start, 0, ours=False)
     if not is_same_boot:

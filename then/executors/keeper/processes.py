@@ -57,13 +57,20 @@ def living() -> list[Stat]:
     return [stat for stat in found if stat is not None and stat.is_alive]
 
 
-def task_id_of(pid: int) -> bytes | None:
-    """The id in a process's environment; none where it cannot be read or was wiped."""
+def task_id_of(pid: int, tasks: bytes) -> bytes | None:
+    """The id of the task in a process's environment; none where it cannot be read or was wiped.
+
+    It is told by its folder in `tasks` (with a slash at its end): a copy of a state
+    folder has tasks of the same ids, and those are another's.
+    """
     try:
         entries = read_file(f"/proc/{pid}/environ").split(b"\0")
     except OSError:
         return None
-    return next((entry[13:] for entry in entries if entry.startswith(b"THEN_TASK_ID=")), None)
+    record = next((entry[10:] for entry in entries if entry.startswith(b"THEN_TASK=")), b"")
+    if not record.startswith(tasks):
+        return None
+    return record[len(tasks) :].partition(b"/")[0]
 
 
 def send_signal(pid: int, start: int, number: int) -> None:

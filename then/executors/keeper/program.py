@@ -136,7 +136,7 @@ class Keeper:
             self._write([])
         due = [child for child in self.stopping if child.due is not None and now >= child.due]
         if due:
-            seen = stops.Snapshot(self.own)
+            seen = stops.Snapshot(self.own, self.folders.tasks)
             for child in due:
                 child.due = None
                 stops.signal_all(child, _signal.SIGKILL, seen)
@@ -364,7 +364,7 @@ class Keeper:
             self._watch_orphans()
 
     def _stop(self, orders: list[tuple[bytes, float]]) -> None:
-        seen = stops.Snapshot(self.own)
+        seen = stops.Snapshot(self.own, self.folders.tasks)
         for id, grace_s in orders:
             child = self.running.get(id)
             if child is not None:
@@ -382,7 +382,7 @@ class Keeper:
     def _look_again(self, children: list[Child]) -> None:
         """Finishes stops of which all has gone; where the leader has, watches what it left."""
         while ended := [child for child in children if stops.has_ended(child)]:
-            seen = stops.Snapshot(self.own)
+            seen = stops.Snapshot(self.own, self.folders.tasks)
             gone: list[Child] = []
             children = []
             for child in ended:

@@ -22,8 +22,9 @@ FAR = float("inf")
 class Snapshot:
     """All processes at one moment, for any number of stops."""
 
-    def __init__(self, own: dict[int, Child]) -> None:
+    def __init__(self, own: dict[int, Child], tasks: bytes) -> None:
         self.own = own
+        self.tasks = tasks
         self.all = [stat for stat in living() if stat.pid != os.getpid()]
         self.by_session: dict[int, list[Stat]] = {}
         self.by_parent: dict[int, list[Stat]] = {}
@@ -40,7 +41,7 @@ class Snapshot:
             self._by_task = {}
             for stat in self.all:
                 if stat.pid not in self.own:
-                    self._by_task.setdefault(task_id_of(stat.pid), []).append(stat)
+                    self._by_task.setdefault(task_id_of(stat.pid, self.tasks), []).append(stat)
         return self._by_task.get(id, [])
 
 
