@@ -152,13 +152,25 @@ def test_output_that_nobody_reads_ends_with_141_and_no_word(shell: Shell) -> Non
     shell.write("rules.py", RULES)
     for _ in range(3):
         shell("run", "rules.py", "build", "ref=x")
-    for arguments in (["ps", "--all"], ["flows", "--json"], ["--help"]):
+    for arguments in (["ps", "--all"], ["flows", "--json"], ["--help"], ["--version"]):
         program = shell.start(*arguments)
         assert program.process.stdout is not None
         program.process.stdout.close()
         program.process.stdout = None
         said = program.end()
         assert (said.code, said.err) == (141, ""), arguments
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["lines", "json"])
+def test_a_run_that_nobody_reads_ends_with_141_and_says_what_is_open(shell: Shell, more: list[str]) -> None:
+    shell.write("r.then", "event go()\ntask ask()\nrule a when go then ask()\nstart go()\n")
+    program = shell.start("run", "r.then", *more)
+    assert program.process.stdout is not None
+    program.process.stdout.close()
+    program.process.stdout = None
+    said = program.end()
+    assert (said.code, said.err) == (141, "1 flow is open; `andthen resume` goes on\n")
 
 
 @pytest.mark.slow

@@ -111,12 +111,16 @@ def enter(arguments: Sequence[str]) -> int:
             # The one guard of the command line: whatever it was, one text and a code.
             return _refuse(error, settings)
     except BrokenPipeError:
-        # The reader has gone: nothing is left to say, neither now nor when Python flushes at its end.
-        _let_go_of_output()
-        return 141
+        return end_unread()
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else 0
+
+
+def end_unread() -> int:
+    """The reader has gone: nothing is left to say, neither now nor when Python flushes at its end. Gives the exit code."""
+    _let_go_of_output()
+    return 141
 
 
 def _let_go_of_output() -> None:

@@ -11,7 +11,13 @@ def main() -> None:
         # Asked for by every script that looks what is there: neither click nor attrs for it.
         from then import __version__
 
-        sys.stdout.write(f"andthen {__version__}\n")
+        try:
+            sys.stdout.write(f"andthen {__version__}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            from then.cli.entry import end_unread
+
+            sys.exit(end_unread())
         return
     from then.cli.entry import enter
 
