@@ -26,7 +26,7 @@ def check_type(rules: RuleSet, type: str) -> None:
     if type in rules.tasks or type in rules.events:
         return
     is_closed = bool(rules.sources) and all(re.fullmatch(r".*\.then(#.*)?", key) for key in rules.sources)
-    families = {rule.trigger.pattern.family for rule in rules.rules}
+    families = {rule.pattern.family for rule in rules.rules}
     if not is_closed and (type in families or any(_covers(family, type) for family in families)):
         return
     raise UnknownName("task or event", type, postable(rules))
@@ -38,7 +38,7 @@ def _covers(family: str, type: str) -> bool:
 
 def postable(rules: RuleSet) -> list[str]:
     """Names of the tasks and events that could be posted: those declared, then those that a rule waits for."""
-    waited = (rule.trigger.pattern.family for rule in rules.rules)
+    waited = (rule.pattern.family for rule in rules.rules)
     return list(dict.fromkeys([*rules.events, *rules.tasks, *(name for name in waited if "*" not in name)]))
 
 

@@ -151,7 +151,7 @@ def show_rule(settings: Settings, rules: Rules, name: str, form: str | None) -> 
 
 def rule_object(rule: Rule) -> Body:
     """A rule in a list of those in force."""
-    pattern = rule.trigger.pattern
+    pattern = rule.pattern
     return {
         "name": rule.name,
         "when": pattern.family,
@@ -174,7 +174,7 @@ def rule_text(rule: Rule, rules: Rules) -> str | None:
 
 def when_text(rule: Rule) -> str:
     """What a rule waits for, without its conditions: `pay failed or timed out`."""
-    pattern = rule.trigger.pattern
+    pattern = rule.pattern
     family = "any" if pattern.family == ANY else pattern.family
     words = (
         "finished"

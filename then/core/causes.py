@@ -83,7 +83,11 @@ class Proceed(NamedTuple):
     """Matches the oldest pending event, and gives out free slots."""
 
 
-Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed
+class Tick(NamedTuple):
+    """Time has come: whatever is due by the terms' time happens. `State.next_due` says when one is wanted."""
+
+
+Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed | Tick
 
 
 # -- orders ------------------------------------------------------------------

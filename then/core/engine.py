@@ -578,5 +578,5 @@ class _Stepper:
 
 def _says_failure(match: Match) -> bool:
     """Whether the rule's pattern says `failed` or `timed out`; `finished` takes nothing up."""
-    outcomes = match.rule.trigger.pattern.outcomes
+    outcomes = match.rule.pattern.outcomes
     return outcomes != FINISHED and not outcomes.isdisjoint(FAILURES)

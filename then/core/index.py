@@ -83,9 +83,9 @@ class FilterIndex:
             return self._odd(field, task, flow_variables)
         if bucket is None:
             return ()
-        if type(bucket) is Rule:
-            return (Match(bucket, task),)
-        return tuple([Match(rule, task) for rule in bucket])  # type: ignore[union-attr]
+        if type(bucket) is tuple:
+            return tuple([Match(rule, task) for rule in bucket])
+        return (Match(bucket, task),)  # type: ignore[arg-type]
 
     def match_unmatched(self, task: Task, flow_variables: Mapping[str, Json] | None = None) -> tuple[Match, ...]:
         """The same of the rules that say `unmatched`; whether it is their turn is the caller's to know."""
@@ -155,7 +155,7 @@ def match_plainly(
     """What `FilterIndex.match` gives, rule by rule and clause by clause: the truth that it is tested against."""
     fired: list[Match] = []
     for rule in rules:
-        if type(rule.trigger) is not kind or not rule.trigger.pattern.fits(task):
+        if type(rule.trigger) is not kind or not rule.pattern.fits(task):
             continue
         verdict = _decided(rule, task, flow_variables)
         if verdict.value is True:
@@ -166,6 +166,6 @@ def match_plainly(
 
 
 def _decided(rule: Rule, task: Task, flow_variables: Mapping[str, Json] | None) -> Verdict:
-    pattern = rule.trigger.pattern
+    pattern = rule.pattern
     bindings: dict[str, Json | Task] = {} if pattern.alias is None else {pattern.alias: task}
     return decide(pattern.where, Scope(task, bindings, flow_variables))

@@ -81,7 +81,7 @@ class Group:
 
     def file(self, number: int, rule: Rule, tests: Tests) -> None:
         """Files a rule; those of one group come in order."""
-        pattern = rule.trigger.pattern
+        pattern = rule.pattern
         where = pattern.where
         code = number << BITS | (FINAL if rule.final else 0)
         if where is None:
@@ -166,7 +166,7 @@ class Group:
             tests[code | TESTED] = None
         elif len(said) < len(clauses):
             left = [clause for position, clause in enumerate(clauses) if position not in said]
-            alias = rule.trigger.pattern.alias
+            alias = rule.pattern.alias
             tests[code | TESTED] = tuple([compile_clause(clause, alias) for clause in left])
         else:
             return code
@@ -296,7 +296,7 @@ class Plans:
         self._groups: dict[str, dict[frozenset[str], Group]] = {}
         for number, rule in enumerate(rules):
             if type(rule.trigger) is kind:
-                pattern = rule.trigger.pattern
+                pattern = rule.pattern
                 by_words = self._groups.setdefault(pattern.family, {})
                 group = by_words.get(pattern.outcomes)
                 if group is None:

@@ -4,20 +4,61 @@ A rule is a trigger and a consequence. Declarative rules (`.then`, YAML) have a
 `Consequence` of acts; Python rules have a generator. Declarations of tasks,
 events and records stand beside the rules in a `RuleSet`, which is what an
 engine is given. Who finds the rules for a record is `then.core.index`.
+
+Acts (`then.core.acts`) and declarations (`then.core.declarations`) are found
+here too: who writes rules imports one module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias
 
 import attrs
 import msgspec
 
+from then.core.acts import (
+    Act,
+    AtMost,
+    CancelFlow,
+    CancelTasks,
+    Consequence,
+    Emission,
+    Emit,
+    EndFlow,
+    Generator,
+    Loop,
+    Return,
+    Save,
+    Skip,
+    Step,
+)
+from then.core.declarations import (
+    SCALARS,
+    Declaration,
+    EventDecl,
+    FieldDecl,
+    Limit,
+    Need,
+    RecordDecl,
+    Run,
+    SecretDecl,
+    Start,
+    TaskDecl,
+    TypeRef,
+)
 from then.core.errors import DuplicateRule, RuleError
 from then.core.filters import Expr
 from then.core.source import Span
-from then.core.tasks import Body, Json, Task, check_name
+from then.core.tasks import Json, Task, check_name
+
+__all__ = [
+    "ANY", "EVENT", "FINISHED", "RETRIED", "SCALARS", "Act", "AtMost", "Called", "CancelFlow", "CancelTasks",
+    "Consequence", "Declaration", "Emission", "Emit", "Ended", "EndFlow", "EventDecl", "FieldDecl", "Generator",
+    "Join", "Limit", "Loop", "Match", "Need", "OutcomeWord", "Part", "Pattern", "ProcedureDecl", "RecordDecl",
+    "Return", "Rule", "RuleSet", "Run", "Save", "SecretDecl", "Single", "Skip", "Start", "Step", "TaskDecl",
+    "Trigger", "TypeRef", "Unmatched", "family_covers", "outcome_words",
+]  # fmt: skip
 
 ANY: Final = "*"
 """The family of every type."""
@@ -96,81 +137,59 @@ class Unmatched:
     pattern: Pattern
 
 
-Trigger: TypeAlias = Single | Unmatched
+@attrs.frozen
+class Part:
+    """One of the records that a join waits for."""
 
-# -- what follows -----------------------------------------------------------
+    pattern: Pattern
+    """Its clause looks at the record alone."""
+    keys: tuple[Expr, ...] = ()
+    """The components of the key, over its record; as many in each part."""
+    where_joined: Expr | None = None
+    """The rest of its clause: what looks at the parts to its left, decided when they meet."""
+    is_absent: bool = False
+    """`no X`."""
+
+
+JoinKind: TypeAlias = Literal["all", "any", "times", "every", "quiet"]
 
 
 @attrs.frozen
-class Emit:
-    """`T(a: x, …) as l if guard otherwise act`."""
+class Join:
+    """A wait for several records: `all of`, `any of`, `N times … followed by …`, `every X done`, `quiet for`."""
+
+    kind: JoinKind
+    parts: tuple[Part, ...]
+    """Of `every` and `quiet` one; of `times` one, or two where it is followed by another."""
+    names: tuple[str, ...] = ()
+    """The components of the key as the consequence sees them; "" where the parts call it differently."""
+    is_by_flow: bool = False
+    """Records of one flow only; else of all flows that share the key."""
+    within_us: int | None = None
+    """The window, from the completion of its first part. Of `quiet`, the silence."""
+    count: int = 1
+    """Of `times`: so many of the first part."""
+    late: Consequence | None = None
+    """`on timeout`: what follows when the window ends unfilled; sees `missing`, a text."""
+    late_generator: Generator | None = attrs.field(default=None, eq=False)
+    """The same of a rule in Python."""
+
+
+@attrs.frozen
+class Called:
+    """The first steps of a procedure: they follow its call."""
+
+    procedure: str
+
+
+@attrs.frozen
+class Ended:
+    """`finally`: what follows the end of a task or call of this type, however it ended. Once."""
 
     type: str
-    args: tuple[tuple[str, Expr], ...] = ()
-    alias: str | None = None
-    guard: Expr | None = None
-    otherwise: Act | None = None
-    span: Span | None = _span()
 
 
-@attrs.frozen
-class Save:
-    """`save NAME: expr`: writes a flow variable in the firing's transaction."""
-
-    name: str
-    value: Expr
-    guard: Expr | None = None
-    otherwise: Act | None = None
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class EndFlow:
-    """`end flow done`, `end flow failed "text"`: sets the outcome and cancels what lives."""
-
-    outcome: Literal["done", "failed"]
-    text: Expr | None = None
-    guard: Expr | None = None
-    otherwise: Act | None = None
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class CancelFlow:
-    """`cancel flow`."""
-
-    guard: Expr | None = None
-    otherwise: Act | None = None
-    span: Span | None = _span()
-
-
-Act: TypeAlias = Emit | Save | EndFlow | CancelFlow
-Step: TypeAlias = tuple[Act, ...]
-"""Acts side by side; the next step waits until what they emitted is done."""
-
-
-@attrs.frozen
-class Consequence:
-    """A chain of steps. Step k > 0 of rule R is the continuation `R/k`."""
-
-    steps: tuple[Step, ...]
-    otherwise: Step | None = None
-    """The `else` of the last `then`: `R/k/else`, where k is the last step."""
-
-
-class Emission(msgspec.Struct, frozen=True):
-    """What a Python generator yields: a record to be."""
-
-    type: str
-    body: Body
-    then: str | None = None
-    """The continuation that is called when it is done; a name given by `rules.continuation`."""
-    otherwise: str | None = None
-    bind: Body = {}
-    """JSON values that the continuation gets as keywords."""
-
-
-Generator: TypeAlias = Callable[..., Iterable[Emission] | Emission | None]
+Trigger: TypeAlias = Single | Unmatched | Join | Called | Ended
 
 
 @attrs.frozen
@@ -186,6 +205,16 @@ class Rule:
     source: str = attrs.field(default="", eq=False, repr=False)
     """Its text, for the rules version: the declarative text, or name and source hash of the function."""
     span: Span | None = _span()
+
+    @property
+    def pattern(self) -> Pattern:
+        """What it waits for; of a join its first part.
+
+        Raises:
+            AttributeError: it waits for no record (`Called`, `Ended`).
+        """
+        trigger = self.trigger
+        return trigger.parts[0].pattern if isinstance(trigger, Join) else trigger.pattern  # type: ignore[union-attr]
 
     def __attrs_post_init__(self) -> None:
         check_name(self.name, "rule")
@@ -214,102 +243,29 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     @property
     def bindings(self) -> dict[str, Json | Task]:
         """Aliases (to records) and regex groups (to texts)."""
-        alias = self.rule.trigger.pattern.alias
+        trigger = self.rule.trigger
+        alias = trigger.pattern.alias if isinstance(trigger, Single | Unmatched) else None
         bound: dict[str, Json | Task] = {} if alias is None else {alias: self.record}
         if self.groups:
             bound.update(self.groups)
         return bound
 
 
-# -- declarations ------------------------------------------------------------
-
-
 @attrs.frozen
-class TypeRef:
-    """`int`, `str?`, `list[item]`, a record's name, `any`, `file`, `task`."""
+class ProcedureDecl:
+    """`procedure P(inputs) -> (result) first … when … end`: rules of their own, called with a return address."""
 
     name: str
-    args: tuple[TypeRef, ...] = ()
-    optional: bool = False
-    span: Span | None = _span()
-
-    def __str__(self) -> str:
-        inner = f"[{', '.join(map(str, self.args))}]" if self.args else ""
-        return f"{self.name}{inner}{'?' if self.optional else ''}"
-
-
-SCALARS: Final = frozenset(("int", "float", "str", "bool", "any", "file", "task", "map"))
-"""Type names of the language beside `list[…]` and declared records."""
-
-
-@attrs.frozen
-class FieldDecl:
-    name: str
-    type: TypeRef
-    default: Expr | None = None
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class RecordDecl:
-    name: str
-    fields: tuple[FieldDecl, ...]
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class EventDecl:
-    name: str
-    fields: tuple[FieldDecl, ...]
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class Run:
-    """`run python "shop.pay:charge"`, `run process ["make", target] env {…} cwd "x"`."""
-
-    kind: str
-    """The executor: `python`, `process`; others by plugins."""
-    target: Expr
-    """Evaluated over the task's inputs when it is started; a list of texts for a process."""
-    options: tuple[tuple[str, Expr], ...] = ()
-    span: Span | None = _span()
-
-
-@attrs.frozen
-class TaskDecl:
-    """`task T(inputs) -> (result) run …`, or a function registered by `@rules.task`."""
-
-    name: str
-    inputs: tuple[FieldDecl, ...] | None = None
-    """None where nothing is declared (Python, YAML): any body is taken."""
-    result: tuple[FieldDecl, ...] | None = None
-    run: Run | None = None
-    """None: a person, or another program, completes it (`andthen complete`)."""
-    function: Callable[..., Any] | None = attrs.field(default=None, eq=False)
-    """Registered by `@rules.task`; run by the function executor."""
-    once: bool = False
-    """A crash in doubt ends it as `failed`, kind `unknown`; it is never run twice."""
-    priority: int = 0
-    done_on: tuple[int, ...] = (0,)
-    """Exit codes that are `done`."""
+    inputs: tuple[FieldDecl, ...] | None
+    """None where nothing is declared (Python)."""
+    result: tuple[FieldDecl, ...] | None
+    first: Rule
+    """Named as the procedure; its trigger is `Called`."""
+    rules: tuple[Rule, ...] = ()
+    """`P.NAME`, or `P.1`, `P.2`, … for those without a name; they see the records of their call."""
+    deadline_us: int | None = None
     may_fail: bool = False
-    """Takes its own failure up."""
-    slots: int = 1
-    """How many of the engine's slots it takes; 0: none."""
     span: Span | None = _span()
-
-
-@attrs.frozen
-class Start:
-    """`start T(…)`: posted by `andthen run PATH` without TYPE."""
-
-    type: str
-    args: tuple[tuple[str, Expr], ...]
-    span: Span | None = _span()
-
-
-Declaration: TypeAlias = TaskDecl | EventDecl | RecordDecl
 
 
 @attrs.define
@@ -323,6 +279,10 @@ class RuleSet:
     continuations: dict[str, Generator] = attrs.field(factory=dict)
     """Python functions by return address."""
     starts: list[Start] = attrs.field(factory=list)
+    procedures: dict[str, ProcedureDecl] = attrs.field(factory=dict)
+    endings: dict[str, Rule] = attrs.field(factory=dict)
+    """By type: `finally` of a task or procedure; its name is `TYPE.finally`, its trigger `Ended`."""
+    secrets: dict[str, SecretDecl] = attrs.field(factory=dict)
     sources: dict[str, str] = attrs.field(factory=dict)
     """Path: text of every file that was read, for the rules version."""
     _names: dict[str, Rule] = attrs.field(factory=dict, init=False, repr=False, eq=False)
@@ -338,19 +298,37 @@ class RuleSet:
         Raises:
             DuplicateRule: its name is taken.
         """
+        self._name(rule)
+        self.rules.append(rule)
+
+    def _name(self, rule: Rule) -> None:
         other = self._names.get(rule.name)
         if other is not None:
             raise DuplicateRule("rule", rule.name, rule.span, other.span)
         self._names[rule.name] = rule
-        self.rules.append(rule)
 
-    def declare(self, declaration: Declaration) -> None:
-        """Adds a declaration.
+    def finish(self, rule: Rule) -> None:
+        """Adds a `finally`: a rule whose trigger is `Ended`.
 
         Raises:
-            DuplicateRule: a task, event or record of that name is there.
+            DuplicateRule: its type has one.
         """
-        for known in (self.tasks, self.events, self.records):
+        assert isinstance(rule.trigger, Ended)
+        self._name(rule)
+        self.endings[rule.trigger.type] = rule
+
+    def declare(self, declaration: Declaration | ProcedureDecl | SecretDecl) -> None:
+        """Adds a declaration; with a procedure its rules.
+
+        Raises:
+            DuplicateRule: a task, event, record or procedure of that name is there, or a secret for a secret.
+        """
+        if isinstance(declaration, SecretDecl):
+            if declaration.name in self.secrets:
+                raise DuplicateRule("secret", declaration.name, declaration.span, self.secrets[declaration.name].span)
+            self.secrets[declaration.name] = declaration
+            return
+        for known in (self.tasks, self.events, self.records, self.procedures):
             other = known.get(declaration.name)
             if other is not None:
                 raise DuplicateRule("declaration", declaration.name, declaration.span, other.span)
@@ -361,14 +339,20 @@ class RuleSet:
                 self.events[declaration.name] = declaration
             case RecordDecl():
                 self.records[declaration.name] = declaration
+            case ProcedureDecl():
+                for rule in (declaration.first, *declaration.rules):
+                    self._name(rule)
+                self.procedures[declaration.name] = declaration
 
     def extend(self, other: RuleSet) -> None:
         """Appends all of another set, in its order."""
         for rule in other.rules:
             self.add(rule)
-        for group in (other.records, other.events, other.tasks):
+        for group in (other.records, other.events, other.tasks, other.procedures, other.secrets):
             for declaration in group.values():
                 self.declare(declaration)
+        for rule in other.endings.values():
+            self.finish(rule)
         self.continuations.update(other.continuations)
         self.starts.extend(other.starts)
         self.sources.update(other.sources)

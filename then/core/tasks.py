@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from then.core.errors import BodyRefused, RuleError
+from then.core.policies import Policy
 
 # JSON is recursive; mypy's recursive aliases make every access a cast, so that
 # one named alias marks where a JSON tree is meant.
@@ -92,6 +93,10 @@ class Task(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Emitted by an unmatched rule, or a descendant of one: never shown to another."""
     is_held: bool = False
     """Stopped by a breakpoint or guard, before its start or, where `outcome` is there, before its match."""
+    is_call: bool = False
+    """A procedure's: `running` until it is returned from."""
+    policy: Policy | None = None
+    """How it is tried; null for the many of which nothing is said."""
 
     @property
     def state(self) -> State:

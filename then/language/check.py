@@ -44,7 +44,7 @@ def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: 
 
     declarative = [rule for rule in rules.rules if rule.consequence is not None]
     for rule in declarative:
-        _check_clauses(rule.trigger.pattern, warn)
+        _check_clauses(rule.pattern, warn)
     _check_shadows(declarative, warn)
     _check_twins(declarative, warn)
     _check_events(rules, own, warn)
@@ -148,9 +148,9 @@ def _check_shadows(rules: list[Rule], warn: Warn) -> None:
     """
     filed: dict[tuple[type, str, Expr | None], list[tuple[Rule, frozenset[Expr]]]] = {}
     for rule in rules:
-        pattern = rule.trigger.pattern
+        pattern = rule.pattern
         is_needed = pattern.where is not None and (filed or rule.final)
-        clauses = frozenset(conjuncts(pattern.where) if is_needed and pattern.where is not None else ())
+        clauses = tuple(conjuncts(pattern.where)) if is_needed and pattern.where is not None else ()
         if filed:
             earlier = _covering(filed, type(rule.trigger), pattern, clauses)
             if earlier is not None:
@@ -158,19 +158,20 @@ def _check_shadows(rules: list[Rule], warn: Warn) -> None:
                 warn("T602", message, rule.span, "put it before that rule, or narrow that one's `where`")
         if rule.final:
             first = min(clauses, key=repr) if clauses else None
-            filed.setdefault((type(rule.trigger), pattern.family, first), []).append((rule, clauses))
+            filed.setdefault((type(rule.trigger), pattern.family, first), []).append((rule, frozenset(clauses)))
 
 
 def _covering(
     filed: dict[tuple[type, str, Expr | None], list[tuple[Rule, frozenset[Expr]]]],
     kind: type,
     pattern: Pattern,
-    clauses: frozenset[Expr],
+    clauses: tuple[Expr, ...],
 ) -> Rule | None:
+    """A final rule before it; of several the same in each run, so the clauses are looked up in their order."""
     for family in _families(pattern.family):
         for clause in (None, *clauses):
             for rule, needed in filed.get((kind, family, clause), ()):
-                if pattern.outcomes <= rule.trigger.pattern.outcomes and needed <= clauses:
+                if pattern.outcomes <= rule.pattern.outcomes and needed.issubset(clauses):
                     return rule
     return None
 
@@ -190,7 +191,7 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
     """Two rules of one pattern that emit the same: a record would bring it forth twice."""
     seen: dict[tuple[object, ...], Rule] = {}
     for rule in rules:
-        pattern = rule.trigger.pattern
+        pattern = rule.pattern
         assert rule.consequence is not None
         for act in rule.consequence.steps[0]:
             if isinstance(act, Emit):
@@ -211,7 +212,7 @@ def _check_events(rules: RuleSet, own: set[str], warn: Warn) -> None:
     used = {start.type for start in rules.starts}
     families = []
     for rule in rules.rules:
-        family = rule.trigger.pattern.family
+        family = rule.pattern.family
         used.add(family)
         if family.endswith(".*") or family == ANY:
             families.append(family)
@@ -246,7 +247,7 @@ def _check_event_cycles(rules: list[Rule], known: RuleSet, warn: Warn) -> None:
     """Events that bring forth each other whatever they hold: no task is between them to take time, or to end it."""
     follows: dict[str, list[tuple[str, Emit]]] = {}
     for rule in rules:
-        pattern = rule.trigger.pattern
+        pattern = rule.pattern
         if pattern.where is not None or EVENT not in pattern.outcomes or not isinstance(rule.trigger, Single):
             continue
         assert rule.consequence is not None

@@ -198,7 +198,7 @@ class _Packer:
         consequence = rule.consequence
         if consequence is None:
             raise Unpackable(f"the rule {rule.name} is Python")
-        pattern = rule.trigger.pattern
+        pattern = rule.pattern
         return [
             rule.name,
             isinstance(rule.trigger, Unmatched),

@@ -151,7 +151,7 @@ class _Printer:
             raise Unprintable(f'"{rule.name}" is no name of a rule in the language', rule.span)
         scope = Scope("act", {})
         word = "unmatched " if isinstance(rule.trigger, Unmatched) else ""
-        pattern = self._pattern(rule.trigger.pattern, scope, is_unmatched=bool(word))
+        pattern = self._pattern(rule.pattern, scope, is_unmatched=bool(word))
         final = "final " if rule.final else ""
         return f"{final}rule {rule.name} when {word}{pattern} then {self._consequence(rule.consequence, scope)}"
 
@@ -278,8 +278,8 @@ def _expressions(rules: RuleSet) -> Iterator[Expr]:
     for start in rules.starts:
         yield from (value for _, value in start.args)
     for rule in rules:
-        if rule.trigger.pattern.where is not None:
-            yield rule.trigger.pattern.where
+        if rule.pattern.where is not None:
+            yield rule.pattern.where
         if rule.consequence is not None:
             for step in (*rule.consequence.steps, rule.consequence.otherwise or ()):
                 for act in step:
