@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from then.core.edition import Edition
-from then.core.errors import RuleError
+from then.core.errors import RuleError, nearest
 from then.core.it import expression_of, where_of
 from then.core.rules import (
     EVENT,
@@ -34,13 +34,13 @@ from then.core.rules import (
     Unmatched,
 )
 from then.core.source import Span
-from then.core.tasks import Json, Task, check_name
+from then.core.tasks import OUTCOMES, Json, Task, check_name
 from then.language.findings import Finding
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _WORDS: Final[dict[str, frozenset[str]]] = {
-    **{word: frozenset((word,)) for word in FINISHED},
+    **{word: frozenset((word,)) for word in OUTCOMES},
     "finished": FINISHED,
     RETRIED: frozenset((RETRIED,)),
     EVENT: frozenset((EVENT,)),
@@ -303,7 +303,7 @@ def _pattern(
         if isinstance(part, str):
             word = part.replace(" ", "_")
             if word not in _WORDS:
-                raise RuleError(f'"{part}" is no outcome; one of {", ".join(_WORDS)}', span)
+                raise RuleError(f'"{part}" is no outcome{nearest(word, _WORDS)}; one of {", ".join(_WORDS)}', span)
             outcomes |= _WORDS[word]
         else:
             clauses.append(part)

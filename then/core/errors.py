@@ -39,7 +39,8 @@ def nearest(found: str, known: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the known name that is nearest, else nothing."""
     names = list(known)
     if len(names) > CANDIDATES_MAX:
-        names = [name for name in names if name[:1] == found[:1] and abs(len(name) - len(found)) <= 2][:CANDIDATES_MAX]
+        near = [name for name in names if name[:1] == found[:1] and abs(len(name) - len(found)) <= 2]
+        names = sorted(near)[:CANDIDATES_MAX]
     close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
     return f' (did you mean "{close[0]}"?)' if close else ""
 
