@@ -433,8 +433,9 @@ def test_a_damaged_log_makes_nothing_start_again(desk: Desk, text: str) -> None:
 
 def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environment(desk: Desk) -> None:
     log_of(desk, f"then-keeper 1 {BOOT}", "S found", "S missed")
+    record = f"{desk.folder}/state/tasks/found/task.json"
     found = subprocess.Popen(
-        ["cat"], stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "THEN_TASK_ID": "found"}
+        ["cat"], stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "THEN_TASK": record}
     )
     desk.executor.recover([job("found", argv=["true"]), job("missed", argv=["true"])])
     report = desk.reports.wait(1)["missed"]
