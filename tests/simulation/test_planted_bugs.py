@@ -121,10 +121,10 @@ def a_cell_that_is_gone_stays(plant: Plant) -> None:
     drop = State.drop
 
     def hoarding(state: State, kind: str, key: str) -> None:
-        if kind != "task" or state.dirty.get((kind, key)) is False:
+        if kind != "task" or state.dirty[kind].get(key) is False:
             drop(state, kind, key)
         else:
-            state.dirty.pop((kind, key), None)
+            state.dirty[kind].pop(key, None)
 
     plant.setattr(State, "drop", hoarding)
 

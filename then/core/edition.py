@@ -55,6 +55,11 @@ class Edition:
             if kind is not None:
                 options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
                 self.runners[name] = Runner(declared, kind, options if declared.function is not None else None)
+        self._births = {
+            name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None)
+            for name, declared in rules.tasks.items()
+        }
+        """By task: priority, needs, and whether an executor runs it."""
         self.announces_ends = any(_is_for_ends(rule) for rule in rules.rules)
         """Whether a rule listens to the ends of flows; an unmatched one is never shown them."""
         self.untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
@@ -107,8 +112,8 @@ class Edition:
         is_posted: bool = False,
     ) -> Task:
         """A record as it is born: an event is done, a person's task runs, an unknown type has failed."""
-        declared = self.rules.tasks.get(type)
-        if declared is None:
+        birth = self._births.get(type)
+        if birth is None:
             if is_posted or type in self.rules.events or type in _OWN_EVENTS:
                 return Task(
                     type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont,
@@ -120,11 +125,11 @@ class Edition:
                 error={"kind": "no_executor", "message": message}, created=time, completed=time,
                 by_unmatched=by_unmatched,
             )  # fmt: skip
-        needs = {"slots": 0} if declared.slots == 0 else None
-        started = time if self._kinds[type] is None else None
+        priority, needs, is_run = birth
+        # By place as far as that goes, which is a third quicker: attempt 1, no origin, no outcome, result or error.
         return Task(
-            type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, priority=declared.priority,
-            needs=needs, created=time, started=started, by_unmatched=by_unmatched,
+            type, body, id, flow, parent, rule, call, cont, 1, None, None, None, None, priority, needs,
+            time, None if is_run else time, None, False, True, by_unmatched,
         )  # fmt: skip
 
 

@@ -86,10 +86,13 @@ def step(state: State, cause: Cause, terms: Terms) -> Step:
 class _Stepper:
     """One step under way."""
 
+    __slots__ = ("answer", "ended", "match_began", "orders", "page", "pages", "state", "terms")
+
     def __init__(self, state: State, terms: Terms) -> None:
         self.state = state
         self.terms = terms
         self.pages: list[f.Page] = []
+        self.page: f.Page | None = None  # the last of them
         self.orders: list[Order] = []
         self.answer: Task | None = None
         self.ended: list[Task] = []  # completed in this step, to be matched in it
@@ -103,8 +106,11 @@ class _Stepper:
             self.proceed()
         else:
             self.other(cause)
-        self.match_ended()
-        self.grant()
+        if self.ended:
+            self.match_ended()
+        state = self.state
+        if state.queue or state.free or state.waiting:
+            self.grant()
         self.finish_flows()
         return Step(self.pages, self.orders, self.answer)
 
@@ -130,12 +136,18 @@ class _Stepper:
 
     def add(self, flow: str, fact: f.Fact) -> None:
         """Decides a fact: writes it on the flow's page and folds it into the state."""
-        pages, time = self.pages, self.terms.time
-        if not pages or pages[-1].flow != flow:
-            self.state.begin(flow)
-            pages.append(f.Page(flow, time, []))
-        pages[-1].facts.append(fact)
-        FOLDS[type(fact)](self.state, fact, flow, time)
+        page = self.page
+        if page is None or page.flow != flow:
+            page = self.turn_to(flow)
+        page.facts.append(fact)
+        FOLDS[type(fact)](self.state, fact, flow, self.terms.time)
+
+    def turn_to(self, flow: str) -> f.Page:
+        """A new page, for facts of this flow."""
+        self.state.begin(flow)
+        page = self.page = f.Page(flow, self.terms.time, [])
+        self.pages.append(page)
+        return page
 
     def new_id(self) -> str:
         number = next_id(self.state.last_id, self.terms.time, self.terms.engine)
@@ -376,16 +388,16 @@ class _Stepper:
                 is_awaited = record.outcome == "done"
                 taken |= self.go_on(chain, record, edition, fired)
         for match in edition.index.match(record, variables):
-            if self.fire(match, edition, flow):
-                fired.append(match.rule.name)
-                taken |= is_failure and _says_failure(match)
+            self.fire(match, edition, flow)
+            fired.append(match.rule.name)
+            taken |= is_failure and _says_failure(match)
         is_unmatched = False
         if not fired and not is_awaited and not record.by_unmatched and record.type != FLOW_ENDED:
             for match in edition.unmatched(record, variables):
-                if self.fire(match, edition, flow, by_unmatched=True):
-                    fired.append(match.rule.name)
-                    is_unmatched = True
-                    taken |= is_failure
+                self.fire(match, edition, flow, by_unmatched=True)
+                fired.append(match.rule.name)
+                is_unmatched = True
+                taken |= is_failure
         if fired or taken:
             taken |= record.type == RULE_FAILED and bool(fired)
             seen = variables if fired else {}
@@ -430,7 +442,7 @@ class _Stepper:
         fired.append(name)
         self.carry_out(firing, edition)
 
-    def fire(self, match: Match, edition: Edition, flow: Flow, by_unmatched: bool = False) -> bool:
+    def fire(self, match: Match, edition: Edition, flow: Flow, by_unmatched: bool = False) -> None:
         """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`."""
         record = match.record
         firing = Firing(record, match.rule.name, record.call, by_unmatched or record.by_unmatched)
@@ -439,12 +451,12 @@ class _Stepper:
         except PlanFailed as failed:
             firing.fail(str(failed))
         self.carry_out(firing, edition)
-        return True
 
     def carry_out(self, firing: Firing, edition: Edition) -> None:
         """Writes what a firing planned: saves, ends, emissions, and the wait for its next step."""
         record, time = firing.record, self.terms.time
         flow = record.flow
+        emissions, next_step = firing.emissions, firing.next_step
         for name, value in firing.saves:
             self.add(flow, f.Saved(name, value))
         if firing.bend is not None:
@@ -452,12 +464,14 @@ class _Stepper:
             # What the same match emitted before is not touched.
             self.bend(self.state.flows[flow], outcome, text, self.match_began)
         records = self.state.flows[flow].records
-        if (records + len(firing.emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
+        if (records + len(emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
             self.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
+        if not emissions:
+            return
         members: list[str] = []
         aliases: dict[str, str] = {}
-        shared = self.new_id() if firing.next_step is not None and firing.emissions else None
-        for planned in firing.emissions:
+        shared = self.new_id() if next_step is not None else None
+        for planned in emissions:
             id = self.new_id()
             cont = shared
             if planned.then is not None or planned.otherwise is not None:
@@ -470,37 +484,23 @@ class _Stepper:
                     ),
                 )  # fmt: skip
             task = edition.new_task(
-                planned.type,
-                planned.body,
-                id,
-                flow,
-                time,
-                record.id,
-                firing.rule,
-                firing.call,
-                cont,
+                planned.type, planned.body, id, flow, time, record.id, firing.rule, firing.call, cont,
                 firing.by_unmatched,
-            )
-            members.append(id)
-            if planned.alias is not None:
-                aliases[planned.alias] = id
+            )  # fmt: skip
             self.add(flow, f.Emitted(task))
-        if shared is not None and firing.next_step is not None and members:
-            rule, step_ = firing.next_step
+            if shared is not None:
+                members.append(id)
+                if planned.alias is not None:
+                    aliases[planned.alias] = id
+        if shared is not None and next_step is not None:
+            rule, step_ = next_step
             self.add(
                 flow,
                 f.Waited(
-                    shared,
-                    rule,
-                    step_,
-                    members,
-                    aliases,
-                    firing.records,
-                    firing.values,
-                    firing.call,
+                    shared, rule, step_, members, aliases, firing.records, firing.values, firing.call,
                     firing.by_unmatched,
                 ),
-            )
+            )  # fmt: skip
 
     # -- ends and starts ---------------------------------------------------------
 
@@ -512,7 +512,8 @@ class _Stepper:
             if flow is None:
                 continue
             if flow.live > 0:
-                self.tell_held(flow)
+                if flow.held is not None or flow.stopped >= flow.live or self.state.stuck_in:
+                    self.tell_held(flow)
                 continue
             outcome: Outcome = flow.bent or ("failed" if flow.untaken else "done")
             version = flow.version
@@ -539,9 +540,10 @@ class _Stepper:
         if not terms.may_start:
             return
         stuck: dict[str, Flow] = {}
-        while (id := state.next_waiting(terms.slots)) is not None:
+        running, slots = state.running, terms.slots
+        while (id := state.next_waiting(slots)) is not None:
             task = state.task(id)
-            if task is None or task.outcome is not None or task.is_held or id in state.running or id in state.stopping:
+            if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
                 continue
             flow = state.flows[task.flow]
             if flow.held is not None:
@@ -565,13 +567,16 @@ class _Stepper:
             if is_filled:
                 self.add(task.flow, f.Loaded(id, body))
             declared = runner.declared
-            state.running[id] = declared.slots
+            running[id] = declared.slots
             state.slots_used += declared.slots
+            waits = is_filled or declared.once
             if declared.once:
                 self.add(task.flow, f.Started(id))
-            if is_filled or declared.once:
+            if waits:
                 task = state.task(id) or task
-            self.orders.append(Start(task, runner.kind, edition, is_filled or declared.once))
+            self.orders.append(Start(task, runner.kind, edition, waits))
+            if state.slots_used >= slots and not state.free:
+                break
         for flow in stuck.values():
             self.tell_held(flow)
 

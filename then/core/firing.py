@@ -7,18 +7,18 @@ no facts; `then.core.engine` turns a plan into facts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
 
-import attrs
+import msgspec
 
 from then.core.edition import Edition
 from then.core.errors import RuleError
 from then.core.evaluate import Scope
 from then.core.filters import Expr
-from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Match, Rule, Save
+from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Generator, Match, Rule, Save
 from then.core.state import RULE_FAILED
-from then.core.tasks import Body, Json, Outcome, Task, check_json, own_copy
+from then.core.tasks import Body, Json, Outcome, Task, check_json, taken_over
 from then.core.values import CannotSay
 
 EMISSIONS_MAX: Final = 200_000
@@ -32,7 +32,7 @@ class PlanFailed(Exception):
     """Why a rule could not be evaluated; becomes the `error` of a `rule.failed` event."""
 
 
-class Planned(NamedTuple):
+class Planned(msgspec.Struct, frozen=True, gc=False):
     """A record to be."""
 
     type: str
@@ -43,19 +43,18 @@ class Planned(NamedTuple):
     bind: Body = {}
 
 
-@attrs.define
-class Firing:
-    """A rule, or a step of one, that fires on a record."""
+class Firing(msgspec.Struct):
+    """A rule, or a step of one, that fires on a record. A Struct as `Task` is, since one is made for each."""
 
     record: Task
     rule: str
     """The name that what it emits carries: `deploy`, `deploy/2`, `deploy/2/else`."""
     call: str | None
     by_unmatched: bool
-    records: dict[str, Task] = attrs.field(factory=dict)
-    values: dict[str, Json] = attrs.field(factory=dict)
-    emissions: list[Planned] = attrs.field(factory=list)
-    saves: list[tuple[str, Json]] = attrs.field(factory=list)
+    records: dict[str, Task] = {}
+    values: dict[str, Json] = {}
+    emissions: list[Planned] = []
+    saves: list[tuple[str, Json]] = []
     bend: tuple[Outcome, str | None] | None = None
     next_step: tuple[str, int] | None = None
     """The rule and step that wait for what is emitted."""
@@ -86,7 +85,7 @@ def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[st
     """
     rule = match.rule
     if rule.generator is not None:
-        _collect(firing, edition, rule.name, lambda: rule.generator(match))
+        _collect(firing, edition, rule.name, rule.generator, match, {})
         return
     for name, bound in match.bindings.items():
         if isinstance(bound, Task):
@@ -128,7 +127,7 @@ def plan_continuation(firing: Firing, edition: Edition, name: str) -> None:
     if not name:
         return
     function = edition.rules.continuations[name]
-    _collect(firing, edition, name, lambda: function(firing.record, **firing.values))
+    _collect(firing, edition, name, function, firing.record, firing.values)
 
 
 def _scope(firing: Firing, variables: dict[str, Json]) -> Scope:
@@ -161,7 +160,9 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
                 if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT
             }
             firing.weigh(_size(body, act.type))
-            _add(firing, edition, Planned(act.type, _checked(edition, act.type, body), act.alias))
+            if len(firing.emissions) >= EMISSIONS_MAX:
+                raise _too_many()
+            firing.emissions.append(Planned(act.type, _checked(edition, act.type, body), act.alias))
         case Save(name=name, value=expr):
             value = _said(edition, expr, scope, f"save {name}")
             firing.weigh(_size(value, f"save {name}"))
@@ -209,34 +210,37 @@ def _checked(edition: Edition, type: str, body: Body) -> Body:
         raise PlanFailed(refused.text()) from refused
 
 
-def _add(firing: Firing, edition: Edition, planned: Planned) -> None:
-    if len(firing.emissions) >= EMISSIONS_MAX:
-        raise PlanFailed(f"more than {EMISSIONS_MAX} emissions from one match")
-    firing.emissions.append(planned)
+def _too_many() -> PlanFailed:
+    return PlanFailed(f"more than {EMISSIONS_MAX} emissions from one match")
 
 
-def _collect(firing: Firing, edition: Edition, name: str, run: object) -> None:
+def _collect(
+    firing: Firing, edition: Edition, name: str, run: Generator, on: Match | Task, bound: Mapping[str, Json]
+) -> None:
     """Runs a generator of Python to its end and takes what it yields."""
+    emissions, untyped = firing.emissions, edition.untyped
     try:
-        given = run()  # type: ignore[operator]
-        emissions: Iterable[object] = () if given is None else (given,) if isinstance(given, Emission) else given
-        for emission in emissions:
-            if not isinstance(emission, Emission):
+        given = run(on, **bound)
+        for emission in () if given is None else (given,) if isinstance(given, Emission) else given:
+            if type(emission) is not Emission and not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
-            kind, body, then, otherwise = emission.type, emission.body, emission.then, emission.otherwise
-            firing.weigh(check_json(body, f"{name}: {kind}"))
-            # What the generator makes of its lists afterwards is not in the record.
-            body = own_copy(body)
-            if kind not in edition.untyped:
+            kind, then, otherwise = emission.type, emission.then, emission.otherwise
+            # A copy: what the generator makes of its lists afterwards is not in the record.
+            body, size = taken_over(emission.body, f"{name}: {kind}")
+            firing.weigh(size)
+            if kind not in untyped:
                 body = _checked(edition, kind, body)
+            if len(emissions) >= EMISSIONS_MAX:
+                raise _too_many()
             if then is None and otherwise is None:
-                _add(firing, edition, Planned(kind, body))
+                emissions.append(Planned(kind, body))
                 continue
-            firing.weigh(check_json(emission.bind, f"{name}: what {kind} is to bind"))
+            bind, size = taken_over(emission.bind, f"{name}: what {kind} is to bind")
+            firing.weigh(size)
             for address in (then, otherwise):
                 if address is not None and address not in edition.rules.continuations:
                     raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')
-            _add(firing, edition, Planned(kind, body, None, then, otherwise, own_copy(emission.bind)))
+            emissions.append(Planned(kind, body, None, then, otherwise, bind))
     except PlanFailed:
         raise
     except (Exception, SystemExit) as error:
