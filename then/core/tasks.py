@@ -39,6 +39,9 @@ BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 """A body's size as JSON. Larger data belongs into a file that the record names."""
 _MEASURED_MIN: Final = BODY_BYTES_MAX // 12
 """Characters and values that, written as JSON, cannot be more than the limit: `\\u0000` takes six, a number two dozen."""
+_SEEN_MAX: Final = 100_000
+"""After so many values all is looked at as a whole: a list that holds another twice, and so on, doubles at each level."""
+_BEGUN: Final = -1
 NAME_LENGTH_MAX: Final = 128
 
 OWN_FIELDS: Final = ("type", "outcome", "error", "attempt", "took", "created", "completed")
@@ -146,19 +149,23 @@ def check_json(value: Json, what: str) -> int:
     Raises:
         BodyRefused: with the path to the first thing that is not right.
 
-    Cost: grows with the number of nodes; no recursion, so depth cannot end it.
+    Cost: grows with the number of nodes, but is small where what is shared in it makes it too large; no recursion,
+    so depth cannot end it.
     """
     if type(value) is dict:
         size = _flat_size(value)
         if 0 <= size <= _MEASURED_MIN:
             return size
-    size = 0
+    size = seen = 0
     todo: list[tuple[str, Json, int]] = [("$", value, 0)]
     while todo:
         path, node, depth = todo.pop()
         size += 2
-        if size > BODY_BYTES_MAX:
+        seen += 1
+        if seen == _SEEN_MAX:
             # Before the rest is looked at: what is shared in it may make it larger than any memory.
+            _check_whole(value, what)
+        if size > BODY_BYTES_MAX:
             raise _too_large(what, None)
         if node is None or node is True or node is False:
             continue
@@ -189,6 +196,37 @@ def check_json(value: Json, what: str) -> int:
         if size > BODY_BYTES_MAX:
             raise _too_large(what, size)
     return size
+
+
+def _check_whole(value: Json, what: str) -> None:
+    """Refuses what holds itself, or is too large because of lists and objects in it that stand in many places.
+
+    Raises:
+        BodyRefused: it is so.
+
+    Cost: grows with the lists and objects that there are, and not with the places where they stand.
+    """
+    sizes: dict[int, int] = {}
+    todo: list[tuple[Json, bool]] = [(value, False)]
+    while todo:
+        node, is_counted = todo.pop()
+        items = node.values() if type(node) is dict else node
+        if is_counted:
+            keys = sum(len(key) for key in node if type(key) is str) if type(node) is dict else 0
+            inner = (2 + len(item) if type(item) is str else sizes.get(id(item), 2) for item in items)
+            sizes[id(node)] = min(2 + keys + sum(inner), BODY_BYTES_MAX + 1)
+        elif id(node) not in sizes:
+            sizes[id(node)] = _BEGUN
+            todo.append((node, True))
+            for item in items:
+                if type(item) is list or type(item) is dict:
+                    size = sizes.get(id(item))
+                    if size == _BEGUN:
+                        raise BodyRefused(what, "", f"nested deeper than {DEPTH_MAX} levels: a part of it holds itself")
+                    if size is None:
+                        todo.append((item, False))
+    if sizes[id(value)] > BODY_BYTES_MAX:
+        raise _too_large(what, None)
 
 
 def _too_large(what: str, size: int | None) -> BodyRefused:
