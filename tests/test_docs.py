@@ -39,6 +39,9 @@ SAMPLES: dict[type[ThenError], ThenError] = {
         errors.DuplicateRule("rule", "deploy", PLACE, Span("deploy.then", 3, 6)),
         errors.NotYet("run docker", PLACE, LINE),
         errors.TypeMismatch("total is a number, compared with a text", PLACE, LINE),
+        errors.ScheduleRefused(
+            'cron "61 * * * *"', "field 1, minute: 61 is out of range; it takes 0 to 59", span=PLACE, line=LINE
+        ),
         errors.RulesRefused([errors.UnknownName("task", "dokcer", ["docker"], PLACE, LINE)]),
         errors.BodyRefused("build", "$.ratio", "nan is no JSON number; give null or text"),
         errors.FormatError('!Job needs "ident", the name by which other jobs refer to it', Span("jobs.yaml", 7, 3)),

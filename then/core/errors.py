@@ -108,8 +108,10 @@ class UnknownName(RuleError):
         known: Iterable[str] = (),
         span: Span | None = None,
         line: str | None = None,
+        hint: str = "",
     ) -> None:
-        super().__init__(f'unknown {what} "{found}"{nearest(found, known)}', span, line)
+        """`hint` is for who knows better than `nearest` what was meant."""
+        super().__init__(f'unknown {what} "{found}"{hint or nearest(found, known)}', span, line)
         self.what = what
         self.found = found
 
@@ -164,6 +166,34 @@ class BodyRefused(RuleError):
         super().__init__(f"{what}: {path or '$'}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class ScheduleRefused(RuleError):
+    """A schedule (`every`, `cron`) that is none, or whose time never comes.
+
+    Args:
+        found: the schedule as it was written: `cron "61 * * * *"`.
+        reason: what is wrong in it, and what may stand there.
+        offset: characters of a cron expression before the part that is meant.
+        length: characters of that part; 0 where all of it is meant.
+    """
+
+    number = "T115"
+
+    def __init__(
+        self,
+        found: str,
+        reason: str,
+        offset: int = 0,
+        length: int = 0,
+        span: Span | None = None,
+        line: str | None = None,
+    ) -> None:
+        super().__init__(f"{found}: {reason}", span, line)
+        self.found = found
+        self.reason = reason
+        self.offset = offset
+        self.length = length
 
 
 # -- the author of a foreign file, the operator ------------------------------
