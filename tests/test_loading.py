@@ -182,14 +182,15 @@ def test_a_line_of_megabytes_is_shown_where_it_matters() -> None:
         assert line[caret.index("^") :].startswith(text[error.span.column - 1 :][: error.span.length])
 
 
-def test_check_gives_errors_and_warnings_and_raises_nothing(tmp_path: Path) -> None:
+def test_check_gives_errors_and_warnings(tmp_path: Path) -> None:
     path = write(tmp_path, a__then='let a = 1\nevent e(a: int)\nrule x when e where a > 1 and b then e(a: "1")\n')
     found = [
         (finding.severity, finding.number, finding.span.line if finding.span else 0)
         for finding in check_path(path, env={})
     ]
     assert found == [("warning", "T606", 3), ("error", "T102", 3), ("error", "T105", 3)]
-    assert [finding.number for finding in check_path(tmp_path / "gone", env={})] == ["T108"]
+    with pytest.raises(RulesRefused, match='no file or folder "'):
+        check_path(tmp_path / "gone", env={})
 
 
 # -- use ----------------------------------------------------------------------

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import then
-from then.core.errors import RuleError
+from then.core.errors import ConfigError, RuleError
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,3 +49,31 @@ def test_the_same_rules_get_the_same_warnings_in_every_process(tmp_path: Path) -
     }  # fmt: skip
     assert len(said) == 1
     assert '"late" never fires: the final rule "a"' in said.pop()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("nope", "rules: 'nope' is a path, and an engine takes rules: give then.Rules().load('nope')"),
+        (
+            Path("a/b.then"),
+            "rules: 'a/b.then' is a path, and an engine takes rules: give then.Rules().load('a/b.then')",
+        ),
+        (
+            then,
+            "rules: what is given is the module then, and an engine takes rules: give then.Rules(), or those of a file",
+        ),
+        (then.Rules, "rules: what is given is the class Rules, and"),
+        ([], "rules: what is given is of type list, and"),
+    ],
+    ids=["text", "path", "module", "class", "list"],
+)
+def test_an_engine_says_what_it_takes_before_it_touches_anything(tmp_path: Path, given: Any, text: str) -> None:
+    """It was an AttributeError, and the state folder was there."""
+    with pytest.raises(ConfigError) as refused:
+        then.Engine(given, tmp_path / "state")
+    assert str(refused.value).startswith(text)
+    assert not (tmp_path / "state").exists()
+    with then.Engine(then.Rules()) as engine, pytest.raises(ConfigError) as refused:
+        engine.reload(given)
+    assert str(refused.value).startswith(text)

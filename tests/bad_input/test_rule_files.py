@@ -224,6 +224,38 @@ def test_a_path_that_holds_no_rules_says_so(shell: Shell) -> None:
         assert "fault of andthen" not in said.err
 
 
+@pytest.mark.parametrize("command", [["run"], ["check"], ["check", "--json"], ["check", "--order"], ["fmt"]])
+def test_a_path_where_nothing_is_is_usage_whatever_was_to_be_done_with_it(shell: Shell, command: list[str]) -> None:
+    """`check` counted it as an error in rules: 1."""
+    said = shell(*command, "absent.then")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == 'andthen: no file or folder "absent.then"\n'
+
+
+PYTHON_MISTAKES = {
+    "rules.when('a', 'doen')(print)": '2:1: "doen" is no outcome (did you mean "done"?); one of done,',
+    "rules.event('a', x=int); rules.event('a')": '2:1: declaration "a" is there twice (the other is at rules/rules.py:2:1)',
+    "rules.event('a', x=set)": "2:1: <class 'set'> is no type of a field",
+    "rules.event('no name')": "2:1: event 'no name' is no name",
+    "rules.bind('a')": "2:1: AttributeError: 'Rules' object has no attribute 'bind'",
+    "def f(": "2:6: '(' was never closed (Python)",
+}
+
+
+@pytest.mark.parametrize("text", PYTHON_MISTAKES)
+@pytest.mark.parametrize("path", ["rules", "rules/rules.py"])
+def test_mistakes_in_python_are_placed_by_the_path_that_was_given(shell: Shell, path: str, text: str) -> None:
+    """Some named the file from the root of the disk, some from here, some not at all."""
+    shell.write("rules/rules.py", f"import then; rules = then.Rules()\n{text}\n")
+    said = shell("check", path)
+    assert said.code == 1
+    assert (
+        said.out.replace("error T100: ", "")
+        .replace("error T103: ", "")
+        .startswith(f"rules/rules.py:{PYTHON_MISTAKES[text]}")
+    ), said.out
+
+
 def test_check_tells_the_same_with_1(shell: Shell) -> None:
     path: Path = shell.write("r.then", "rle a when go then x()\n")
     said = shell("check", path.name, "--json")

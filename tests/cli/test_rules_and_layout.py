@@ -55,10 +55,12 @@ def test_as_json_a_finding_is_an_object(shell: Shell) -> None:
     assert "never" in message + (hint or "")
 
 
-def test_what_is_no_file_is_a_finding_too(shell: Shell) -> None:
-    said = shell("check", "absent")
+def test_a_folder_without_rules_is_a_finding_and_no_folder_is_usage(shell: Shell) -> None:
+    (shell.folder / "empty").mkdir()
+    said = shell("check", "empty")
     assert said.code == 1
-    assert 'no file or folder "absent"' in said.out
+    assert 'no rules in the folder "empty"' in said.out
+    assert shell("check", "absent") == (2, "", 'andthen: no file or folder "absent"\n')
 
 
 def test_the_order_in_which_rules_are_tried_is_printed(shell: Shell) -> None:

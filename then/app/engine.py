@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple, Protocol, Self
 from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
-from then.app.rules import Rules
+from then.app.rules import Rules, check_rules
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
@@ -158,7 +158,7 @@ class Engine:
         opening: what the commands of `andthen` ask for besides.
 
     Raises:
-        ConfigError: no rules are given, and the state has none.
+        ConfigError: no rules are given, and the state has none; or something else is given for them.
         JournalLocked: another engine has the state.
         JournalError: it cannot be opened.
     """
@@ -174,6 +174,8 @@ class Engine:
         retention_s: float | None = RETENTION_S,
         opening: Opening = USUAL,
     ) -> None:
+        if rules is not None:
+            check_rules(rules)
         self._coroutines = coroutines
         self._durability = durability
         self._is_desk = opening.is_desk
@@ -344,6 +346,7 @@ class Engine:
 
     def reload(self, rules: Rules) -> None:
         """These rules for new flows from here on; open flows keep theirs."""
+        check_rules(rules)
         self._adopt(rules)
         self.rules = rules
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from then.app.rules import Rules
+from then.app.rules import Rules, shown_paths
 from then.core.errors import NotYet, RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
@@ -118,10 +118,13 @@ def _run(path: Path) -> ModuleType:
         sys.path.insert(0, folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    shown_paths[str(real)] = str(path)
     try:
         spec.loader.exec_module(module)
-    except RuleError:
+    except RuleError as error:
         del sys.modules[name]
+        if error.span is None:
+            error.span, error.line = _place(path, real, error)
         raise
     except (Exception, SystemExit) as error:
         # A script that calls sys.exit would else end whoever loads it, with 0.
@@ -137,7 +140,12 @@ def _raised(path: Path, real: Path, error: BaseException) -> RuleError:
         return RuleError(f"{error.msg} (Python)", Span(str(path), error.lineno or 1, error.offset or 1), text)
     if isinstance(error, OSError) and error.filename == str(real):
         return RuleError(f'"{path}" cannot be read: {(error.strerror or str(error)).lower()}')
+    return RuleError(f"{type(error).__name__}: {error}", *_place(path, real, error))
+
+
+def _place(path: Path, real: Path, error: BaseException) -> tuple[Span, str | None]:
+    """The line of a file that was being run, and its text where there is one."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(real)]
-    span = Span(str(path), frames[-1].lineno or 1) if frames else Span(str(path))
-    line = frames[-1].line if frames else None
-    return RuleError(f"{type(error).__name__}: {error}", span, line or None)
+    if not frames:
+        return Span(str(path)), None
+    return Span(str(path), frames[-1].lineno or 1), frames[-1].line or None

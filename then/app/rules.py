@@ -11,10 +11,11 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from then.core.edition import Edition
-from then.core.errors import RuleError, nearest
+from then.core.errors import ConfigError, RuleError, nearest
 from then.core.it import expression_of, where_of
 from then.core.rules import (
     EVENT,
@@ -273,6 +274,25 @@ class Rules:
         return decorate
 
 
+def check_rules(found: object) -> None:
+    """Nothing, for `Rules`.
+
+    Raises:
+        ConfigError: it is something else; a path says how it is loaded.
+    """
+    if isinstance(found, Rules):
+        return
+    if isinstance(found, str | os.PathLike):
+        path = os.fspath(found)
+        raise ConfigError(f"rules: {path!r} is a path, and an engine takes rules: give then.Rules().load({path!r})")
+    shown = found.__name__ if isinstance(found, type | ModuleType) else type(found).__name__
+    kind = "the class" if isinstance(found, type) else "the module" if isinstance(found, ModuleType) else "of type"
+    raise ConfigError(
+        f"rules: what is given is {kind} {shown}, and an engine takes rules: give then.Rules(), "
+        "or those of a file or folder by then.Rules().load(PATH)"
+    )
+
+
 def _generator(function: Callable[..., Any]) -> Callable[[Match], Iterable[Emission] | Emission | None]:
     """Binds a generator function's parameters once: the record first, then groups by name."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -330,9 +350,16 @@ def _source_hash(function: Callable[..., Any]) -> str:
     return f"{function.__name__} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
 
 
+shown_paths: Final[dict[str, str]] = {}
+"""For files of rules that were run, by their real paths: each as it was named."""
+
+
 def _caller() -> Span | None:
-    """The place in the user's file that is being written."""
+    """The place in the user's file that is being written; the file as the user named it, as in all messages."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    return Span(frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+    if frame is None:
+        return None
+    file = frame.f_code.co_filename
+    return Span(shown_paths.get(file, file), frame.f_lineno)

@@ -14,7 +14,11 @@ from then.language.loading import check_path
 
 
 def check(settings: Settings, path: str) -> int:
-    """Prints the findings. Gives 1 where there is an error."""
+    """Prints the findings. Gives 1 where there is an error.
+
+    Raises:
+        RulesRefused: no file or folder is there.
+    """
     findings = check_path(Path(path), env=environment(), load_python=run_python_rules)
     errors = sum(finding.severity == "error" for finding in findings)
     for finding in findings:

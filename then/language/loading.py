@@ -20,7 +20,7 @@ from then.core.errors import RulesRefused
 from then.core.rules import RuleSet
 from then.language.executors import KINDS, Kinds
 from then.language.files import Files, Reader, Stored
-from then.language.findings import FileRefused, Finding, finding_of
+from then.language.findings import FileRefused, Finding
 from then.language.loader import Loader, LoadPython
 
 
@@ -74,11 +74,12 @@ def check_path(
     load_python: LoadPython | None = None,
     kinds: Kinds = KINDS,
 ) -> tuple[Finding, ...]:
-    """What `andthen check` says: errors and warnings, in the order of the files and of their texts."""
-    try:
-        loader = _open(path, env, load_python, None, kinds)
-    except RulesRefused as refused:
-        return tuple(finding_of(error) for error in refused.errors)
+    """What `andthen check` says: errors and warnings, in the order of the files and of their texts.
+
+    Raises:
+        RulesRefused: no file or folder is there.
+    """
+    loader = _open(path, env, load_python, None, kinds)
     with _collector_paused():
         loader.run()
     return loader.findings.all()
