@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.world import World
-from then.core import engine
+from then.core import emitting, ending
 from then.core import facts as f
 from then.core.causes import AllHeld, Cancel, Post, Release
 from then.core.errors import ConfigError
@@ -29,8 +29,8 @@ RUN_MAX = 100
 
 @pytest.fixture(autouse=True)
 def _a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (engine.IDLE_RUN_MAX, engine.FLOW_RECORDS_MAX) == (10_000, 1_000_000)
-    monkeypatch.setattr(engine, "IDLE_RUN_MAX", RUN_MAX)
+    assert (ending.IDLE_RUN_MAX, emitting.FLOW_RECORDS_MAX) == (10_000, 1_000_000)
+    monkeypatch.setattr(ending, "IDLE_RUN_MAX", RUN_MAX)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_what_is_not_held_cannot_be_continued(run: World) -> None:
 
 def test_a_flow_with_too_many_records_is_held_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     # What went beyond the limit was dropped, and a continue did not bring it back.
-    monkeypatch.setattr("then.core.engine.FLOW_RECORDS_MAX", 10)
+    monkeypatch.setattr("then.core.emitting.FLOW_RECORDS_MAX", 10)
     run = World(
         'event go(n: int) task a(n: int) run process ["a"] rule r when go then '
         + ", ".join(f"a(n: {n})" for n in range(12))

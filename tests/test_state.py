@@ -10,7 +10,7 @@ import pytest
 
 from tests.rulesets import EVENTS, N_MAX, TASKS, outcome_of, random_rules
 from tests.world import World
-from then.core import engine
+from then.core import ending
 from then.core import facts as f
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry
 from then.core.state import Chain, State, id_number, id_text, id_time_us, next_id, restore
@@ -113,7 +113,7 @@ def drive(run: World, chance: Random, seed: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _guards_hold_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "IDLE_RUN_MAX", 6)
+    monkeypatch.setattr(ending, "IDLE_RUN_MAX", 6)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.world import World
-from then.core import engine
+from then.core import ending
 from then.core import facts as f
 from then.core.causes import Adopt, Cancel, Move, Post, Release, Report, Retry
 from then.core.edition import Edition
@@ -57,7 +57,7 @@ def told(state: State) -> dict[str, object]:
 
 def lived() -> World:
     """An engine that did at least once whatever an engine may do."""
-    engine.IDLE_RUN_MAX = 8  # type: ignore[misc]
+    ending.IDLE_RUN_MAX = 8  # type: ignore[misc]
     run = World(RULES, slots=3)
     run.state.version = ""
     run.give(Adopt("v1"))

@@ -25,7 +25,7 @@ from tests.simulation.parts import (
 from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
-from then.core import engine
+from then.core import ending
 from then.core.causes import Adopt, Cancel, Post, Proceed, Release, Report, Retry
 from then.core.edition import Edition
 from then.core.errors import InternalError, JournalError, ThenError
@@ -42,12 +42,12 @@ RULE_SETS: Final = 250
 @contextmanager
 def small_limits() -> Iterator[None]:
     """Guards hold soon, and there are many checkpoints."""
-    before = engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES
-    engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = 8, 7  # type: ignore[misc]
+    before = ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES
+    ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = 8, 7  # type: ignore[misc]
     try:
         yield
     finally:
-        engine.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = before  # type: ignore[misc]
+        ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = before  # type: ignore[misc]
 
 
 @lru_cache(maxsize=600)

@@ -16,19 +16,12 @@ cause and the terms alone determine the facts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
-
-import attrs
-from msgspec.structs import replace
-
 from then.core import facts as f
 from then.core.causes import (
     Adopt,
     Cancel,
     Cause,
     Move,
-    Order,
     Over,
     Post,
     Proceed,
@@ -37,38 +30,20 @@ from then.core.causes import (
     Retry,
     Start,
     Step,
-    Stop,
 )
 from then.core.edition import FLOW_ENDED, Edition
-from then.core.errors import ConfigError
+from then.core.emitting import carry_out, fire
+from then.core.ending import complete, hold_reason
 from then.core.facts import Flow
-from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
+from then.core.firing import Firing, PlanFailed, plan_continuation, plan_step
+from then.core.outside import cancel, post, release, retry
 from then.core.rules import FINISHED, Match
-from then.core.standing import cycle, gone, standing
-from then.core.state import FAILURES, FOLDS, RULE_FAILED, Chain, PostKey, State, ended, id_text, next_id
+from then.core.standing import standing
+from then.core.state import FAILURES, RULE_FAILED, Chain, State
+from then.core.stepping import Stepping
+from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs both)
 from then.core.tasks import Body, Outcome, Task
-from then.core.values import equal
 from then.core.variables import with_variables
-
-FLOW_RECORDS_MAX: Final = 1_000_000
-IDLE_RUN_MAX: Final = 10_000
-
-
-@attrs.define
-class Terms:
-    """What a step stands on beside state and cause. The loop keeps one and moves its time on."""
-
-    time: int
-    editions: Mapping[str, Edition]
-    slots: int
-    engine: int = 0
-    """The engine's number, 0 to 1023: keeps ids of different engines apart."""
-    kinds: frozenset[str] = frozenset()
-    """The executors that are here."""
-    only: frozenset[str] | None = None
-    """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
-    may_start: bool = True
-    """False until an engine that took up a state has asked what still runs of it."""
 
 
 def step(state: State, cause: Cause, terms: Terms) -> Step:
@@ -83,20 +58,10 @@ def step(state: State, cause: Cause, terms: Terms) -> Step:
     return _Stepper(state, terms).run(cause)
 
 
-class _Stepper:
+class _Stepper(Stepping):
     """One step under way."""
 
-    __slots__ = ("answer", "ended", "match_began", "orders", "page", "pages", "state", "terms")
-
-    def __init__(self, state: State, terms: Terms) -> None:
-        self.state = state
-        self.terms = terms
-        self.pages: list[f.Page] = []
-        self.page: f.Page | None = None  # the last of them
-        self.orders: list[Order] = []
-        self.answer: Task | None = None
-        self.ended: list[Task] = []  # completed in this step, to be matched in it
-        self.match_began = 0  # the last id before the match under way
+    __slots__ = ()
 
     def run(self, cause: Cause) -> Step:
         kind = type(cause)
@@ -121,73 +86,20 @@ class _Stepper:
     def other(self, cause: Cause) -> None:
         match cause:
             case Post():
-                self.post(cause)
+                post(self, cause)
             case Cancel():
-                self.cancel(cause)
+                cancel(self, cause)
             case Retry():
-                self.retry(cause)
+                retry(self, cause)
             case Release(id=id):
-                self.release(id)
+                release(self, id)
             case Adopt(version=version):
                 self.add("", f.InForce(version))
             case Move(flow=flow, version=version):
                 if flow in self.state.flows and self.state.flows[flow].version != version:
                     self.add(flow, f.FlowMoved(version))
 
-    def add(self, flow: str, fact: f.Fact) -> None:
-        """Decides a fact: writes it on the flow's page and folds it into the state."""
-        page = self.page
-        if page is None or page.flow != flow:
-            page = self.turn_to(flow)
-        page.facts.append(fact)
-        FOLDS[type(fact)](self.state, fact, flow, self.terms.time)
-
-    def turn_to(self, flow: str) -> f.Page:
-        """A new page, for facts of this flow."""
-        self.state.begin(flow)
-        page = self.page = f.Page(flow, self.terms.time, [])
-        self.pages.append(page)
-        return page
-
-    def new_id(self) -> str:
-        number = next_id(self.state.last_id, self.terms.time, self.terms.engine)
-        self.state.last_id = number
-        return id_text(number)
-
     # -- what comes from outside ----------------------------------------------
-
-    def post(self, cause: Post) -> None:
-        state, time = self.state, self.terms.time
-        known = state.keys.get(cause.key) if cause.key is not None else None
-        if cause.flow is None:
-            version = state.version
-        elif cause.flow in state.flows:
-            version = state.flows[cause.flow].version
-        elif known is None:
-            raise ConfigError(f'no open flow "{cause.flow}"; `andthen flows` lists them')
-        else:
-            version = state.version
-        edition = self.terms.editions[version]
-        body = edition.check_body(cause.type, cause.body)
-        if known is not None:
-            self.answer = self.posted_before(cause, body, known)
-            return
-        id = self.new_id()
-        flow = cause.flow or id
-        task = edition.new_task(cause.type, body, id, flow, time, is_posted=True)
-        if cause.priority:
-            task = replace(task, priority=cause.priority)
-        self.answer = task
-        self.add(flow, f.Posted(task, cause.key, version if cause.flow is None else None))
-
-    def posted_before(self, cause: Post, body: Body, known: PostKey) -> Task:
-        """The record that a key stands for: with its defaults it has to be the same."""
-        if known.type != cause.type or not equal(known.body, body):
-            raise ConfigError(
-                f'key "{cause.key}" stands for another {known.type} (flow {known.flow}) with another body; '
-                "the same key posts the same record once"
-            )
-        return self.state.task(known.id) or Task(known.type, known.body, id=known.id, flow=known.flow)
 
     def report(self, cause: Report) -> None:
         state = self.state
@@ -202,157 +114,7 @@ class _Stepper:
             wrong = self.terms.editions[flow_.version].check_result(task.type, result)
             if wrong is not None:
                 outcome, error = "failed", {"kind": "result", "message": wrong}
-        self.complete(task, outcome, result, error, cause.started, cause.completed)
-
-    def complete(
-        self, task: Task, outcome: Outcome, result: Body | None, error: Body | None, started: int | None, at: int
-    ) -> None:
-        """Ends a record; it is matched later in this step, unless its flow is held."""
-        held = self.state.flows[task.flow].held
-        if held is None and (task.cont is not None or started is None):
-            held = self.hold_reason(task, outcome, is_idle=started is None)
-        fact = f.Completed(task.id, outcome, result, error, started, at, True, held)
-        self.add(task.flow, fact)
-        if held is None:
-            self.ended.append(ended(task, fact))
-
-    def hold_reason(self, task: Task, outcome: Outcome, *, is_idle: bool) -> str | None:
-        """Why a record is held before its match, if it is: by a guard, or as its continuation is gone. Holds the flow."""
-        flow = self.state.flows[task.flow]
-        if flow.held is not None:
-            return flow.held
-        lost = self.lost_continuation(task, outcome) if task.cont is not None else None
-        if is_idle and flow.idle_run >= IDLE_RUN_MAX:
-            self.add(task.flow, f.FlowHeld(cycle(flow, IDLE_RUN_MAX)))
-        elif lost is not None:
-            self.add(task.flow, f.FlowHeld(gone(lost)))
-        return flow.held
-
-    def lost_continuation(self, task: Task, outcome: Outcome) -> str | None:
-        """The name of what this ending would continue with, where that is not there."""
-        chain = self.state.chains.get(task.cont or "")
-        if chain is None:
-            return None
-        address, step = chain.rule, chain.step
-        if outcome in FAILURES:
-            address, step = chain.otherwise or "", 0
-        elif outcome != "done" or any(id != task.id for id in chain.waiting):
-            return None
-        rules = self.terms.editions[self.state.flows[task.flow].version].rules
-        if not address:
-            return None
-        if step == 0:
-            return None if address in rules.continuations else address
-        rule = rules.rule(address)
-        if rule is not None and rule.consequence is not None and step < len(rule.consequence.steps):
-            return None
-        return f"{address}/{step}"
-
-    def cancel(self, cause: Cancel) -> None:
-        ids = cause.ids
-        if cause.flow is not None:
-            flow = self.state.flows.get(cause.flow)
-            if flow is None:
-                return
-            if flow.held is not None:
-                self.add(flow.id, f.FlowReleased())
-            self.bend(flow, "cancelled", None, self.state.last_id)
-            return
-        for id in ids:
-            task = self.state.task(id)
-            if task is not None:
-                self.end_live(task)
-
-    def bend(self, flow: Flow, outcome: Outcome, text: str | None, upto: int) -> None:
-        """Gives a flow its outcome and ends what lives of it: all with ids up to a number."""
-        newest = id_text(upto)
-        self.add(flow.id, f.FlowBent(outcome, text))
-        for id in [id for id in flow.waits if id <= newest]:
-            self.add(flow.id, f.Dropped(id))
-        for task in [task for task in self.state.live(flow.id) if task.id <= newest]:
-            self.end_live(task)
-
-    def end_live(self, task: Task) -> None:
-        """Cancels one live record: at once where nothing runs, else by an order to stop."""
-        if task.outcome is not None:
-            # Completed and held, or an event before its match: let go to no rule.
-            self.add(task.flow, f.Taken(task.id))
-        elif task.id in self.state.running or (task.started is not None and self.runs_here(task)):
-            if task.id not in self.state.stopping:
-                self.add(task.flow, f.Stopping(task.id))
-                self.orders.append(Stop(task))
-        else:
-            self.complete(task, "cancelled", None, {"kind": "cancelled"}, task.started, self.terms.time)
-
-    def runs_here(self, task: Task) -> bool:
-        edition = self.terms.editions[self.state.flows[task.flow].version]
-        return edition.kind_of(task.type) is not None
-
-    def retry(self, cause: Retry) -> None:
-        """A new attempt. Answers nothing, and changes nothing, where others were quicker than the reading it stands on."""
-        task, state, chain = cause.task, self.state, cause.chain
-        flow = state.flows.get(task.flow)
-        if flow is None and cause.past is None:
-            return
-        if chain is not None and any(lives and state.task(id) is None for id, lives in chain.waiting.items()):
-            return
-        if flow is None:
-            assert cause.past is not None
-            self.add(task.flow, f.FlowReopened(cause.past))
-        self.add(task.flow, f.TakenUp(task.id))
-        id = self.new_id()
-        cont = self.rejoin(task, chain, id) if chain is not None else None
-        edition = self.terms.editions[state.flows[task.flow].version]
-        fresh = edition.new_task(task.type, task.body, id, task.flow, self.terms.time)
-        fresh = replace(
-            fresh, parent=task.parent, rule=task.rule, call=task.call, cont=cont, attempt=task.attempt + 1,
-            origin=task.key, by_unmatched=task.by_unmatched, priority=task.priority,
-        )  # fmt: skip
-        self.answer = fresh
-        self.add(task.flow, f.Emitted(fresh))
-
-    def rejoin(self, task: Task, chain: Chain, id: str) -> str | None:
-        """The new attempt takes the place of the failed one in its chain, which keeps its id: siblings know it by that."""
-        chain = self.state.chains.get(chain.id) or chain
-        if task.id not in chain.waiting:
-            return None  # Another attempt has its place.
-        members = [id if of == task.id else of for of in chain.waiting]
-        aliases = {alias: id if of == task.id else of for alias, of in chain.aliases.items()}
-        self.add(
-            task.flow,
-            f.Waited(
-                chain.id, chain.rule, chain.step, members, aliases, chain.records, chain.values, chain.call,
-                chain.by_unmatched, chain.otherwise,
-            ),
-        )  # fmt: skip
-        return chain.id
-
-    def release(self, id: str) -> None:
-        state = self.state
-        flow = state.flows.get(id)
-        if flow is not None and flow.held is not None:
-            self.add(id, f.FlowReleased())
-            for task in list(state.live(id)):
-                if state.flows[id].held is not None:
-                    return  # Held anew; the rest stays as it is.
-                if task.is_held:
-                    self.let_go(task)
-                elif task.id not in state.running:
-                    state.enqueue(task)
-            return
-        held = state.task(id)
-        if held is None or not held.is_held:
-            raise ConfigError(f'"{id}" is not held; `andthen ps` shows what is')
-        self.let_go(held)
-
-    def let_go(self, task: Task) -> None:
-        if task.outcome is None or task.event:
-            self.add(task.flow, f.Released(task.id))
-        elif (lost := self.lost_continuation(task, task.outcome)) is not None:
-            self.add(task.flow, f.FlowHeld(gone(lost)))
-        else:
-            self.add(task.flow, f.Taken(task.id))
-            self.match(replace(task, is_held=False))
+        complete(self, task, outcome, result, error, cause.started, cause.completed)
 
     def proceed(self) -> None:
         state = self.state
@@ -360,7 +122,7 @@ class _Stepper:
             return
         task = state.task(next(iter(state.pending)))
         assert task is not None
-        held = self.hold_reason(task, task.outcome or "done", is_idle=True)
+        held = hold_reason(self, task, task.outcome or "done", is_idle=True)
         if held is not None:
             self.add(task.flow, f.Held(task.id, held))
             return
@@ -388,13 +150,13 @@ class _Stepper:
                 is_awaited = record.outcome == "done"
                 taken |= self.go_on(chain, record, edition, fired)
         for match in edition.index.match(record, variables):
-            self.fire(match, edition, flow)
+            fire(self, match, edition, flow)
             fired.append(match.rule.name)
             taken |= is_failure and _says_failure(match)
         is_unmatched = False
         if not fired and not is_awaited and not record.by_unmatched and record.type != FLOW_ENDED:
             for match in edition.unmatched(record, variables):
-                self.fire(match, edition, flow, by_unmatched=True)
+                fire(self, match, edition, flow, by_unmatched=True)
                 fired.append(match.rule.name)
                 is_unmatched = True
                 taken |= is_failure
@@ -440,67 +202,7 @@ class _Stepper:
         except PlanFailed as failed:
             firing.fail(str(failed))
         fired.append(name)
-        self.carry_out(firing, edition)
-
-    def fire(self, match: Match, edition: Edition, flow: Flow, by_unmatched: bool = False) -> None:
-        """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`."""
-        record = match.record
-        firing = Firing(record, match.rule.name, record.call, by_unmatched or record.by_unmatched)
-        try:
-            plan_rule(firing, edition, match, flow.variables)
-        except PlanFailed as failed:
-            firing.fail(str(failed))
-        self.carry_out(firing, edition)
-
-    def carry_out(self, firing: Firing, edition: Edition) -> None:
-        """Writes what a firing planned: saves, ends, emissions, and the wait for its next step."""
-        record, time = firing.record, self.terms.time
-        flow = record.flow
-        emissions, next_step = firing.emissions, firing.next_step
-        for name, value in firing.saves:
-            self.add(flow, f.Saved(name, value))
-        if firing.bend is not None:
-            outcome, text = firing.bend
-            # What the same match emitted before is not touched.
-            self.bend(self.state.flows[flow], outcome, text, self.match_began)
-        records = self.state.flows[flow].records
-        if (records + len(emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
-            self.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
-        if not emissions:
-            return
-        members: list[str] = []
-        aliases: dict[str, str] = {}
-        shared = self.new_id() if next_step is not None else None
-        for planned in emissions:
-            id = self.new_id()
-            cont = shared
-            if planned.then is not None or planned.otherwise is not None:
-                cont = self.new_id()
-                self.add(
-                    flow,
-                    f.Waited(
-                        cont, planned.then or "", 0, [id], {}, {}, planned.bind, firing.call,
-                        firing.by_unmatched, planned.otherwise,
-                    ),
-                )  # fmt: skip
-            task = edition.new_task(
-                planned.type, planned.body, id, flow, time, record.id, firing.rule, firing.call, cont,
-                firing.by_unmatched,
-            )  # fmt: skip
-            self.add(flow, f.Emitted(task))
-            if shared is not None:
-                members.append(id)
-                if planned.alias is not None:
-                    aliases[planned.alias] = id
-        if shared is not None and next_step is not None:
-            rule, step_ = next_step
-            self.add(
-                flow,
-                f.Waited(
-                    shared, rule, step_, members, aliases, firing.records, firing.values, firing.call,
-                    firing.by_unmatched,
-                ),
-            )  # fmt: skip
+        carry_out(self, firing, edition)
 
     # -- ends and starts ---------------------------------------------------------
 
@@ -560,7 +262,7 @@ class _Stepper:
             body, missing = with_variables(task.body, flow.variables)
             if missing is not None:
                 message = f'flow variable "{missing}" was never saved'
-                self.complete(task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
+                complete(self, task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
                 self.match_ended()
                 continue
             is_filled = body is not task.body

@@ -160,9 +160,11 @@ class Late(_Fact, tag=10, frozen=True):
 
 
 class Stopping(_Fact, tag=11, frozen=True):
-    """A running task was told to stop; it ends `cancelled` when all of it is gone."""
+    """A running task was told to stop; it ends `cancelled` when all of it is gone, or as its kind says."""
 
     id: str
+    kind: str | None = None
+    """`timeout` or `deadline`: it ends as `timed_out`."""
 
 
 class Held(_Fact, tag=12, frozen=True):
@@ -238,10 +240,83 @@ class Fault(_Fact, tag=23, frozen=True):
     text: str
 
 
+class Entered(_Fact, tag=24, frozen=True):
+    """A call began: the first steps of its procedure follow."""
+
+    id: str
+
+
+class Joined(_Fact, tag=25, frozen=True):
+    """A record came for a join as one of its parts."""
+
+    key: str
+    """Rule, scope and the values of the key: `then.core.waits.wait_key`."""
+    rule: str
+    scope: str
+    values: list[Json]
+    parts: int
+    """How many the join has."""
+    part: int
+    task: Task
+    is_last: bool
+    """It takes the place of those that came for this part before."""
+    due: int | None
+    keeps: bool
+
+
+class Met(_Fact, tag=26, frozen=True):
+    """A join fired, or was closed by an absent part: the oldest so many of each part are used up."""
+
+    key: str
+    taken: list[int]
+    is_spent: bool = False
+    """It takes what comes until its window ends, and fires no more."""
+
+
+class Parted(_Fact, tag=27, frozen=True):
+    """The window of a join ended: what came by this time is let go; null: all of it."""
+
+    key: str
+    upto: int | None = None
+
+
+class Counted(_Fact, tag=28, frozen=True):
+    """So many records more belong to a set."""
+
+    key: str
+    more: int
+
+
+class Settled(_Fact, tag=29, frozen=True):
+    """A record of a set ended."""
+
+    key: str
+
+
+class Gathered(_Fact, tag=30, frozen=True):
+    """A set fired, or one of it ended otherwise than it should: it is closed."""
+
+    key: str
+
+
+class Ripened(_Fact, tag=31, frozen=True):
+    """The time has come at which a task may start."""
+
+    id: str
+
+
+class Marked(_Fact, tag=32, frozen=True):
+    """An act that happens at most once in a span happened."""
+
+    key: str
+    until: int
+
+
 Fact: TypeAlias = (
     Posted | Emitted | Started | Completed | Matched | Waited | Taken | Dropped | Saved | Late
     | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
-    | FlowMoved | TakenUp | InForce | Loaded | Fault
+    | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
+    | Settled | Gathered | Ripened | Marked
 )  # fmt: skip
 
 

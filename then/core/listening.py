@@ -1,0 +1,97 @@
+"""What listens for a record: rules, and the parts of joins as rules of their own.
+
+A join is filed part by part, at its place in the order, so that the index finds
+a part as it finds a rule; `then.core.joins` then decides whether it meets the
+others. A rule has more than one address where more than one thing follows from
+it: `R/late` is its `on timeout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+from attrs import evolve
+
+from then.core.evaluate import decide
+from then.core.fields import Scope
+from then.core.rules import ANY, FINISHED, Join, Match, Rule, Single, family_covers
+from then.core.tasks import Json, Task
+
+
+@attrs.frozen
+class Listening(Rule):
+    """A part of a join, filed like a rule."""
+
+    of: Rule = attrs.field(kw_only=True)
+    part: int = attrs.field(kw_only=True)
+    ends_otherwise: bool = attrs.field(default=False, kw_only=True)
+    """It listens for the records of the part that end otherwise than it waits for."""
+
+    def __attrs_post_init__(self) -> None:
+        """Its name is made of one that was checked."""
+
+
+def expanded(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules in order, joins part by part."""
+    for rule in rules:
+        join = rule.trigger
+        if isinstance(join, Join):
+            yield from _parts(rule, join)
+        else:
+            yield rule
+
+
+def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
+    consequence = rule.consequence
+    has_else = consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+    for number, part in enumerate(join.parts):
+        pattern = part.pattern
+        if join.kind == "every":
+            # It has to see each that ends, also those that its clause leaves out.
+            pattern = evolve(pattern, outcomes=FINISHED, where=None)
+        yield _listening(rule, number, evolve(rule, trigger=Single(pattern)))
+        otherwise = FINISHED - pattern.outcomes
+        if join.kind == "all" and has_else and not part.is_absent and otherwise != FINISHED:
+            trigger = Single(evolve(pattern, outcomes=otherwise, where=None))
+            yield _listening(rule, number, evolve(rule, trigger=trigger), ends_otherwise=True)
+
+
+def _listening(rule: Rule, part: int, filed: Rule, *, ends_otherwise: bool = False) -> Listening:
+    return Listening(
+        f"{rule.name}#{part}", filed.trigger, rule.consequence, rule.generator, source=rule.source, span=rule.span,
+        of=rule, part=part, ends_otherwise=ends_otherwise,
+    )  # fmt: skip
+
+
+def late_rule(rule: Rule) -> Rule | None:
+    """What follows when the window of a join ends, as a rule of its own: `R/late`."""
+    join = rule.trigger
+    if not isinstance(join, Join) or (join.late is None and join.late_generator is None):
+        return None
+    return Listening(f"{rule.name}/late", rule.trigger, join.late, join.late_generator, span=rule.span, of=rule, part=0)
+
+
+def match_within(
+    rules: Sequence[Rule], record: Task, variables: Mapping[str, Json], names: Mapping[str, Json]
+) -> Iterator[Match]:
+    """The rules of a procedure that fire on a record of its call, in order, each decided when it is its turn.
+
+    Args:
+        names: the arguments of the call, which the clauses may name.
+    """
+    for rule in rules:
+        pattern = rule.pattern
+        family = pattern.family
+        called = names.get(family)
+        if isinstance(called, str) and not family_covers(family, record.type) and family != ANY:
+            # A task that was handed over as an argument.
+            pattern = evolve(pattern, family=called)
+        if not pattern.fits(record):
+            continue
+        bound: dict[str, Json | Task] = dict(names)
+        if pattern.alias is not None:
+            bound[pattern.alias] = record
+        verdict = decide(pattern.where, Scope(record, bound, variables))
+        if verdict.value is True:
+            yield Match(rule, record, verdict.groups or None)

@@ -1,0 +1,70 @@
+"""A step under way: the facts decided so far, folded into the state, and the orders that follow.
+
+What decides stands above: `then.core.ending`, `emitting`, `outside` and `engine`
+give facts to `Stepping.add`, and nothing else changes the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from then.core import facts as f
+from then.core.causes import Order
+from then.core.edition import Edition
+from then.core.state import FOLDS, State, id_text, next_id
+from then.core.tasks import Task
+
+
+@attrs.define
+class Terms:
+    """What a step stands on beside state and cause. The loop keeps one and moves its time on."""
+
+    time: int
+    editions: Mapping[str, Edition]
+    slots: int
+    engine: int = 0
+    """The engine's number, 0 to 1023: keeps ids of different engines apart."""
+    kinds: frozenset[str] = frozenset()
+    """The executors that are here."""
+    only: frozenset[str] | None = None
+    """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
+    may_start: bool = True
+    """False until an engine that took up a state has asked what still runs of it."""
+
+
+class Stepping:
+    """One step under way."""
+
+    __slots__ = ("answer", "ended", "match_began", "orders", "page", "pages", "state", "terms")
+
+    def __init__(self, state: State, terms: Terms) -> None:
+        self.state = state
+        self.terms = terms
+        self.pages: list[f.Page] = []
+        self.page: f.Page | None = None  # the last of them
+        self.orders: list[Order] = []
+        self.answer: Task | None = None
+        self.ended: list[Task] = []  # completed in this step, to be matched in it
+        self.match_began = 0  # the last id before the match under way
+
+    def add(self, flow: str, fact: f.Fact) -> None:
+        """Decides a fact: writes it on the flow's page and folds it into the state."""
+        page = self.page
+        if page is None or page.flow != flow:
+            page = self.turn_to(flow)
+        page.facts.append(fact)
+        FOLDS[type(fact)](self.state, fact, flow, self.terms.time)
+
+    def turn_to(self, flow: str) -> f.Page:
+        """A new page, for facts of this flow."""
+        self.state.begin(flow)
+        page = self.page = f.Page(flow, self.terms.time, [])
+        self.pages.append(page)
+        return page
+
+    def new_id(self) -> str:
+        number = next_id(self.state.last_id, self.terms.time, self.terms.engine)
+        self.state.last_id = number
+        return id_text(number)

@@ -1,0 +1,214 @@
+"""What an engine waits for beside its tasks: open calls, half-filled joins, sets, times.
+
+Cells like those of `then.core.state`, which keeps this and folds facts into it;
+the decisions are of `then.core.joins`, `then.core.calls` and `then.core.times`.
+
+Invariants:
+1. `frames[c].live` is the number of live records whose innermost call is c.
+2. Each open wait with a `due`, and each live record with a time in its policy, has an entry
+   in the heap; an entry whose time is no longer that of `due_of` is old, and passed over.
+3. A wait of a flow or call ends with it. One across flows ends with its window.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+import attrs
+import msgspec
+
+from then.core.tasks import Body, Json, Task
+
+DEPTH_MAX: Final = 10_000
+"""Of the call stack."""
+
+
+class Frame(msgspec.Struct, array_like=True, gc=False):
+    """A call that is open, or that has completed while something in it still lives."""
+
+    id: str
+    """Of the call's record."""
+    flow: str
+    type: str
+    """The procedure."""
+    body: Body
+    """Its arguments: names in the rules of the procedure."""
+    call: str | None
+    """The call that it was made in."""
+    depth: int
+    live: int = 0
+    untaken: dict[str, Body] = {}
+    """Failures in it that nothing took up, with their errors."""
+    is_over: bool = False
+    """It has completed: a further return is a fault."""
+    was_cancelled: bool = False
+    """Something in it ended as cancelled."""
+
+
+class Wait(msgspec.Struct, array_like=True, gc=False):
+    """A join that has some of its parts."""
+
+    key: str
+    rule: str
+    scope: str
+    """The flow or call whose records it joins; empty: all that share its values."""
+    flow: str
+    """Of its first part."""
+    values: list[Json]
+    """The key's components."""
+    parts: list[list[Task]]
+    """What came, oldest first. Of an absent part the newest alone, unless its clause has to see all."""
+    due: int | None = None
+    """When its window ends."""
+    keeps: bool = False
+    """Its flow lives until the window ends."""
+    is_spent: bool = False
+    """`any of` that has fired: it takes more, and fires no more."""
+
+
+class Tally(msgspec.Struct, array_like=True, gc=False):
+    """The records of a set, `every X done`, in one flow or call."""
+
+    key: str
+    open: int = 0
+    is_closed: bool = False
+    """It fired, or one ended otherwise."""
+
+
+Due: TypeAlias = tuple[int, str, str]
+"""A time, what it is the time of (`start`, `expires`, `timeout`, `deadline`, `wait`), and whose."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_frame = msgspec.msgpack.Decoder(Frame).decode
+_decode_wait = msgspec.msgpack.Decoder(Wait).decode
+_decode_tally = msgspec.msgpack.Decoder(Tally).decode
+
+
+def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
+    """The name of a join's wait for one key: the same for values that are equal as JSON."""
+    return f"{rule}\0{scope}\0{msgspec.json.encode([canonical(value) for value in values]).decode()}"
+
+
+def canonical(value: Json) -> Json:
+    """The one form of all values that equal it: `1.0` is 1, the fields of an object are in order."""
+    kind = type(value)
+    if kind is float and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if kind is list:
+        return [canonical(item) for item in value]
+    if kind is dict:
+        return {key: canonical(value[key]) for key in sorted(value)}
+    return value
+
+
+@attrs.define
+class Waits:
+    """Open calls, joins, sets and times of an engine."""
+
+    frames: dict[str, Frame] = attrs.field(factory=dict)
+    tallies: dict[str, Tally] = attrs.field(factory=dict)
+    quiet: list[str] = attrs.field(factory=list)
+    """Calls in which nothing lives any more: to be looked at once the match under way is over."""
+    marks: dict[str, int] = attrs.field(factory=dict)
+    """`at most once`: by key, until when its act is dropped."""
+    _waits: dict[str, Wait | bytes] = attrs.field(factory=dict)
+    """Half-filled joins; encoded, since there may be very many of which none is looked at for days."""
+    _heap: list[Due] = attrs.field(factory=list)
+    _dues: dict[tuple[str, str], int] = attrs.field(factory=dict)
+
+    # -- joins
+
+    def wait(self, key: str) -> Wait | None:
+        """A copy of a half-filled join; `put` writes it back."""
+        data = self._waits.get(key)
+        return _decode_wait(data) if type(data) is bytes else data  # type: ignore[return-value]
+
+    def put(self, wait: Wait) -> None:
+        self._waits[wait.key] = _encode(wait)
+        if wait.due is None:
+            self.forget_due("wait", wait.key)
+        else:
+            self.set_due(wait.due, "wait", wait.key)
+
+    def drop(self, key: str) -> None:
+        self._waits.pop(key, None)
+        self.forget_due("wait", key)
+
+    def open_waits(self) -> Iterable[Wait]:
+        """All half-filled joins, for a person to look at."""
+        for key in list(self._waits):
+            wait = self.wait(key)
+            if wait is not None:
+                yield wait
+
+    # -- times
+
+    def set_due(self, at: int, kind: str, of: str) -> None:
+        """Notes that something is due."""
+        self._dues[kind, of] = at
+        heapq.heappush(self._heap, (at, kind, of))
+
+    def forget_due(self, kind: str, of: str) -> None:
+        if self._dues and self._dues.pop((kind, of), None) is not None and len(self._heap) > 2 * len(self._dues) + 64:
+            self._heap = [(at, kind, of) for (kind, of), at in self._dues.items()]
+            heapq.heapify(self._heap)
+
+    @property
+    def next_due(self) -> int | None:
+        """When something is due next: microseconds since 1970; None where nothing is."""
+        heap, dues = self._heap, self._dues
+        while heap and dues.get(heap[0][1:]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def take_due(self, now: int) -> tuple[str, str] | None:
+        """What is due, the oldest first, and is noted no more; None where nothing is due by now."""
+        at = self.next_due
+        if at is None or at > now:
+            return None
+        _, kind, of = heapq.heappop(self._heap)
+        del self._dues[kind, of]
+        return kind, of
+
+    def shift(self, by_us: int) -> None:
+        """Moves all spans that run by so much: the machine's clock was set, and they go by elapsed time."""
+        self._dues = {key: at + by_us for key, at in self._dues.items()}
+        self._heap = [(at, kind, of) for (kind, of), at in self._dues.items()]
+        heapq.heapify(self._heap)
+
+    # -- cells
+
+    def cell(self, kind: str, key: str) -> object:
+        """The value of a cell: a struct, or bytes that need no encoding; None where there is none."""
+        match kind:
+            case "frame":
+                return self.frames.get(key)
+            case "tally":
+                return self.tallies.get(key)
+            case "wait":
+                return self._waits.get(key)
+            case "mark":
+                return self.marks.get(key)
+        return None
+
+    def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Takes up the cells of a kind."""
+        match kind:
+            case "frame":
+                self.frames.update((key, _decode_frame(data)) for key, data in rows)
+            case "tally":
+                self.tallies.update((key, _decode_tally(data)) for key, data in rows)
+            case "mark":
+                self.marks.update((key, msgspec.msgpack.decode(data)) for key, data in rows)
+            case "wait":
+                for key, data in rows:
+                    self._waits[key] = data
+                    due = _decode_wait(data).due
+                    if due is not None:
+                        self.set_due(due, "wait", key)
+
+
+KINDS: Final = ("frame", "tally", "mark", "wait")
+"""The kinds of its cells."""
