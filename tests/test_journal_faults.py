@@ -258,6 +258,16 @@ def test_a_stranger_that_writes_at_the_start_is_named(tmp_path: Path, stranger: 
         open_impatient(tmp_path / "state")
 
 
+def test_a_stranger_that_wrote_between_two_entries_is_let_be(tmp_path: Path, stranger: sqlite3.Connection) -> None:
+    with closing(open_sqlite(tmp_path / "state")) as journal:
+        journal.append([Entry(2, b"2")])
+        stranger.execute("INSERT INTO cell VALUES ('note', 'theirs', x'00')")
+        journal.append([Entry(3, b"3")])
+        journal.append([Entry(4, b"4")])
+        assert dict(journal.cells("note")) == {"theirs": b"\0"}
+    assert seqs(tmp_path / "state") == [1, 2, 3, 4]
+
+
 def test_a_stranger_that_wrote_ends_the_journal(tmp_path: Path, stranger: sqlite3.Connection) -> None:
     with closing(open_sqlite(tmp_path / "state")) as journal:
         stranger.execute("INSERT INTO entry VALUES (2, x'00')")

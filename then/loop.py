@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
-import attrs
+import msgspec
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
 from then.committer import STAND_IN_S, Committer
@@ -68,8 +68,7 @@ class SystemClock:
     def now_us(self) -> int:
         return time.time_ns() // 1000  # noqa: TID251 (this is the clock)
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
 
 
 Watcher: TypeAlias = Callable[[f.Page], None]
@@ -77,20 +76,19 @@ Watcher: TypeAlias = Callable[[f.Page], None]
 StartWatcher: TypeAlias = Callable[[Task], None]
 
 
-@attrs.define
-class _Batch:
-    """What was stepped and is not durable yet."""
+class _Batch(msgspec.Struct):
+    """What was stepped and is not durable yet. A Struct, since one is made for each commit: 0.3 µs against 1.5."""
 
-    entries: list[Entry] = attrs.field(factory=list)
-    pages: list[f.Page] = attrs.field(factory=list)
-    gated: list[Order] = attrs.field(factory=list)
-    tickets: list[Ticket] = attrs.field(factory=list)
-    reported: list[tuple[Executor, str]] = attrs.field(factory=list)
-    cells: list[Cell] = attrs.field(factory=list)
+    entries: list[Entry] = []
+    pages: list[f.Page] = []
+    gated: list[Order] = []
+    tickets: list[Ticket] = []
+    reported: list[tuple[Executor, str]] = []
+    cells: list[Cell] = []
     """The checkpoint that goes with it."""
     began: float = 0.0
     """When its first step was, by the monotonic clock."""
-    notes: list[Cell] = attrs.field(factory=list)
+    notes: list[Cell] = []
     """Other cells that go with it: the text of a rules version."""
 
 
@@ -335,7 +333,7 @@ class Loop:
     def drive(self, must_commit: bool = False) -> None:
         """Works off the inbox, unless somebody is at it: then that one does."""
         while must_commit or self._inbox or (self.state.pending and not self._is_over):
-            if not self._lock.acquire(blocking=must_commit):
+            if not self._lock.acquire(must_commit):
                 return
             try:
                 if self._is_over:
@@ -389,7 +387,7 @@ class Loop:
                     has_started |= self._step(Proceed(), None, None)
                 else:
                     has_started |= self._step(*inbox.popleft())
-                if clock.monotonic() - began > TURN_S:
+                if (inbox or state.pending) and clock.monotonic() - began > TURN_S:
                     break
             batch = self._batch
             if not batch.entries and not batch.gated and not batch.tickets:
@@ -451,8 +449,10 @@ class Loop:
             batch.cells = [Cell(*cell) for cell in self.state.cells()]
             self._checkpoint_seq = self.state.seq
         try:
-            if batch.entries or batch.cells or batch.notes:
+            if batch.cells or batch.notes:
                 self.journal.append(batch.entries, batch.cells + batch.notes)
+            elif batch.entries:
+                self.journal.append(batch.entries)
         except JournalFull:
             self._wait_for_room()
             return False
@@ -475,6 +475,9 @@ class Loop:
         return True
 
     def _carry_out(self, orders: list[Order]) -> None:
+        if len(orders) == 1 and type(orders[0]) is Start:
+            self._start(orders)  # type: ignore[arg-type]
+            return
         starts: dict[str, Start] = {}
         for order in orders:
             match order:
@@ -498,17 +501,21 @@ class Loop:
     def _start(self, orders: list[Start]) -> None:
         """Gives tasks to their executors; one whose run line cannot be evaluated fails at once."""
         jobs: dict[str, list[Job]] = {}
+        watchers = self.start_watchers
         for order in orders:
             task = order.task
             try:
-                options = launch_options(task, order.edition)
+                options = order.edition.runners[task.type].options or launch_options(task, order.edition)
             except CannotLaunch as error:
                 refused: Body = {"kind": "spawn", "message": str(error)}
                 self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
                 continue
-            for watcher in self.start_watchers:
+            for watcher in watchers:
                 watcher(task)
-            jobs.setdefault(order.kind, []).append(Job(task, options))
+            group = jobs.get(order.kind)
+            if group is None:
+                group = jobs[order.kind] = []
+            group.append(Job(task, options))
         for kind, group in jobs.items():
             self.executors[kind].start(group)
 

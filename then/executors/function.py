@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from then.abc import Clock, Job, Report, ReportTo
 from then.core.errors import BodyRefused
-from then.core.tasks import Body, Outcome, check_json, own_copy
+from then.core.tasks import Body, Outcome, own_copy, taken_over
 from then.executors.coroutines import Coroutines
 
 RELIEF_S: Final = 0.001
@@ -36,6 +36,13 @@ TRACEBACK_CHARACTERS_MAX: Final = 100_000
 """Of an exception, in the record: some hold all that they failed on."""
 WORKERS_MAX: Final = 64
 """Threads at most: tasks that take no slot could else ask for any number."""
+
+
+class _Own(threading.local):
+    """What each thread knows of itself."""
+
+    takes_next = False
+    """It is a worker that reports, and takes a task up when that is done."""
 
 
 class FunctionExecutor:
@@ -68,7 +75,7 @@ class FunctionExecutor:
         self._is_closing = False
         self._cancelled: set[str] = set()
         self._coroutine_cancels: dict[str, Callable[[], object]] = {}
-        self._own = threading.local()
+        self._own = _Own()
         self._relief_wanted = threading.Event()
         self._relief: threading.Thread | None = None
         self._closing = threading.Event()
@@ -80,16 +87,17 @@ class FunctionExecutor:
     def start(self, jobs: Sequence[Job]) -> None:
         if self._is_closing:
             return  # They wait in the journal for the next engine.
+        waiting_jobs = self._jobs
         for job in jobs:
             function = job.options.get("function")
             if callable(function) and self._is_coroutine_function(function):
                 self._start_coroutine(job, function)
             else:
-                self._jobs.append(job)
-        waiting = len(self._jobs)
+                waiting_jobs.append(job)
+        waiting = len(waiting_jobs)
         # A worker that starts tasks while it reports takes one of them itself; for others one comes at once,
         # for a function too that posts, and may wait for what it posted.
-        if waiting and not getattr(self._own, "takes_next", False):
+        if waiting and not self._own.takes_next:
             self._wake(1)
         if waiting > 1 and not self._relief_wanted.is_set():
             self._relief_wanted.set()
@@ -212,9 +220,11 @@ class FunctionExecutor:
 
     def _run(self, job: Job) -> None:
         started = self._clock.now_us()
+        options = job.options
         try:
-            function = self._function(job)
-            given = function(**own_copy(job.task.body), **_extra(job))
+            function = options.get("function") or self._import(str(options["target"]))
+            body = own_copy(job.task.body)
+            given = function(**body, **_extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
         except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
             report = self._raised(job, error, started)
         else:
@@ -222,15 +232,10 @@ class FunctionExecutor:
                 self._submit(job, given, started)
                 return
             report = self._returned(job, given, started)
-        self._own.takes_next = True
+        own = self._own
+        own.takes_next = True
         self._report((report,))
-        self._own.takes_next = False
-
-    def _function(self, job: Job) -> Callable[..., Any]:
-        function = job.options.get("function")
-        if callable(function):
-            return function
-        return self._import(str(job.options["target"]))
+        own.takes_next = False
 
     def _import(self, target: str) -> Callable[..., Any]:
         """`module:function`, imported with the project's root on the path; once."""
@@ -285,13 +290,12 @@ class FunctionExecutor:
         if not isinstance(given, dict):
             message = f"returned {type(given).__name__}; a task returns a dict of JSON values, or None"
             return self._ended(job, "failed", None, {"kind": "result", "message": message}, started)
-        if given:
-            try:
-                check_json(given, "result")
-            except BodyRefused as refused:
-                return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
-        # What the function does with its lists afterwards is not in the record.
-        return self._ended(job, "done", own_copy(given), None, started)
+        try:
+            # A copy: what the function does with its lists afterwards is not in the record.
+            result, _ = taken_over(given, "result")
+        except BodyRefused as refused:
+            return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
+        return self._ended(job, "done", result, None, started)
 
     def _raised(self, job: Job, error: BaseException, started: int) -> Report:
         """What a function raised, as an outcome."""
