@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -94,6 +95,56 @@ def test_followed_it_goes_on_until_the_task_has_ended(shell: Shell) -> None:
     gate.write_text("came\n")
     assert follower.end() == (0, "came\n", "")
     assert program.end().code == 0
+
+
+@pytest.mark.slow
+def test_a_follower_outlives_the_engine_and_ends_with_3_when_the_process_has_gone_too(shell: Shell) -> None:
+    """It waited for ever: no engine, no end in the journal."""
+    gate = shell.fifo("gate")
+    shell.write(
+        "rules.then", 'task t() run process ["sh", "-c", r"echo begun; read line < gate; echo $line"]\nstart t()\n'
+    )
+    program = shell.start("run", "rules.then", "--json")
+    id = json.loads(program.read_until('"running"').splitlines()[-1])["id"]
+    follower = shell.start("log", "-f", id)
+    assert follower.read_until("begun") == "begun\n"
+    program.signal(SIGKILL)
+    program.end()
+    (task,) = shell("ps", "--json").objects
+    assert (task["id"], task["state"], task["started"] is not None) == (id, "running", True)
+    assert "state      running\n" in shell("show", id).out
+    gate.write_text("came\n")
+    assert follower.end() == (
+        3,
+        "came\n",
+        f"t ({id}): it has ended, and no engine runs here to take that up; `andthen resume` goes on\n",
+    )
+    (task,) = shell("ps", "--json").objects
+    assert task["state"] == "waiting"
+    assert shell("log", id) == (0, "begun\ncame\n", "")
+    assert shell("resume").code == 0
+    assert shell("log", "-f", id) == (0, "begun\ncame\n", "")
+
+
+@pytest.mark.slow
+def test_a_follower_of_a_function_ends_with_3_when_its_engine_was_killed(shell: Shell) -> None:
+    gate = shell.fifo("gate")
+    shell.write(
+        "rules.py",
+        "import then\nrules = then.Rules()\n@rules.task('f')\ndef f():\n    print(open('gate').read())\n",
+    )
+    program = shell.start("run", "rules.py", "f")
+    with gate.open("w"):  # It reads.
+        id = program.read_until("started")[:13]
+        follower = shell.start("--state", shell.folder / ".then", "log", "-f", id)
+        program.signal(SIGKILL)
+        program.end()
+    assert follower.end() == (
+        3,
+        "",
+        f"f ({id}): neither it nor an engine runs here; `andthen --state {shell.folder / '.then'} resume` goes on\n",
+    )
+    assert shell("ps").err == "no engine runs here: `andthen resume` goes on\n"
 
 
 @pytest.mark.slow

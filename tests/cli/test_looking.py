@@ -202,9 +202,9 @@ def test_an_engine_that_runs_is_asked_what_runs(shell: Shell) -> None:
     assert shell("ps", "--json").out == ""
 
 
-def test_without_an_engine_it_is_said_that_nobody_knows_what_runs(shell: Shell) -> None:
+def test_without_an_engine_it_is_said_how_it_goes_on(shell: Shell) -> None:
     _ask(shell)
-    assert shell("ps").err == "no engine runs here: what it left running is shown as waiting\n"
+    assert shell("ps").err == "no engine runs here: `andthen resume` goes on\n"
 
 
 def test_nothing_in_a_text_reaches_the_terminal_as_a_command(shell: Shell) -> None:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from then.abc import Journal
 from then.analysis.history import History
 from then.app.editions import Editions
 from then.app.rules import Rules
+from then.executors.kept import Kept, read_kept
+
+
+class Running(NamedTuple):
+    """What runs of a state."""
+
+    since: dict[str, int | None]
+    """Since when, in microseconds, by id."""
+    by_engine: bool
+    """An engine lives that runs it; else nobody is there to take up what comes of it."""
 
 
 class Reading:
@@ -32,16 +44,40 @@ class Reading:
         """
         return Editions(self.journal).load(self.history().state.version)
 
-    def running(self) -> dict[str, int | None] | None:
-        """What the engine that lives here runs: since when, in microseconds, by id; None where none lives."""
+    def running(self) -> Running:
+        """What runs: by the engine that lives here, else by what its keeper has written down."""
         from then.app.client import connect
 
         client = connect(self.folder)
         if client is None:
-            return None
+            return Running(read_kept(self.folder).running, by_engine=False)
         with client:
-            found: dict[str, int | None] = client.call("running")
-            return found
+            return Running(client.call("running"), by_engine=True)
+
+    def has_engine(self) -> bool:
+        """Whether an engine lives here: it listens, or has the lock as one that begins or ends."""
+        from then.app.client import connect
+
+        client = connect(self.folder)
+        if client is None:
+            return _is_locked(self.folder)
+        client.close()
+        return True
+
+    def kept(self) -> Kept:
+        """What the keeper of this folder keeps."""
+        return read_kept(self.folder)
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether somebody has the lock. It is not tried: an engine that comes at this moment must get it."""
+    try:
+        lock = (folder / "lock").stat()
+        rows = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    place = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    return any(words[1] == "FLOCK" and place in words for words in map(str.split, rows))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -33,19 +33,23 @@ class Seen(NamedTuple):
     """Since when it runs, in microseconds, where that is known."""
 
 
-def live_records(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
-    """Records that have not ended, in order of their ids."""
+def live_records(reading: Reading, history: History, flow: str | None, again: Callable[[str], str]) -> Iterator[Seen]:
+    """Records that have not ended, in order of their ids.
+
+    Args:
+        again: a command on the same state, for messages.
+    """
     running = reading.running()
     live = list(history.state.live(flow))
-    if running is None and any(task.outcome is None and not task.is_held for task in live):
-        say("no engine runs here: what it left running is shown as waiting")
+    if not running.by_engine and any(task.outcome is None and not task.is_held for task in live):
+        say(f"no engine runs here: `{again('resume')}` goes on")
     for task in live:
-        yield seen(task, running or {})
+        yield seen(task, running.since)
 
 
 def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
     """All records of a flow, or of all flows that are kept, flow by flow."""
-    running = reading.running() or {}
+    running = reading.running().since
     ids = [flow] if flow is not None else [one.id for one in history.flows() if one.type != FLOW_ENDED]
     for id in ids:
         for record in history.flow(id).records.values():

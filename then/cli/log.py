@@ -14,7 +14,7 @@ from then.cli.settings import Settings, command
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="The last N lines of each output only.")
 @click.option("--out", "is_out", is_flag=True, help="Its standard output only.")
 @click.option("--err", "is_err", is_flag=True, help="Its standard error only, on standard output.")
-def command_(settings: Settings, id: str, follow: bool, lines: int | None, is_out: bool, is_err: bool) -> None:
+def command_(settings: Settings, id: str, follow: bool, lines: int | None, is_out: bool, is_err: bool) -> int:
     """Prints what a task wrote: its standard output on ours, its standard error on ours.
 
     To a pipe or a file byte for byte; to a terminal without what would move its cursor. Of a function that failed, the
@@ -27,4 +27,4 @@ def command_(settings: Settings, id: str, follow: bool, lines: int | None, is_ou
     if is_out != is_err:
         streams = ("out",) if is_out else ("err",)
     with open_reading(settings.folder) as reading:
-        print_outputs(settings, reading, id, streams, follow=follow, lines=lines)
+        return print_outputs(settings, reading, id, streams, follow=follow, lines=lines)

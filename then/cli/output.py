@@ -24,33 +24,46 @@ from then.core.state import FAILURES
 from then.executors.outputs import Stream, open_output
 
 LOOK_S: Final = 0.1
+LOOKS_A_QUESTION: Final = 5
+"""So many looks at the files go by before it is asked again whether anybody keeps the task."""
+LEFT_ALONE: Final = 2
+"""Nobody keeps it when so many questions in a row said so: between an order and its process there is a moment."""
+ABANDONED: Final = 3
 CHUNK_BYTES: Final = 1 << 16
 
 
 def print_outputs(
     settings: Settings, reading: Reading, id: str, streams: Sequence[str], *, follow: bool, lines: int | None
-) -> None:
-    """Prints the outputs of a record, or of the flow that it is the root of."""
+) -> int:
+    """Prints the outputs of a record, or of the flow that it is the root of. Gives the exit code."""
     record, history = reading.history().record(id)
     task = record.task
     chosen: tuple[Stream, ...] = tuple(stream for stream in ("out", "err") if stream in streams)
     is_root_of_all = task.event and task.id == history.flow.id
     if is_root_of_all and not follow:
         _print_flow(settings, reading, history, chosen, lines)
-        return
+        return 0
+    keepers = _Keepers(reading, task.id)
     files = _Files(settings, reading.folder, task.id, chosen, lines)
     try:
         while True:
             is_over = not follow or _has_ended(reading, task.id)
+            is_abandoned = not is_over and keepers.have_gone()
             files.print_new()
-            if is_over:
+            if is_over or is_abandoned:
                 break
             _pause()
         files.finish()
     finally:
         files.close()
+    if is_abandoned:
+        ended = task.id in reading.kept().ended
+        why = "it has ended, and no engine runs here to take that up" if ended else "neither it nor an engine runs here"
+        say(f"{task.type} ({task.id}): {why}; `{settings.again('resume')}` goes on")
+        return ABANDONED
     if not files.has_any:
         _print_without_file(settings, reading.history().record(task.id)[0], chosen)
+    return 0
 
 
 def _print_flow(
@@ -96,6 +109,24 @@ def _pause() -> None:
     for _, event in poll.poll(LOOK_S * 1000):
         if event & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError
+
+
+class _Keepers:
+    """Whoever may yet bring a task to its end: an engine, or the keeper that has its process."""
+
+    def __init__(self, reading: Reading, id: str) -> None:
+        self._reading = reading
+        self._id = id
+        self._looks = 0
+        self._alone = 0
+
+    def have_gone(self) -> bool:
+        """Whether nobody is there any more; to be called at each look."""
+        self._looks += 1
+        if self._looks % LOOKS_A_QUESTION == 1:
+            is_kept = self._id in self._reading.kept().running or self._reading.has_engine()
+            self._alone = 0 if is_kept else self._alone + 1
+        return self._alone >= LEFT_ALONE
 
 
 class _Files:

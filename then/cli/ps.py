@@ -20,7 +20,7 @@ STATES = ("waiting", "running", "held", "completed")
 def command_(settings: Settings, is_all: bool, flow: str | None, type: str | None, state_is: str | None) -> None:
     """Lists tasks that wait, run or are held.
 
-    Which of them run only the engine knows: where none lives, those are shown as waiting.
+    Where no engine lives, processes that one has left run on, and all else waits for the next.
     """
     from then.app.reading import open_reading
     from then.cli.listing import live_records, print_records, records_of
@@ -32,7 +32,7 @@ def command_(settings: Settings, is_all: bool, flow: str | None, type: str | Non
         found = (
             records_of(reading, history, id)
             if is_all or state_is == "completed"
-            else live_records(reading, history, id)
+            else live_records(reading, history, id, settings.again)
         )
         family = "*" if type is None else type
         shown = (seen for seen in found if family_covers(family, seen.task.type) and state_is in (None, seen.state))

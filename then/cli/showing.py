@@ -24,8 +24,8 @@ from then.core.tasks import Body, Json
 def show_record(settings: Settings, reading: Reading, record: Record, history: FlowHistory) -> None:
     """A record and what is known of it beside: what fired on it, what came of it, what was reported too late."""
     task = record.task
-    running = reading.running() if task.outcome is None else None
-    now = seen(task, running or {})
+    running = reading.running().since if task.outcome is None else {}
+    now = seen(task, running)
     shown = record_object(task, now.state, started=now.since)
     shown.update(
         {
