@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from then.core.causes import Report as Report  # noqa: PLC0414 (it belongs to the seams and is found here)
+from then.core.masking import Mask as Mask  # noqa: PLC0414 (likewise)
 from then.core.tasks import Task
 
 
@@ -81,6 +82,23 @@ ReportTo: TypeAlias = Callable[[Sequence[Report]], None]
 When it returns the reports are durable, or will be before anything acts on
 them; the executor's own copy may be let go when `forget` was called for it.
 """
+
+
+class Secrets(Protocol):
+    """The values of secrets, read at the start of a task that is given them."""
+
+    @property
+    def mask(self) -> Mask:
+        """Knows each value that was read here."""
+
+    def filled(self, job: Job) -> Job:
+        """The job with values where its options have declarations; for the start only, and not to be kept.
+
+        May wait for a program: no lock is to be held.
+
+        Raises:
+            CannotRead: one cannot be read.
+        """
 
 
 class Executor(Protocol):

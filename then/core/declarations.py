@@ -125,6 +125,8 @@ class TaskDecl:
     needs: tuple[Need, ...] = ()
     idempotent_by: Expr | None = None
     """Over its inputs: the second record of the same key ends with the first's result."""
+    secrets: tuple[tuple[str, str], ...] = ()
+    """From Python: keyword argument, or variable of a process, and the name of the secret that it gets."""
     span: Span | None = _span()
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from then.core.evaluate import Scope, compile_value
-from then.core.filters import Expr
+from then.core.filters import Expr, SecretRef, walk
 from then.core.index import FilterIndex
-from then.core.rules import EVENT, Match, Rule, RuleSet, Single, TaskDecl, Unmatched, family_covers
+from then.core.rules import EVENT, Match, Rule, RuleSet, SecretDecl, Single, TaskDecl, Unmatched, family_covers
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
@@ -26,6 +26,8 @@ class Runner(NamedTuple):
     kind: str
     options: dict[str, object] | None
     """What its executor gets, where that does not depend on the record."""
+    secrets: tuple[SecretDecl, ...] = ()
+    """Those that it is given at its start."""
 
 
 FLOW_ENDED: Final = "flow.ended"
@@ -53,8 +55,16 @@ class Edition:
         for name, declared in rules.tasks.items():
             kind = self._kinds[name]
             if kind is not None:
-                options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
-                self.runners[name] = Runner(declared, kind, options if declared.function is not None else None)
+                given = given_secrets(declared, rules)
+                options: dict[str, object] | None = None
+                if declared.function is not None:
+                    options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
+                    if given:
+                        options["with"] = {key: rules.secrets[secret] for key, secret in declared.secrets}
+                        options["secrets"] = given
+                self.runners[name] = Runner(declared, kind, options, given)
+        self.secret_variables = tuple(one.reference for one in rules.secrets.values() if one.source == "env")
+        """Variables of the engine that hold secrets: a process inherits none of them."""
         self._births = {
             name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None)
             for name, declared in rules.tasks.items()
@@ -131,6 +141,14 @@ class Edition:
             type, body, id, flow, parent, rule, call, cont, 1, None, None, None, None, priority, needs,
             time, None if is_run else time, None, False, True, by_unmatched,
         )  # fmt: skip
+
+
+def given_secrets(declared: TaskDecl, rules: RuleSet) -> tuple[SecretDecl, ...]:
+    """The secrets that a task is given at its start, each once; those that nobody declared are left out."""
+    names = [secret for _, secret in declared.secrets]
+    for _, expr in declared.run.options if declared.run is not None else ():
+        names += [node.name for node in walk(expr) if isinstance(node, SecretRef)]
+    return tuple(rules.secrets[name] for name in dict.fromkeys(names) if name in rules.secrets)
 
 
 _OWN_EVENTS: Final = frozenset(("rule.failed", FLOW_ENDED))
