@@ -179,3 +179,44 @@ def _fill(ballast: Path, leave: int) -> None:
     found = os.statvfs(ballast.parent)
     with ballast.open("wb") as file:
         file.write(b"\0" * (found.f_bavail * found.f_bsize - leave))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["wait", "spawn", "rest"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["gone", "replaced"])
+def test_a_state_folder_that_is_taken_away_ends_its_engine_which_starts_nothing_more(
+    shell: Shell, work: str, replaced: bool
+) -> None:
+    """It went on, and reported each process as one that cannot be spawned."""
+    gate = shell.fifo("gate")
+    shell.write(
+        "r.then",
+        """
+event go(work: str)
+task wait() run process ["sh", "-c", "cat gate"]
+task touch() run process ["touch", "started"]
+task ask()
+rule a when go where work == "wait" then wait() then touch()
+rule b when go where work == "spawn" then wait(), wait() then touch()
+rule c when go where work == "rest" then ask() then touch()
+""",
+    )
+    program = shell.start("run", "r.then", "go", f"work={work}", "-j", 1)
+    program.read_until("asked" if work == "rest" else "started")
+    if work != "rest":
+        with gate.open("w"):  # It reads.
+            shutil.rmtree(shell.folder / ".then")
+            if replaced:
+                assert shell("run", "r.then", "go", "work=nothing").code == 0
+    else:
+        shutil.rmtree(shell.folder / ".then")
+        if replaced:
+            assert shell("run", "r.then", "go", "work=nothing").code == 0
+    said = program.end()
+    assert said.code == 3
+    assert said.err == (
+        "andthen: .then: this state folder was taken away under its engine, which stops here and starts nothing more;"
+        " what it wrote is lost: give --state a folder that stays\n"
+    )
+    assert not (shell.folder / "started").exists()
+    assert "spawn" not in said.out

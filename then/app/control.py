@@ -9,6 +9,7 @@ and sees to retention now and then.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -30,6 +31,8 @@ LINE_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
 """A body as JSON text, and room for escapes."""
 CONNECTIONS_MAX: Final = 64
 RETENTION_EVERY_S: Final = 3600.0
+LOOK_EVERY_S: Final = 2.0
+"""So often it is looked whether the state folder is still there: an engine at rest writes nothing that would tell."""
 
 
 class Control:
@@ -41,7 +44,8 @@ class Control:
 
     def __init__(self, engine: Engine, folder: Path, *, retention_s: float | None) -> None:
         self._engine = engine
-        self._folder = folder
+        self._folder = os.path.abspath(folder)
+        self._folder_stat = os.stat(folder)
         self._retention_s = retention_s
         self._starts = _Starts(engine)
         self._commands = Commands(engine, self._starts.since)
@@ -72,21 +76,22 @@ class Control:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._bell, selectors.EVENT_READ)
-            is_due, is_open = True, True
+            clock = self._engine.clock
+            due, is_open = clock.monotonic(), True
             while is_open:
-                if is_due:
-                    self._forget_old()
-                ready = selector.select(RETENTION_EVERY_S if self._retention_s is not None else None)
-                is_due = not ready
-                for key, _ in ready:
+                if self._retention_s is not None and clock.monotonic() >= due:
+                    self._forget_old(self._retention_s)
+                    due = clock.monotonic() + RETENTION_EVERY_S
+                for key, _ in selector.select(LOOK_EVERY_S):
                     if key.fileobj is self._bell:
                         is_open = False
                     else:
                         self._accept()
-        try:
-            os.unlink(self._folder / SOCKET)
-        except OSError:
-            pass  # The folder has gone.
+                self._look_at_folder()
+        if self._has_folder():
+            # In another that came in its place lies the socket of another.
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, SOCKET))
         self._listener.close()
         self._bell.close()
 
@@ -129,12 +134,23 @@ class Control:
         except Exception as error:  # noqa: BLE001  # Told to who asked; the engine goes on.
             return _refusal(InternalError(f"{type(error).__name__}: {error}"))
 
-    def _forget_old(self) -> None:
+    def _look_at_folder(self) -> None:
+        """Where it has gone something is written: that is what ends the engine, and tells why."""
+        if self._engine.loop.failure is None and not self._has_folder():
+            with contextlib.suppress(ThenError):
+                self._engine.loop.prune(lambda state: ((), ()))
+
+    def _has_folder(self) -> bool:
         try:
-            if self._retention_s is not None and has_old(self._engine, self._retention_s):
-                prune(self._engine, older_s=self._retention_s)
-        except ThenError:
-            pass  # A full disk, or an engine that has ended: told by those whose work it is.
+            return os.path.samestat(os.stat(self._folder), self._folder_stat)
+        except OSError:
+            return False
+
+    def _forget_old(self, older_s: float) -> None:
+        # A full disk, or an engine that has ended: told by those whose work it is.
+        with contextlib.suppress(ThenError):
+            if has_old(self._engine, older_s):
+                prune(self._engine, older_s=older_s)
 
 
 class _Starts:

@@ -500,9 +500,10 @@ def open_journal(folder: Path | None, durability: Durability) -> Journal:
         from then.journals.memory import open_memory
 
         return open_memory()
+    from then.app.placed import Placed
     from then.journals.sqlite import open_sqlite
 
-    return open_sqlite(folder, durability=durability)
+    return Placed(open_sqlite(folder, durability=durability), folder)
 
 
 def _is_later_attempt(task: Task, of: Task) -> bool:
