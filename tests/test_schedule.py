@@ -445,7 +445,8 @@ def _field(draw: st.DrawFn, low: int, high: int, names: tuple[str, ...] = ()) ->
     ranges = st.tuples(st.integers(low, high), st.integers(0, 9), st.integers(1, 5))
     for first, length, step in draw(st.lists(ranges, min_size=1, max_size=3)):
         last = min(high, first + length)
-        first_text = names[first - low] if names and draw(st.booleans()) else str(first)
+        is_named = draw(st.booleans())
+        first_text = names[first - low] if names and is_named else str(first)
         if length == 0:
             texts.append(first_text)
             named.add(first)
