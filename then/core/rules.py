@@ -49,6 +49,7 @@ from then.core.declarations import (
 )
 from then.core.errors import DuplicateRule, RuleError
 from then.core.filters import Expr
+from then.core.scenarios import Scenario
 from then.core.source import Span
 from then.core.tasks import Json, Task, check_name
 
@@ -285,6 +286,8 @@ class RuleSet:
     secrets: dict[str, SecretDecl] = attrs.field(factory=dict)
     sources: dict[str, str] = attrs.field(factory=dict)
     """Path: text of every file that was read, for the rules version."""
+    scenarios: list[Scenario] = attrs.field(factory=list)
+    """The tests beside the rules, in file order."""
     _names: dict[str, Rule] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -357,6 +360,7 @@ class RuleSet:
         self.starts.extend(other.starts)
         self.sources.update(other.sources)
 
+        self.scenarios.extend(other.scenarios)
     def rule(self, name: str) -> Rule | None:
         """The rule of that name."""
         return self._names.get(name)

@@ -28,6 +28,7 @@ from typing import Final, TypeAlias
 
 from then.core.errors import DuplicateRule, RuleError, UnknownName
 from then.core.rules import Rule, RuleSet
+from then.core.scenarios import Scenario
 from then.language.check import check_rules
 from then.language.compile import Compiler
 from then.language.constants import Constants
@@ -37,6 +38,7 @@ from then.language.files import Reader, beside
 from then.language.findings import Enough, FileRefused, Findings, UseCycle
 from then.language.notyet import is_there, report_not_yet
 from then.language.parser import parse
+from then.language.scenarios import ScenarioCompiler
 from then.language.scope import Declared
 from then.language.templates import read_text
 from then.language.tree import Token, Tree
@@ -80,6 +82,7 @@ class Loader:
         self._compilers: dict[str, Compiler] = {}
         self._plan: list[Callable[[Declared], list[Rule]]] = []
         self._trees: list[tuple[Unit, Tree]] = []
+        self._tests: list[tuple[Unit, Tree]] = []
         self._is_whole = True
         """Every file could be read and parsed."""
 
@@ -105,6 +108,7 @@ class Loader:
         for compile_part in self._plan:
             for rule in compile_part(declared):
                 self._add(rule)
+        self._take_tests(entries, declared)
         if not self.findings.errors:
             # What was refused is not in the rules: what is said of them together would not hold.
             own = {self.units[key].file for key in entries if key in self.units}
@@ -219,6 +223,8 @@ class Loader:
                     self.plan_tree(unit, item)
                 case "post":
                     self._plan_start(unit, item)
+                case "test":
+                    self._tests.append((unit, item))
                 case _:
                     is_there(item, unit)
         declarer = Declarer(unit, self.rules, self.kinds)
@@ -346,11 +352,32 @@ class Loader:
 
         self._plan.append(compile_start)
 
-    def _compile(self, unit: Unit, item: Tree, declared: Declared) -> list[Rule]:
+    def _compiler(self, unit: Unit, declared: Declared) -> Compiler:
         compiler = self._compilers.get(unit.key)
         if compiler is None:
             compiler = self._compilers[unit.key] = Compiler(unit, declared)
-        rule = compiler.rule(item)
+        return compiler
+
+    def _take_tests(self, entries: list[str], declared: Declared) -> None:
+        """The tests of the files that were asked for, when all rules are there to be named."""
+        known = (self.rules,) if self.known is None else (self.rules, self.known)
+        is_whole, names = not self.findings.errors, dict[str, Scenario]()
+        for unit, item in self._tests:
+            if unit.key not in entries:
+                continue
+            scenario = ScenarioCompiler(self._compiler(unit, declared), known, is_whole=is_whole).scenario(item)
+            item.children.clear()
+            if scenario is None:
+                continue
+            other = names.setdefault(scenario.name, scenario)
+            if other is not scenario:
+                twin = DuplicateRule("test", scenario.name, scenario.span, other.span)
+                twin.line = unit.line(scenario.span)
+                self.findings.refuse(twin)
+            self.rules.scenarios.append(scenario)
+
+    def _compile(self, unit: Unit, item: Tree, declared: Declared) -> list[Rule]:
+        rule = self._compiler(unit, declared).rule(item)
         # Its tree is several times as large as the rule, and of no further use.
         item.children.clear()
         return [] if rule is None else [rule]

@@ -20,7 +20,6 @@ NOT_YET: Final = {
     "timer": "`every` and `cron`",
     "breakpoint": "`breakpoint`",
     "logpoint": "`logpoint`",
-    "test": "`test`",
     # What stands after a task's `run` line, or after an act.
     "retry": "`retry`",
     "timeout": "`timeout`",
