@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr, SecretRef, walk
 from then.core.index import FilterIndex
-from then.core.rules import EVENT, Match, Rule, RuleSet, SecretDecl, Single, TaskDecl, Unmatched, family_covers
+from then.core.listening import expanded, late_rule
+from then.core.policies import Policy
+from then.core.rules import EVENT, Join, Match, Rule, RuleSet, SecretDecl, Single, TaskDecl, Unmatched, family_covers
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
@@ -42,7 +46,9 @@ class Edition:
     def __init__(self, version: str, rules: RuleSet) -> None:
         self.version = version
         self.rules = rules
-        self.index = FilterIndex(rules.rules)
+        self.index = FilterIndex(tuple(expanded(rules.rules)))
+        self.within = {name: tuple(expanded(declared.rules)) for name, declared in rules.procedures.items()}
+        """By procedure: its rules, which see the records of its calls alone."""
         self.types = Types(rules)
         self.has_unmatched = any(isinstance(rule.trigger, Unmatched) for rule in rules.rules)
         self._values: dict[int, Callable[[Scope], Json | CannotSay]] = {}
@@ -63,16 +69,33 @@ class Edition:
                         options["with"] = {key: rules.secrets[secret] for key, secret in declared.secrets}
                         options["secrets"] = given
                 self.runners[name] = Runner(declared, kind, options, given)
-        self.secret_variables = tuple(one.reference for one in rules.secrets.values() if one.source == "env")
+        self.secret_variables = tuple(
+            one.reference for one in rules.secrets.values() if one.source == "env" and is_variable(one.reference)
+        )
         """Variables of the engine that hold secrets: a process inherits none of them."""
         self._births = {
             name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None)
             for name, declared in rules.tasks.items()
         }
         """By task: priority, needs, and whether an executor runs it."""
-        self.announces_ends = any(_is_for_ends(rule) for rule in rules.rules)
+        self.announces_ends = any(_is_for_ends(rule) for rule in expanded(rules.rules))
         """Whether a rule listens to the ends of flows; an unmatched one is never shown them."""
-        self.untyped = {name for name, declared in rules.tasks.items() if declared.inputs is None}
+        self.untyped = {
+            name
+            for group in (rules.tasks, rules.procedures)
+            for name, declared in group.items()
+            if declared.inputs is None
+        }
+        self.has_sets = any(_is_set(rule) for name in (None, *rules.procedures) for rule in self._rules_of(name))
+        self._sets: dict[tuple[str | None, str], tuple[Rule, ...]] = {}
+        self._late: dict[str, Rule | None] = {}
+        self.timed = {
+            name: timing for name, declared in rules.tasks.items() if (timing := _timing(declared)) is not None
+        }
+        """By task: what is said of how it is tried."""
+        for name, procedure in rules.procedures.items():
+            if procedure.deadline_us is not None:
+                self.timed[name] = Timing(None, procedure.deadline_us, None)
 
     def kind_of(self, type: str) -> str | None:
         """The executor that a declared task runs on; None for a person's task, an event, an unknown type."""
@@ -81,6 +104,28 @@ class Edition:
     def may_fail(self, type: str) -> bool:
         declared = self.rules.tasks.get(type)
         return declared is not None and declared.may_fail
+
+    def rule(self, address: str) -> Rule | None:
+        """The rule of a return address; `R/late` is the `on timeout` of the join R."""
+        found = self.rules.rule(address)
+        if found is None and address.endswith("/late"):
+            if address not in self._late:
+                join = self.rules.rule(address.removesuffix("/late"))
+                self._late[address] = late_rule(join) if join is not None else None
+            return self._late[address]
+        return found
+
+    def sets_of(self, procedure: str | None, type: str) -> tuple[Rule, ...]:
+        """The rules that wait for every record of a type: those of a procedure, or those at top level."""
+        key = (procedure, type)
+        if key not in self._sets:
+            self._sets[key] = tuple(
+                rule for rule in self._rules_of(procedure) if _is_set(rule) and family_covers(rule.pattern.family, type)
+            )
+        return self._sets[key]
+
+    def _rules_of(self, procedure: str | None) -> Iterable[Rule]:
+        return self.rules.rules if procedure is None else self.rules.procedures[procedure].rules
 
     def value(self, expr: Expr, scope: Scope) -> Json | CannotSay:
         """The value of an expression; its closure is compiled once."""
@@ -95,7 +140,8 @@ class Edition:
         Raises:
             BodyRefused: it is not as declared, with the path.
         """
-        if type in self.untyped or (type not in self.rules.tasks and type not in self.rules.events):
+        rules = self.rules
+        if type in self.untyped or not (type in rules.tasks or type in rules.events or type in rules.procedures):
             return body
         return self.types.body(type, body)
 
@@ -129,6 +175,11 @@ class Edition:
                     type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont,
                     outcome="done", created=time, completed=time, event=True, by_unmatched=by_unmatched,
                 )  # fmt: skip
+            if type in self.rules.procedures:
+                return Task(
+                    type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, created=time,
+                    by_unmatched=by_unmatched, is_call=True,
+                )  # fmt: skip
             message = f'nothing here runs "{type}" and it is no declared event'
             return Task(
                 type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, outcome="failed",
@@ -143,12 +194,42 @@ class Edition:
         )  # fmt: skip
 
 
+def is_variable(name: str) -> bool:
+    """Whether an environment can hold a variable of this name."""
+    return bool(name) and "=" not in name and "\0" not in name
+
+
 def given_secrets(declared: TaskDecl, rules: RuleSet) -> tuple[SecretDecl, ...]:
     """The secrets that a task is given at its start, each once; those that nobody declared are left out."""
     names = [secret for _, secret in declared.secrets]
     for _, expr in declared.run.options if declared.run is not None else ():
         names += [node.name for node in walk(expr) if isinstance(node, SecretRef)]
     return tuple(rules.secrets[name] for name in dict.fromkeys(names) if name in rules.secrets)
+
+
+class Timing(NamedTuple):
+    """How a task is tried, as it is declared."""
+
+    policy: Policy | None
+    deadline_us: int | None
+    expires_us: int | None
+
+    def policy_of(self, time: int) -> Policy:
+        """The policy of one that is born now."""
+        return replace(
+            self.policy or Policy(),
+            deadline=None if self.deadline_us is None else time + self.deadline_us,
+            expires=None if self.expires_us is None else time + self.expires_us,
+        )
+
+
+def _timing(declared: TaskDecl) -> Timing | None:
+    timing = Timing(declared.policy, declared.deadline_us, declared.expires_us)
+    return timing if any(part is not None for part in timing) else None
+
+
+def _is_set(rule: Rule) -> bool:
+    return isinstance(rule.trigger, Join) and rule.trigger.kind == "every"
 
 
 _OWN_EVENTS: Final = frozenset(("rule.failed", FLOW_ENDED))

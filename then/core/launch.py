@@ -59,7 +59,7 @@ def launch_options(task: Task, edition: Edition) -> Options:
     for name, expr in run.options:
         what = f"{run.kind}: {name}"
         if runner.secrets and name == _GIVEN_BY.get(run.kind):
-            options[name] = _with_secrets(edition, expr, scope, what)
+            options[name] = _with_secrets(edition, expr, scope, what, is_deep=name == "with")
         else:
             options[name] = _value(edition, expr, scope, what)
     _target(options, run, edition, scope)
@@ -86,17 +86,22 @@ def _give(options: Options, kind: str, runner: Runner, edition: Edition) -> None
         options[name] = {**given, **named}
 
 
-def _with_secrets(edition: Edition, expr: Expr, scope: Scope, what: str) -> Json:
-    """The value of a map, or a list, in which secrets may be values."""
+def _with_secrets(edition: Edition, expr: Expr, scope: Scope, what: str, *, is_deep: bool) -> Json:
+    """The value of a map in which secrets may be values; where it may be deep, in maps and lists inside too."""
     match expr:
         case SecretRef(name):
             if name not in edition.rules.secrets:
                 raise CannotLaunch(f'{what}: unknown secret "{name}"{nearest(name, edition.rules.secrets)}')
             return edition.rules.secrets[name]
         case MapOf(items):
-            return {key: _with_secrets(edition, item, scope, what) for key, item in items}
-        case ListOf(items):
-            return [_with_secrets(edition, item, scope, what) for item in items]
+            return {
+                key: _with_secrets(edition, item, scope, what, is_deep=is_deep)
+                if is_deep or isinstance(item, SecretRef)
+                else _value(edition, item, scope, what)
+                for key, item in items
+            }
+        case ListOf(items) if is_deep:
+            return [_with_secrets(edition, item, scope, what, is_deep=True) for item in items]
         case _:
             return _value(edition, expr, scope, what)
 

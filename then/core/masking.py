@@ -40,6 +40,7 @@ class Mask:
         """What is looked for, longest first."""
         self._bytes: tuple[bytes, ...] = ()
         self._has_numeric = False
+        self._hidden: set[str] = set()
         for value in values:
             self.add(value)
 
@@ -59,6 +60,13 @@ class Mask:
         self._has_numeric = any(_NUMERIC.fullmatch(text) for text in texts)
         self._bytes = tuple(text.encode(errors="surrogateescape") for text in texts)
         self._texts = tuple(texts)
+
+    def hide(self, id: str) -> None:
+        """What this task wrote may hold values that are not known here: it is not to be shown."""
+        self._hidden.add(id)
+
+    def hides(self, id: str) -> bool:
+        return id in self._hidden
 
     def text(self, text: str) -> str:
         """The text without the values; the same object where it holds none."""

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from then.abc import Job
+from then.core.declarations import SecretDecl
 from then.core.tasks import Task
 from then.executors.keeper.wire import frame
 
@@ -30,7 +31,25 @@ def order(job: Job, root: str) -> bytes:
     try:
         return _order(job, root)
     except _Refused as error:
-        return frame(b"refuse", job.task.id.encode(), str(error).encode(errors="backslashreplace"))
+        return _refusal(job, error)
+
+
+def order_with_secrets(job: Job, filled: Job, root: str) -> bytes:
+    """The order for a job that is given secrets, after a frame with their values, which the keeper has in memory only.
+
+    Args:
+        job: as it was, with declarations where secrets stand.
+        filled: the same with their values.
+    """
+    try:
+        ordered = _order(filled, root)
+    except _Refused as error:
+        return _refusal(job, error)
+    given, values = job.options["env"], filled.options["env"]
+    assert isinstance(given, Mapping)
+    assert isinstance(values, Mapping)
+    named = [_bytes(values[name], "env") for name, value in given.items() if isinstance(value, SecretDecl)]
+    return frame(b"secret", job.task.id.encode(), *named) + ordered
 
 
 def _order(job: Job, root: str) -> bytes:
@@ -53,9 +72,17 @@ def _order(job: Job, root: str) -> bytes:
     ]
     for word in argv:
         fields.append(_bytes(word, "argv"))
+    without = given("env_without")
+    if without:
+        # Before what is given: one of them may be given by name.
+        fields += [_bytes(name, "env") for name in without]  # type: ignore[attr-defined]
     if env:
         fields += _env(env)
     return frame(*fields, raw=b"" if stdin is None else str(stdin).encode(errors="surrogateescape"))
+
+
+def _refusal(job: Job, error: _Refused) -> bytes:
+    return frame(b"refuse", job.task.id.encode(), str(error).encode(errors="backslashreplace"))
 
 
 def _record(task: Task) -> bytes:

@@ -11,6 +11,10 @@ Invariants:
 1. A job is in `_jobs` from before its order is sent until its report. What a
    keeper that died left unanswered is asked of the next one, for exactly these.
 2. A job is reported when it is taken out of `_jobs`, so once.
+3. Of a job that is given secrets only the declarations are kept here. Their
+   values are read in a thread of its own (a program may be asked for them), go
+   into the order, and are remembered by the mask and by the keeper: who hears
+   of the end masks by them what the task handed back.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from then.abc import Job, Report, ReportTo
+from then.abc import Job, Report, ReportTo, Secrets
 from then.core.errors import ExecutorError
+from then.core.launch import CannotRead
 from then.executors import keeper_client, outputs, results
 from then.executors.keeper.wire import RECEIVED_MAX, Frames, frame
-from then.executors.orders import order
+from then.executors.orders import order, order_with_secrets
 
 SILENT_MAX = 5
 """So many keepers in a row may end without a word before their tasks are given up."""
@@ -37,7 +42,15 @@ FORGOTTEN_MAX = 100
 class ProcessExecutor:
     """Runs tasks as processes under the keeper of a state folder."""
 
-    def __init__(self, folder: Path, report: ReportTo, *, root: Path | None = None, syncs: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        report: ReportTo,
+        *,
+        root: Path | None = None,
+        syncs: bool = True,
+        secrets: Secrets | None = None,
+    ) -> None:
         """Starts nothing yet: the keeper is started on first use.
 
         Args:
@@ -45,16 +58,22 @@ class ProcessExecutor:
             report: called in the thread that reads from the keeper.
             root: where a process runs that names no `cwd`, and what a relative one starts from; else the engine's own.
             syncs: whether what a task left is on the disk before its end is reported.
+            secrets: reads the values that jobs name; none is needed where no job does.
         """
         self._folder = Path(os.path.abspath(folder))
         self._root = os.path.abspath(root or ".")
         self._report = report
         self._syncs = syncs
+        self._secrets = secrets
         self._lock = threading.RLock()
         """Guards what follows; never held while reporting."""
         self._jobs: dict[str, Job] = {}
         self._stops: dict[str, float] = {}
         """When the grace of a stop ends, by `time.monotonic`."""
+        self._filling: set[str] = set()
+        """Ids whose secrets are being read: they are not ordered yet."""
+        self._masked: set[str] = set()
+        """Ids of `_jobs` that are given secrets, whose values the mask knows."""
         self._forgotten: list[str] = []
         self._left: set[str] = set()
         """What the keeper has from an engine that is gone, and nobody claimed yet."""
@@ -66,6 +85,13 @@ class ProcessExecutor:
     # -- the seam
 
     def start(self, jobs: Sequence[Job]) -> None:
+        with_secrets = [job for job in jobs if "secrets" in job.options]
+        if with_secrets:
+            jobs = [job for job in jobs if "secrets" not in job.options]
+            with self._lock:
+                for job in with_secrets:
+                    self._jobs[job.task.id] = job
+                    self._fill(job)
         orders = b"".join([order(job, self._root) for job in jobs])
         with self._lock:
             for job in jobs:
@@ -102,10 +128,16 @@ class ProcessExecutor:
 
     def stop(self, id: str, grace_s: float) -> None:
         with self._lock:
-            if id in self._jobs:
+            is_ordered = id not in self._filling
+            if id in self._jobs and is_ordered:
                 due = time.monotonic() + grace_s
                 self._stops[id] = min(due, self._stops.get(id, due))
                 self._send(stop_frame(id, grace_s))
+            elif not is_ordered:
+                self._let_go(id)
+        if not is_ordered:
+            # Whoever reads its secrets finds that it has gone.
+            self._report((Report(id, "cancelled", None, results.CANCELLED, None, keeper_client.now_us()),))
 
     def forget(self, ids: Sequence[str]) -> None:
         with self._lock:
@@ -127,6 +159,54 @@ class ProcessExecutor:
         if thread is not None and wait and thread is not threading.current_thread():
             thread.join()
         keeper_client.reap()
+
+    # -- secrets
+
+    def _fill(self, job: Job) -> None:
+        """Has the secrets of a job of `_jobs` read, and then orders its start."""
+        if job.task.id not in self._filling:
+            self._filling.add(job.task.id)
+            threading.Thread(target=self._start_filled, args=(job,), name="then-secrets", daemon=True).start()
+
+    def _start_filled(self, job: Job) -> None:
+        id = job.task.id
+        try:
+            assert self._secrets is not None
+            data = order_with_secrets(job, self._secrets.filled(job), self._root)
+        except CannotRead as error:
+            with self._lock:
+                is_open = id in self._filling
+                self._let_go(id)
+            if is_open:
+                self._report((results.unread(job, error, keeper_client.now_us()),))
+            return
+        with self._lock:
+            if id not in self._filling:
+                return  # It was stopped meanwhile, and reported.
+            self._filling.discard(id)
+            self._masked.add(id)
+            try:
+                self._send(data)
+            except ExecutorError as error:
+                self._give_up(error.text())
+
+    def _let_go(self, id: str) -> None:
+        self._jobs.pop(id, None)
+        self._stops.pop(id, None)
+        self._filling.discard(id)
+        self._masked.discard(id)
+
+    def _report_unmasked(self, job: Job, fields: Sequence[bytes], *, is_stopped: bool) -> None:
+        """Reports the end of a job whose values nobody here knows: they are read again to be masked, or nothing of it is told."""
+        assert self._secrets is not None
+        unread: CannotRead | None = None
+        try:
+            self._secrets.filled(job)
+        except CannotRead as error:
+            unread = error
+            self._secrets.mask.hide(job.task.id)
+        report = results.report(job, fields, self._folder, is_stopped)
+        self._report((report if unread is None else results.withheld(report, unread),))
 
     # -- the keeper
 
@@ -192,6 +272,10 @@ class ProcessExecutor:
     def _give_up(self, reason: str) -> None:
         """There is no keeper to be had: what is open ends here, told by a thread that holds no lock."""
         jobs, self._jobs, self._stops = list(self._jobs.values()), {}, {}
+        for job in jobs:
+            if "secrets" in job.options and job.task.id not in self._masked and self._secrets is not None:
+                self._secrets.mask.hide(job.task.id)
+        self._filling, self._masked = set(), set()
         now = keeper_client.now_us()
         reports = [results.lost(job, reason, now) for job in jobs]
         threading.Thread(target=self._report, args=(reports,), name="then-processes-lost").start()
@@ -200,6 +284,7 @@ class ProcessExecutor:
         """Acts on what the keeper said: reports ends, starts what no keeper ever had."""
         reports: list[Report] = []
         unsynced: list[str] = []
+        unmasked: list[tuple[Job, list[bytes], bool]] = []
         with self._lock:
             for fields, _ in frames:
                 kind = fields[0]
@@ -209,10 +294,16 @@ class ProcessExecutor:
                     # One that nobody asked for stays with the keeper: an engine that was killed
                     # before it wrote so ordered it, and the journal may still order it again.
                     if job is not None:
-                        reports.append(results.report(job, fields, self._folder, id in self._stops))
+                        if "secrets" in job.options and id not in self._masked:
+                            unmasked.append((job, fields, id in self._stops))
+                        else:
+                            reports.append(results.report(job, fields, self._folder, id in self._stops))
                         self._stops.pop(id, None)
+                        self._masked.discard(id)
                         if fields[-1] != b"empty":
                             unsynced.append(id)
+                elif kind == b"secret":
+                    self._know(fields[1].decode(), fields[2:])
                 elif kind in (b"never", b"running"):
                     self._go_on(fields[1].decode(), is_known=kind == b"running")
                 elif kind == b"inventory":
@@ -222,8 +313,23 @@ class ProcessExecutor:
         if unsynced and self._syncs:
             for id in unsynced:
                 outputs.sync(self._folder, id)
+        for job, fields, is_stopped in unmasked:
+            threading.Thread(
+                target=self._report_unmasked,
+                args=(job, fields),
+                kwargs={"is_stopped": is_stopped},
+                name="then-secrets",
+                daemon=True,
+            ).start()
         if reports:
             self._report(reports)
+
+    def _know(self, id: str, values: Sequence[bytes]) -> None:
+        """The keeper tells what an engine before gave a task."""
+        if self._secrets is not None and id in self._jobs:
+            for value in values:
+                self._secrets.mask.add(os.fsdecode(value))
+            self._masked.add(id)
 
     def _go_on(self, id: str, *, is_known: bool) -> None:
         """The keeper answered: it runs there, or was never had and is started; a stop holds on."""
@@ -231,6 +337,9 @@ class ProcessExecutor:
         if job is None:
             return
         if not is_known:
+            if "secrets" in job.options:
+                self._fill(job)
+                return
             self._send(order(job, self._root))
         if id in self._stops:
             self._send(stop_frame(id, max(0.0, self._stops[id] - time.monotonic())))

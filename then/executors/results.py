@@ -14,9 +14,12 @@ import msgspec
 
 from then.abc import Job, Report
 from then.core.errors import BodyRefused
+from then.core.launch import CannotRead
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
 
 CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
+_OWN_KINDS: Final = frozenset(("spawn", "cancelled", "lost", "unknown"))
+"""Kinds of errors that hold no word of a task."""
 LOST: Final = {b"machine": "the machine went down", b"keeper": "its keeper was killed"}
 """By the word of the keeper: why nobody saw the end."""
 
@@ -140,6 +143,26 @@ def report(job: Job, fields: Sequence[bytes], folder: Path, is_stopped: bool) ->
     path = None if fields[6] == b"empty" else f"{folder}/tasks/{id}/result.json"
     end = judge(int(fields[3]), path, job.options)
     return Report(id, end.outcome, end.result, end.error, started, completed)
+
+
+def unread(job: Job, error: CannotRead, at: int) -> Report:
+    """The end of a task that is given a secret which cannot be read: it was never started."""
+    return Report(job.task.id, "failed", None, {"kind": error.kind, "message": str(error)}, None, at)
+
+
+def withheld(report: Report, error: CannotRead) -> Report:
+    """A report without what the task itself said: it cannot be masked, since a value that it was given is not known."""
+    code = None if report.result is None else report.result.get("code")
+    result = None if code is None else {"code": code}
+    ended: Body | None = None if report.error is None or code is None else exit_error(code)
+    if report.result == result and (report.error in (None, ended) or report.error["kind"] in _OWN_KINDS):
+        return report
+    why = f"what it handed back is withheld, since it was given a secret that cannot be read any more: {error}"
+    if ended is not None and report.error is not None and report.error["kind"] != "result":
+        failure = {**ended, "message": f"{ended['message']}; {why}"}
+    else:
+        failure = {"kind": error.kind, "message": why}
+    return Report(report.id, "failed", result, failure, report.started, report.completed)
 
 
 def lost(job: Job, reason: str, at: int) -> Report:

@@ -49,6 +49,8 @@ class Keeper:
         """Those of `running` that are our children, by pid."""
         self.finished: dict[bytes, bytes] = {}
         """The line of how each ended, until the engine says that it has it."""
+        self.secrets: dict[bytes, list[bytes]] = {}
+        """Values that a task was given, for the engine that hears of its end to mask; here alone, on no disk."""
         self.stopping: list[Child] = []
         self.watched: dict[int, Child] = {}
         """Pidfds of orphans, and of members of what is being stopped."""
@@ -175,6 +177,8 @@ class Keeper:
                     self.log.gap = False
                     self._rewrite_log()
                 self.queue.append((fields, raw))
+            elif fields[0] == b"secret":
+                self.secrets[fields[1]] = fields[2:]
             elif fields[0] == b"forget":
                 self._forget(fields[1:])
             elif fields[0] == b"refuse":
@@ -202,6 +206,8 @@ class Keeper:
             self._write(list(lines.values()))
             self.log.sync()
         for id in ids:
+            if id in self.secrets:
+                wire.send(frame(b"secret", id, *self.secrets[id]))
             if id in self.finished:
                 self._tell([self.finished[id]])
             else:
@@ -210,6 +216,7 @@ class Keeper:
     def _forget(self, ids: list[bytes]) -> None:
         for id in ids:
             self.finished.pop(id, None)
+            self.secrets.pop(id, None)
         if not self.finished:
             self.sync_due = None
         if self.log.size > LOG_REWRITE_BYTES and (len(self.finished) + len(self.running)) * 256 < self.log.size:

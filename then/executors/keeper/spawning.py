@@ -35,8 +35,11 @@ class Order:
         argv, overlay = self.fields[9 : 9 + int(count)], self.fields[9 + int(count) :]
         env = {name: self.base[name] for name in CLEAN if name in self.base} if b"c" in flags else self.base.copy()
         for entry in overlay:
-            name, _, value = entry.partition(b"=")
-            env[name] = value
+            name, is_set, value = entry.partition(b"=")
+            if is_set:
+                env[name] = value
+            else:
+                env.pop(name, None)
         self.at = path = folders.tasks + id
         folders.take(id, record)
         env[b"THEN_TASK_ID"], env[b"THEN_FLOW_ID"] = id, flow
