@@ -13,7 +13,7 @@ from then.core import facts as f
 from then.core.causes import Adopt, Post, Proceed
 from then.core.edition import Edition
 from then.core.errors import JournalError
-from then.core.state import restore
+from then.core.folds import restore
 from then.core.tasks import Body, Outcome, Task
 from then.journals.memory import MemoryJournal
 from then.language.loading import load_text

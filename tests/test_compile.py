@@ -67,7 +67,7 @@ def rule_of(text: str) -> Rule:
 
 
 def where_of(clause: str) -> Expr:
-    where = rule_of(f"rule r when order as o where {clause} then note(x: 1)").trigger.pattern.where
+    where = rule_of(f"rule r when order as o where {clause} then note(x: 1)").pattern.where
     assert where is not None
     return where
 
@@ -184,9 +184,9 @@ def test_a_pattern_becomes(text: str, pattern: Pattern | None) -> None:
 
 def test_a_family_ends_in_a_star() -> None:
     (rule,) = load_text("event git.push()\nevent git.tag.new()\nrule r when git.* then git.push() if 1 > 2\n").rules
-    assert rule.trigger.pattern.family == "git.*"
+    assert rule.pattern.family == "git.*"
     (rule,) = load_text("event git.push()\nevent git.tag.new()\nrule r when git.tag.* then git.push()\n").rules
-    assert rule.trigger.pattern.family == "git.tag.*"
+    assert rule.pattern.family == "git.tag.*"
 
 
 def test_unmatched_any_leaves_out_the_ordinary_end() -> None:
@@ -202,7 +202,7 @@ def test_a_result_field_hides_an_input() -> None:
     (rule,) = load_text(
         "task t(a: int, b: int) -> (a: int)\nrule r when t done as t where a == b then t(a: t.a, b: t.body.a)\n"
     ).rules
-    assert rule.trigger.pattern.where == Compare("==", Field(("a",), "result"), Field(("b",), "body"))
+    assert rule.pattern.where == Compare("==", Field(("a",), "result"), Field(("b",), "body"))
     assert rule.consequence is not None
     (act,) = rule.consequence.steps[0]
     assert isinstance(act, Emit)
@@ -283,7 +283,7 @@ def test_start_is_known_at_load() -> None:
 def test_a_let_is_a_constant_with_its_name() -> None:
     text = 'let a = {b: [10, {c: "x"}]}\nevent e(t: str)\nrule r when e where t == a.b[1].c then e(t: a.b[1]["c"]) if 1 > 2\n'
     (rule,) = load_text(text).rules
-    assert rule.trigger.pattern.where == Compare("==", body("t"), Const("x", "a.b[1].c"))
+    assert rule.pattern.where == Compare("==", body("t"), Const("x", "a.b[1].c"))
 
 
 @pytest.mark.parametrize(

@@ -386,8 +386,8 @@ rule r when e where n <= limits.max and n not in limits.blocked and n == limits.
 """
     loaded = load(write(tmp_path, a__then=rules) / "a.then")
     (rule,) = loaded.rules
-    assert rule.trigger.pattern.where is not None
-    first, second, third = rule.trigger.pattern.where.parts  # type: ignore[union-attr]
+    assert rule.pattern.where is not None
+    first, second, third = rule.pattern.where.parts  # type: ignore[union-attr]
     assert isinstance(first, Compare)
     assert first.right == Const(100, "limits.max")
     assert second.of.container == Const([7, "NO", "12:30:00", 10], "limits.blocked")  # type: ignore[union-attr]

@@ -14,7 +14,8 @@ from then.app import control
 from then.app.retention import prune
 from then.core import facts as f
 from then.core.errors import ConfigError, UnknownId
-from then.core.state import State, restore
+from then.core.folds import restore
+from then.core.state import State
 from then.journals.sqlite import open_sqlite
 
 DAY_US = 86_400_000_000

@@ -13,7 +13,9 @@ from tests.world import World
 from then.core import ending
 from then.core import facts as f
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry
-from then.core.state import Chain, State, id_number, id_text, id_time_us, next_id, restore
+from then.core.folds import evolve, restore, turn
+from then.core.ids import id_number, id_text, id_time_us, next_id
+from then.core.state import Chain, State
 from then.core.tasks import Body
 
 Cells = dict[tuple[str, str], bytes]
@@ -49,7 +51,7 @@ def replayed(pages: Iterable[f.Page], version: str = "v1") -> State:
     state = State()
     state.version = version
     for page in pages:
-        state.turn(page)
+        turn(state, page)
     return state
 
 
@@ -125,7 +127,7 @@ def test_the_replay_of_every_prefix_is_the_state_that_wrote_it(seed: int) -> Non
     for _ in range(150):
         drive(run, chance, seed)
         for page in run.pages[done:]:
-            replay.turn(page)
+            turn(replay, page)
         done = len(run.pages)
         assert told(replay) == told(run.state)
         assert replay.last_id <= run.state.last_id
@@ -245,7 +247,7 @@ def test_a_chain_that_a_retry_wrote_anew_is_gone_from_the_cells_when_it_ends() -
     fresh = run.give(Retry(failed, None, chain)).answer
     assert fresh is not None
     store(cells, run.state.cells())
-    run.state.evolve(f.Waited(chain.id, "r", 1, [fresh.id], {}, {}, {}), root.flow, 0)
+    evolve(run.state, f.Waited(chain.id, "r", 1, [fresh.id], {}, {}, {}), root.flow, 0)
     run.end(fresh, "failed")
     store(cells, run.state.cells())
     assert not [key for kind, key in cells if kind == "chain"]

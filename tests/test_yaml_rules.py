@@ -130,7 +130,7 @@ def test_types_need_not_be_declared() -> None:
     rule = rule_of(
         "rules: [{name: r, when: 'build done as b where ref == \"x\" and size > 3', then: 'ship(ref: b.ref, all: b)'}]"
     )
-    assert rule.trigger.pattern.where is not None
+    assert rule.pattern.where is not None
     assert emit_of(rule).args == (("ref", Field(("ref",), "any", "b")), ("all", Name("b")))
 
 
@@ -138,7 +138,7 @@ def test_no_country_is_false_and_no_time_is_a_number() -> None:
     rule = rule_of(
         "rules: [{name: r, when: {type: e, where: {country: NO, at: 12:30:00, n: 010, yes: on}}, then: {type: f}}]"
     )
-    pattern = rule.trigger.pattern
+    pattern = rule.pattern
     assert pattern == Pattern("e", frozenset((EVENT,)), pattern.where)
     assert [clause.right for clause in pattern.where.parts] == [Const("NO"), Const("12:30:00"), Const(10), Const("on")]  # type: ignore[union-attr]
 

@@ -44,7 +44,8 @@ from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
-from then.core.state import State, id_text
+from then.core.ids import id_text
+from then.core.state import State
 from then.core.tasks import Body, Task
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 

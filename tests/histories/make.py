@@ -18,6 +18,7 @@ from then.core import ending
 from then.core import facts as f
 from then.core.causes import Adopt, Cancel, Move, Post, Release, Report, Retry
 from then.core.edition import Edition
+from then.core.folds import turn
 from then.core.state import State
 
 RULES = """
@@ -87,7 +88,7 @@ def lived() -> World:
     run.bring(Post("go", {"n": 8}))
     fault = f.Page(moved.flow, run.terms.time, [f.Fault(moved.id, "a second return")])
     run.pages.append(fault)
-    run.state.turn(fault)
+    turn(run.state, fault)
     return run
 
 

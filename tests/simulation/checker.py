@@ -10,7 +10,8 @@ import msgspec
 from then.abc import Journal
 from then.analysis.history import History
 from then.core import facts as f
-from then.core.state import State, restore
+from then.core.folds import restore, turn
+from then.core.state import State
 from then.core.tasks import Task
 
 
@@ -66,7 +67,7 @@ def check_replay(journal: Journal) -> State:
     """Invariant 5: the facts from the first on give what cells and tail give."""
     replay = State()
     for page in pages(journal):
-        replay.turn(page)
+        turn(replay, page)
     now = restored(journal)
     assert plain(now) == plain(replay), "cells with their tail tell something else than the facts"
     assert now.last_id >= replay.last_id

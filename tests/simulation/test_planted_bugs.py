@@ -13,9 +13,8 @@ import pytest
 
 from tests.simulation import test_simulation
 from tests.simulation.parts import SimulatedExecutor
-from then.core import engine
+from then.core import engine, folds
 from then.core import facts as f
-from then.core import state as state_module
 from then.core.causes import Cause, Order, Over, Report, Start, Step
 from then.core.engine import Terms, _Stepper
 from then.core.state import State
@@ -131,25 +130,25 @@ def a_cell_that_is_gone_stays(plant: Plant) -> None:
 
 def the_trace_of_a_tail_is_not_restored(plant: Plant) -> None:
     """A reader loses entries of a flow that an engine before wrote after its last checkpoint."""
-    turn = State.turn
+    turn = folds.turn
 
     def blind(state: State, page: f.Page) -> None:
         turn(state, page)
         state.trace.clear()
 
-    plant.setattr(State, "turn", blind)
+    plant.setattr(folds, "turn", blind)
 
 
 def the_last_id_is_not_restored(plant: Plant) -> None:
     """Ids of the engine before are given again when the clock stands still or steps back."""
-    turn = State.turn
+    turn = folds.turn
 
     def young(state: State, page: f.Page) -> None:
         last = state.last_id
         turn(state, page)
         state.last_id = last
 
-    plant.setattr(State, "turn", young)
+    plant.setattr(folds, "turn", young)
 
 
 def a_chain_goes_on_at_each_member(plant: Plant) -> None:
@@ -213,7 +212,7 @@ def a_slot_is_not_given_back(plant: Plant) -> None:
         if fact.outcome == "timed_out":
             state.slots_used = used
 
-    plant.setitem(state_module.FOLDS, f.Completed, greedy)
+    plant.setitem(folds.FOLDS, f.Completed, greedy)
 
 
 def a_half_of_a_step_is_written(plant: Plant) -> None:

@@ -16,7 +16,8 @@ from then.abc import Journal
 from then.core import facts as f
 from then.core.errors import UnknownId
 from then.core.facts import Flow
-from then.core.state import Chain, State, decode_flow, ended, restore
+from then.core.folds import restore
+from then.core.state import Chain, State, decode_flow, ended
 from then.core.tasks import Task
 
 

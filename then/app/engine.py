@@ -18,7 +18,8 @@ from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
-from then.core.state import FAILURES, restore
+from then.core.folds import restore
+from then.core.state import FAILURES
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name, own_copy
 from then.executors.coroutines import Coroutines, OwnLoop
 from then.loop import Loop, SystemClock
@@ -183,6 +184,7 @@ class Engine:
         """What its opener should be told: flows that go on under other rules than they began with."""
         self.folder = Path(state) if state is not None else None
         self.clock = SystemClock()
+        self.secrets = Secrets(Path(), self.clock)
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._control: _Closable | None = None
@@ -201,6 +203,7 @@ class Engine:
                 engine=number,
             )
             self.rules = rules if rules is not None else self.editions.load(restored.version)
+            self.secrets.root = self.rules.root.resolve()
             self.loop.committer = Committer(self.loop)
             if opening.watch is not None:
                 opening.watch(self.loop)
@@ -251,7 +254,7 @@ class Engine:
         """
         check_name(type)
         check_json(body, type)
-        task = self.loop.ask(Post(type, own_copy(body), key, flow))
+        task = self.loop.ask(Post(type, self._recorded(body), key, flow))
         assert task is not None
         return Flow(self, task.flow)
 
@@ -271,10 +274,17 @@ class Engine:
             raise ConfigError(
                 f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside'
             )
+        result = self._recorded(result)
         error: Body | None = None if outcome == "done" else {"kind": _KINDS[outcome], **result}
         now = self.clock.now_us()
         self.loop.ask(Report(full, outcome, result, error, task.started, now, flow, "person"))
         return task
+
+    def _recorded(self, body: Body) -> Body:
+        """A body as it may be written down: a copy of its own, without the values of secrets."""
+        mask = self.secrets.mask
+        recorded: Body = own_copy(body) if mask.is_empty else mask.tree(own_copy(body))
+        return recorded
 
     def cancel(self, id: str, *, only: bool = False) -> list[str]:
         """Ends a record and what descends from it; of an event, a root or a flow: all that lives of the flow. Gives the ids.
@@ -372,6 +382,7 @@ class Engine:
         edition = rules.edition
         self.editions.add(edition, rules, self.loop.note)
         self._attach_all(rules)
+        self.notices += readable_by_others(rules.set.secrets.values(), self.secrets.root)
         if self.loop.look(lambda state: state.version) != edition.version:
             self.loop.ask(Adopt(edition.version))
 
@@ -430,7 +441,11 @@ class Engine:
             from then.executors.process import ProcessExecutor
 
             executor = ProcessExecutor(
-                self._task_folder(), self.loop.reporter(kind), root=root.resolve(), syncs=self._durability == "power"
+                self._task_folder(),
+                self.loop.reporter(kind),
+                root=root.resolve(),
+                syncs=self._durability == "power",
+                secrets=self.secrets,
             )
         else:
             return

@@ -24,7 +24,8 @@ from then.analysis.history import History, Record
 from then.app.engine import Engine
 from then.core.errors import ConfigError
 from then.core.facts import Flow
-from then.core.state import State, id_time_us
+from then.core.ids import id_time_us
+from then.core.state import State
 
 FLOWS_AT_ONCE: Final = 100
 """In one transaction, for which the engine waits some ten milliseconds."""

@@ -7,8 +7,9 @@ from typing import Final
 from then.core import facts as f
 from then.core.causes import Stop
 from then.core.facts import Flow
+from then.core.ids import id_text
 from then.core.standing import cycle, gone
-from then.core.state import FAILURES, ended, id_text
+from then.core.state import FAILURES, ended
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Outcome, Task
 

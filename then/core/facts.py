@@ -108,6 +108,8 @@ class Matched(_Fact, tag=5, frozen=True):
     """The flow variables that clauses may have read, with their values of then."""
     unmatched: bool = False
     """The rules are `unmatched` ones."""
+    call: str | None = None
+    """The record's: the call in which its failure was taken up."""
 
 
 class Waited(_Fact, tag=6, frozen=True):
@@ -218,6 +220,7 @@ class TakenUp(_Fact, tag=20, frozen=True):
     """A failure was taken up later, by a person's retry."""
 
     id: str
+    call: str | None = None
 
 
 class InForce(_Fact, tag=21, frozen=True):
@@ -271,6 +274,8 @@ class Met(_Fact, tag=26, frozen=True):
     taken: list[int]
     is_spent: bool = False
     """It takes what comes until its window ends, and fires no more."""
+    due: int | None = None
+    """When the window of what is left ends."""
 
 
 class Parted(_Fact, tag=27, frozen=True):
@@ -278,6 +283,8 @@ class Parted(_Fact, tag=27, frozen=True):
 
     key: str
     upto: int | None = None
+    due: int | None = None
+    """When the window of what is left ends."""
 
 
 class Counted(_Fact, tag=28, frozen=True):

@@ -23,7 +23,6 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -32,7 +31,8 @@ from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core.facts import Flow
-from then.core.tasks import Json, Task
+from then.core.tasks import Body, Json, Task
+from then.core.waits import KINDS, Frame, Waits
 
 FAILURES: Final = frozenset(("failed", "timed_out"))
 RULE_FAILED: Final = "rule.failed"
@@ -66,7 +66,7 @@ class PostKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: dict[str, Json]
 
 
-_KINDS: Final = ("task", "flow", "chain", "key", "past")
+_KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS)
 _encode = f.encode
 _decode_task = msgspec.msgpack.Decoder(Task).decode
 _decode_flow = msgspec.msgpack.Decoder(Flow).decode
@@ -94,7 +94,11 @@ class State:
     """The waiting ones that take no slot."""
     running: dict[str, int] = attrs.field(factory=dict)
     """Id: slots taken."""
+    waits: Waits = attrs.field(factory=Waits)
+    """Open calls, half-filled joins, sets, and what is due when."""
     stopping: set[str] = attrs.field(factory=set)
+    stop_kinds: dict[str, str] = attrs.field(factory=dict)
+    """Of those, `timeout` or `deadline` where that is why."""
     begun: set[str] = attrs.field(factory=set)
     """Live records whose start is journalled (`once`), and those that a person was asked for: what a restart asks about."""
     stuck: dict[str, str] = attrs.field(factory=dict)
@@ -163,7 +167,9 @@ class State:
         if self.window is not None:
             found.append(("window", self.window[0], _encode((self.window[1], self.seq))))
             self.window = None
-        found.append(("meta", "state", _encode((self.seq, self.last_id, self.version, sorted(self.stopping)))))
+        found.append(
+            ("meta", "state", _encode((self.seq, self.last_id, self.version, sorted(self.stopping), self.stop_kinds)))
+        )
         return found
 
     def _value(self, kind: str, key: str) -> object:
@@ -176,16 +182,17 @@ class State:
                 return self.chains.get(key)
             case "key":
                 return self.keys.get(key)
-        return None
+        return self.waits.cell(kind, key)
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, `task`, in this order."""
+        """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, those of the waits, `task`, in this order."""
         match kind:
             case "meta":
                 for key, data in rows:
                     if key == "state":
-                        self.seq, self.last_id, self.version, stopping = msgspec.msgpack.decode(data)
+                        self.seq, self.last_id, self.version, stopping, *rest = msgspec.msgpack.decode(data)
                         self.stopping = set(stopping)
+                        self.stop_kinds = rest[0] if rest else {}
             case "flow":
                 self.flows.update((key, _decode_flow(data)) for key, data in rows)
             case "chain":
@@ -196,15 +203,22 @@ class State:
                 for key, data in rows:
                     self.enqueue(_decode_task(data))
                     self.tasks[key] = data
+            case _:
+                self.waits.load(kind, rows)
 
     def enqueue(self, task: Task) -> None:
         """Puts a live record where it waits: for its match, or for its start."""
+        if task.policy is not None and task.outcome is None:
+            self._note_times(task)
         if task.is_held:
             return
         if task.started is not None and task.outcome is None:
-            self.begun.add(task.id)
+            if not task.is_call:
+                self.begun.add(task.id)
             return
-        if task.outcome is not None:
+        if task.policy is not None and task.policy.due is not None and task.outcome is None:
+            return  # Until it is due.
+        if task.outcome is not None or task.is_call:
             self.pending[task.id] = None
         elif task.needs is not None and task.needs.get("slots") == 0:
             self.free.append(task.id)
@@ -212,6 +226,22 @@ class State:
             heapq.heappush(self.waiting, (-task.priority, task.id))
         else:
             self.queue.append(task.id)
+
+    def _note_times(self, task: Task) -> None:
+        policy, waits = task.policy, self.waits
+        assert policy is not None
+        if policy.due is not None:
+            waits.set_due(policy.due, "start", task.id)
+        if policy.expires is not None and task.started is None:
+            waits.set_due(policy.expires, "expires", task.id)
+        if policy.deadline is not None:
+            waits.set_due(policy.deadline, "deadline", task.id)
+        if policy.timeout_us is not None and task.started is not None:
+            waits.set_due(task.started + policy.timeout_us, "timeout", task.id)
+
+    def _forget_times(self, id: str) -> None:
+        for kind in ("start", "expires", "deadline", "timeout"):
+            self.waits.forget_due(kind, id)
 
     def touch(self, kind: str, key: str, is_new: bool = False) -> None:
         """Notes that a cell differs from the journal's."""
@@ -227,30 +257,11 @@ class State:
 
     # -- the fold -------------------------------------------------------------
 
-    def turn(self, page: f.Page) -> None:
-        """Folds a page of the journal: the way of a start and of a reader."""
-        self.begin(page.flow)
-        for fact in page.facts:
-            self.evolve(fact, page.flow, page.time)
-            made = (
-                fact.task.id
-                if isinstance(fact, f.Posted | f.Emitted)
-                else fact.id
-                if isinstance(fact, f.Waited)
-                else ""
-            )
-            if made:
-                self.last_id = max(self.last_id, id_number(made))
-
     def begin(self, flow: str) -> None:
         """The next entry of the journal is one of this flow."""
         self.seq += 1
         if flow:
             self.trace.setdefault(flow, []).append(self.seq)
-
-    def evolve(self, fact: f.Fact, flow: str, time: int) -> None:
-        """Folds one fact of a flow into the state."""
-        FOLDS[type(fact)](self, fact, flow, time)
 
     def _emitted(self, fact: f.Emitted, flow: str, time: int) -> None:
         self._born(fact.task)
@@ -279,7 +290,22 @@ class State:
         dirty["flow"].setdefault(flow.id, True)
         if task.outcome in FAILURES or task.type == RULE_FAILED:
             flow.untaken[id] = True
+        if task.call is not None or task.is_call:
+            self._born_in_call(task)
         self.enqueue(task)
+
+    def _born_in_call(self, task: Task) -> None:
+        waits, call = self.waits, task.call
+        outer = waits.frames.get(call) if call is not None else None
+        if outer is not None:
+            outer.live += 1
+            if task.outcome in FAILURES or task.type == RULE_FAILED:
+                outer.untaken[task.id] = task.error or _error_of(task)
+            self.touch("frame", outer.id)
+        if task.is_call:
+            depth = 1 if outer is None else outer.depth + 1
+            waits.frames[task.id] = Frame(task.id, task.flow, task.type, task.body, call, depth)
+            self.touch("frame", task.id, is_new=True)
 
     def _completed(self, fact: f.Completed, flow: str, time: int) -> None:
         id = fact.id
@@ -291,6 +317,8 @@ class State:
             self.slots_used -= taken
         self.stopping.discard(id)
         self.begun.discard(id)
+        if self.stop_kinds:
+            self.stop_kinds.pop(id, None)
         open_flow = self.flows[flow]
         if fact.started is not None:
             open_flow.idle_run = 0
@@ -298,9 +326,11 @@ class State:
                 open_flow.trail = []
         elif fact.outcome in FAILURES:
             # It never ran: what emits it again and again runs idle like events.
-            self._count_idle(task)
+            self.count_idle(task)
         if fact.outcome in FAILURES and fact.settled:
             open_flow.untaken[id] = True
+        if task.call is not None or task.is_call:
+            self._completed_in_call(task, fact)
         if fact.held is None:
             # Only a chain keeps the record as it ended.
             self._leave(task if task.cont is None else ended(task, fact))
@@ -310,10 +340,45 @@ class State:
             self.touch("task", id)
             self.touch("flow", flow)
 
+    def _completed_in_call(self, task: Task, fact: f.Completed) -> None:
+        frames = self.waits.frames
+        outer = frames.get(task.call) if task.call is not None else None
+        if outer is not None:
+            if fact.outcome in FAILURES and fact.settled:
+                outer.untaken[task.id] = fact.error or {}
+            outer.was_cancelled |= fact.outcome == "cancelled"
+            self.touch("frame", outer.id)
+        own = frames.get(task.id) if task.is_call else None
+        if own is not None:
+            own.is_over = True
+            if fact.outcome != "done":
+                # Its own end stands for those in it.
+                for id in own.untaken:
+                    self.flows[task.flow].untaken.pop(id, None)
+            own.untaken = {}
+            self.touch("frame", own.id)
+            self._end_frame(own)
+
+    def _end_frame(self, frame: Frame) -> None:
+        """A frame of which nothing lives: gone where its call has completed, else its call is to be completed."""
+        if frame.live:
+            return
+        if frame.is_over:
+            self.waits.frames.pop(frame.id, None)
+            self.drop("frame", frame.id)
+        else:
+            self.waits.quiet.append(frame.id)
+
     def _leave(self, task: Task) -> None:
         """A record is not live any more: it was matched."""
         id, flow = task.id, self.flows[task.flow]
         del self.tasks[id]
+        if task.policy is not None:
+            self._forget_times(id)
+        if task.call is not None and (frame := self.waits.frames.get(task.call)) is not None:
+            frame.live -= 1
+            self.touch("frame", frame.id)
+            self._end_frame(frame)
         dirty = self.dirty["task"]
         if dirty.get(id) is False:
             del dirty[id]  # The journal never had it.
@@ -336,16 +401,23 @@ class State:
 
     def _matched(self, fact: f.Matched, flow: str, time: int) -> None:
         if fact.taken_up:
-            self.flows[flow].untaken.pop(fact.id, None)
+            self._take_up(fact.id, flow, fact.call)
+
+    def _take_up(self, id: str, flow: str, call: str | None) -> None:
+        self.flows[flow].untaken.pop(id, None)
+        frame = self.waits.frames.get(call) if call is not None else None
+        if frame is not None:
+            frame.untaken.pop(id, None)
+            self.touch("frame", frame.id)
 
     def _taken(self, fact: f.Taken, flow: str, time: int) -> None:
         task = self.task(fact.id)
         if task is not None:
             self.pending.pop(task.id, None)
-            self._count_idle(task)
+            self.count_idle(task)
             self._leave(task)
 
-    def _count_idle(self, task: Task) -> None:
+    def count_idle(self, task: Task) -> None:
         """A run of records that bring forth records while nothing ran: counted, its end remembered, for the guard."""
         flow = self.flows[task.flow]
         flow.idle_run += 1
@@ -372,31 +444,40 @@ class State:
         self.touch("flow", flow)
 
     def _started(self, fact: f.Started, flow: str, time: int) -> None:
-        self._change(fact.id, started=time)
+        self.change(fact.id, started=time)
         self.begun.add(fact.id)
+        task = self.task(fact.id)
+        if task is not None and task.policy is not None:
+            self.begin_times(task)
+
+    def begin_times(self, task: Task) -> None:
+        self.waits.forget_due("expires", task.id)
+        self._note_times(task)
 
     def _loaded(self, fact: f.Loaded, flow: str, time: int) -> None:
-        self._change(fact.id, body=fact.body)
+        self.change(fact.id, body=fact.body)
 
     def _stopping(self, fact: f.Stopping, flow: str, time: int) -> None:
         self.stopping.add(fact.id)
+        if fact.kind is not None:
+            self.stop_kinds[fact.id] = fact.kind
 
     def _held(self, fact: f.Held, flow: str, time: int) -> None:
         self.pending.pop(fact.id, None)
-        self._change(fact.id, is_held=True)
+        self.change(fact.id, is_held=True)
         self.flows[flow].stopped += 1
         self.touch("flow", flow)
 
     def _released(self, fact: f.Released, flow: str, time: int) -> None:
         task = self.task(fact.id)
         if task is not None and task.is_held:
-            self._change(fact.id, is_held=False)
+            self.change(fact.id, is_held=False)
             self.flows[flow].stopped -= 1
             self.touch("flow", flow)
             self.enqueue(replace(task, is_held=False))
 
     def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
-        self.flows[flow].untaken.pop(fact.id, None)
+        self._take_up(fact.id, flow, fact.call)
         self.touch("flow", flow)
 
     def _in_force(self, fact: f.InForce, flow: str, time: int) -> None:
@@ -432,10 +513,15 @@ class State:
         over = self.flows.pop(flow)
         self.stuck_in.pop(flow, None)
         over.outcome, over.text, over.ended = fact.outcome, fact.text, time
-        for chain in over.waits:
+        for key in over.waits:
             # Half-filled, and nothing is left to fill it.
-            del self.chains[chain]
-            self.drop("chain", chain)
+            if self.chains.pop(key, None) is not None:
+                self.drop("chain", key)
+            elif self.waits.tallies.pop(key, None) is not None:
+                self.drop("tally", key)
+            elif self.waits.cell("wait", key) is not None:
+                self.waits.drop(key)
+                self.drop("wait", key)
         over.waits = {}
         self.drop("flow", flow)
         self.past.append(over)
@@ -443,49 +529,16 @@ class State:
     def _nothing(self, fact: f.Fact, flow: str, time: int) -> None:
         """A fact that is for readers only."""
 
-    def _change(self, id: str, **changes: object) -> None:
+    def change(self, id: str, **changes: object) -> None:
         task = self.task(id)
         if task is not None:
             self.tasks[id] = replace(task, **changes)
             self.touch("task", id)
 
 
-# How each kind of fact is folded in: `State.evolve`, without the call of it in the hottest place.
-FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
-    f.Emitted: State._emitted, f.Posted: State._posted, f.Completed: State._completed,
-    f.Matched: State._matched, f.Taken: State._taken, f.Waited: State._waited, f.Dropped: State._dropped,
-    f.Saved: State._saved, f.Started: State._started, f.Loaded: State._loaded,
-    f.Stopping: State._stopping, f.Held: State._held, f.Released: State._released,
-    f.TakenUp: State._taken_up, f.InForce: State._in_force, f.FlowHeld: State._flow_held,
-    f.FlowReleased: State._flow_released, f.FlowBent: State._flow_bent, f.FlowMoved: State._flow_moved,
-    f.FlowReopened: State._flow_reopened, f.FlowEnded: State._flow_ended,
-    f.Late: State._nothing, f.Fault: State._nothing,
-}  # fmt: skip
-
-
-def restore(cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[[int], Iterable[bytes]]) -> State:
-    """The state that a journal tells: its cells, and the entries after them folded in.
-
-    Args:
-        cells: gives the cells of a kind.
-        read: gives the data of the entries after a seq.
-
-    Beside an engine that runs, a checkpoint may come while this reads: cells of two checkpoints tell no
-    state at all, and are read again.
-
-    Cost: grows with what is live and with the entries since the last checkpoint, not with history.
-    """
-    while True:
-        state = State()
-        meta = list(cells("meta"))
-        state.load("meta", meta)
-        for kind in ("flow", "chain", "key", "task"):
-            state.load(kind, cells(kind))
-        if list(cells("meta")) == meta:
-            break
-    for data in read(state.seq):
-        state.turn(f.decode(data))
-    return state
+def _error_of(task: Task) -> Body:
+    """Of an event that is a failure: what it says."""
+    return {"kind": "exception", "message": str(task.body.get("error", ""))}
 
 
 def ended(task: Task, fact: f.Completed) -> Task:
@@ -496,55 +549,29 @@ def ended(task: Task, fact: f.Completed) -> Task:
     )  # fmt: skip
 
 
-# -- ids ------------------------------------------------------------------------
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
-_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
-EPOCH_MS = 1_767_225_600_000
-"""2026-01-01 UTC: 41 bits of milliseconds from here last until 2095."""
-COUNT_BITS, ENGINE_BITS = 12, 10
-
-
-def id_text(number: int) -> str:
-    """13 characters in Crockford's base 32, lower case, sorting like the number.
-
-    Cost: 0.3 µs where the one before was of the same millisecond, else 1; two digits at a time from a table.
-    """
-    return _high_text(number >> 20) + _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023]
-
-
-@lru_cache(maxsize=8)
-def _high_text(number: int) -> str:
-    """The first nine characters: they change with the millisecond only."""
-    pairs = _PAIRS
-    return (
-        _DIGITS[number >> 40] + pairs[number >> 30 & 1023] + pairs[number >> 20 & 1023]
-        + pairs[number >> 10 & 1023] + pairs[number & 1023]
-    )  # fmt: skip
-
-
-def id_number(text: str) -> int:
-    """The number of an id's text."""
-    number = 0
-    for digit in text:
-        number = number << 5 | _VALUES[digit]
-    return number
-
-
-def id_time_us(text: str) -> int:
-    """When an id was made, in microseconds since 1970: to the millisecond, a little late where many were made at once."""
-    return ((id_number(text) >> (COUNT_BITS + ENGINE_BITS)) + EPOCH_MS) * 1000
-
-
-def next_id(last: int, time_us: int, engine: int) -> int:
-    """The id after `last`, made from the recorded time: 41 bits of ms, 12 of a counter, 10 of the engine.
-
-    It only grows, also when the clock steps back; a counter that runs over
-    borrows from the next millisecond.
-    """
-    fresh = (time_us // 1000 - EPOCH_MS) << (COUNT_BITS + ENGINE_BITS) | engine
-    if fresh > last:
-        return fresh
-    following = last + (1 << ENGINE_BITS)
-    return following & ~((1 << ENGINE_BITS) - 1) | engine
+# How the facts of records and flows are folded in; `then.core.folds` has all.
+RECORD_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
+    f.Emitted: State._emitted,
+    f.Posted: State._posted,
+    f.Completed: State._completed,
+    f.Matched: State._matched,
+    f.Taken: State._taken,
+    f.Waited: State._waited,
+    f.Dropped: State._dropped,
+    f.Saved: State._saved,
+    f.Started: State._started,
+    f.Loaded: State._loaded,
+    f.Stopping: State._stopping,
+    f.Held: State._held,
+    f.Released: State._released,
+    f.TakenUp: State._taken_up,
+    f.InForce: State._in_force,
+    f.FlowHeld: State._flow_held,
+    f.FlowReleased: State._flow_released,
+    f.FlowBent: State._flow_bent,
+    f.FlowMoved: State._flow_moved,
+    f.FlowReopened: State._flow_reopened,
+    f.FlowEnded: State._flow_ended,
+    f.Late: State._nothing,
+    f.Fault: State._nothing,
+}

@@ -13,7 +13,9 @@ import attrs
 from then.core import facts as f
 from then.core.causes import Order
 from then.core.edition import Edition
-from then.core.state import FOLDS, State, id_text, next_id
+from then.core.folds import FOLDS
+from then.core.ids import id_text, next_id
+from then.core.state import State
 from then.core.tasks import Task
 
 

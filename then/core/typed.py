@@ -92,8 +92,8 @@ class Types:
         try:
             fields = self._results[type]
         except KeyError:
-            task = self._rules.tasks.get(type)
-            fields = self._results[type] = self._compile(task.result if task else None)
+            declared = self._rules.tasks.get(type) or self._rules.procedures.get(type)
+            fields = self._results[type] = self._compile(declared.result if declared else None)
         if fields is None:
             return None
         fault = _check_object(result or {}, fields)
@@ -101,9 +101,9 @@ class Types:
 
     def inputs(self, type: str) -> tuple[FieldDecl, ...] | None:
         """The declared fields of a task's or event's body; None where nothing is declared."""
-        task = self._rules.tasks.get(type)
-        if task is not None:
-            return task.inputs
+        declared = self._rules.tasks.get(type) or self._rules.procedures.get(type)
+        if declared is not None:
+            return declared.inputs
         event = self._rules.events.get(type)
         return event.fields if event is not None else None
 

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 import attrs
 import msgspec
 
+from then.core import facts as f
 from then.core.tasks import Body, Json, Task
 
 DEPTH_MAX: Final = 10_000
@@ -121,11 +122,57 @@ class Waits:
     # -- joins
 
     def wait(self, key: str) -> Wait | None:
-        """A copy of a half-filled join; `put` writes it back."""
+        """A copy of a half-filled join."""
         data = self._waits.get(key)
         return _decode_wait(data) if type(data) is bytes else data  # type: ignore[return-value]
 
-    def put(self, wait: Wait) -> None:
+    def joined(self, fact: f.Joined, flow: str) -> bool:
+        """Takes a record in. Whether its flow is kept by it from now on."""
+        wait = self.wait(fact.key)
+        if wait is None:
+            parts: list[list[Task]] = [[] for _ in range(fact.parts)]
+            wait = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, parts)
+        if fact.is_last:
+            wait.parts[fact.part] = [fact.task]
+        else:
+            wait.parts[fact.part].append(fact.task)
+        wait.due = fact.due
+        is_kept_now = fact.keeps and not wait.keeps
+        wait.keeps |= fact.keeps
+        self._put(wait)
+        return is_kept_now
+
+    def met(self, fact: f.Met) -> Wait | None:
+        """Uses up what fired. The wait, where it is over with that."""
+        wait = self.wait(fact.key)
+        if wait is None:
+            return None
+        for part, count in zip(wait.parts, fact.taken, strict=True):
+            del part[:count]
+        wait.is_spent |= fact.is_spent
+        wait.due = fact.due
+        return self._put_or_drop(wait)
+
+    def parted(self, fact: f.Parted) -> Wait | None:
+        """Lets go what is out of its window. The wait, where it is over with that."""
+        wait = self.wait(fact.key)
+        if wait is None:
+            return None
+        upto = fact.upto
+        for part in wait.parts:
+            part[:] = [] if upto is None else [task for task in part if (task.completed or 0) > upto]
+        wait.is_spent &= upto is not None
+        wait.due = fact.due
+        return self._put_or_drop(wait)
+
+    def _put_or_drop(self, wait: Wait) -> Wait | None:
+        if wait.is_spent or any(wait.parts):
+            self._put(wait)
+            return None
+        self.drop(wait.key)
+        return wait
+
+    def _put(self, wait: Wait) -> None:
         self._waits[wait.key] = _encode(wait)
         if wait.due is None:
             self.forget_due("wait", wait.key)
