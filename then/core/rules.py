@@ -284,10 +284,10 @@ class RuleSet:
     endings: dict[str, Rule] = attrs.field(factory=dict)
     """By type: `finally` of a task or procedure; its name is `TYPE.finally`, its trigger `Ended`."""
     secrets: dict[str, SecretDecl] = attrs.field(factory=dict)
-    sources: dict[str, str] = attrs.field(factory=dict)
-    """Path: text of every file that was read, for the rules version."""
     scenarios: list[Scenario] = attrs.field(factory=list)
     """The tests beside the rules, in file order."""
+    sources: dict[str, str] = attrs.field(factory=dict)
+    """Path: text of every file that was read, for the rules version."""
     _names: dict[str, Rule] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -358,9 +358,9 @@ class RuleSet:
             self.finish(rule)
         self.continuations.update(other.continuations)
         self.starts.extend(other.starts)
+        self.scenarios.extend(other.scenarios)
         self.sources.update(other.sources)
 
-        self.scenarios.extend(other.scenarios)
     def rule(self, name: str) -> Rule | None:
         """The rule of that name."""
         return self._names.get(name)
