@@ -202,6 +202,9 @@ def months(expression: str, year: int = 2026) -> list[str]:
         ("0 0 ? 1 SAT-SUN", "01-03 01-04 01-10 01-11 01-17 01-18 01-24 01-25 01-31"),
         ("0 0 ? 1 SUN-SUN", "01-04 01-11 01-18 01-25"),
         ("0 0 28/2 1 *", "01-28 01-30"),
+        ("0 0 1-7 1 ?", "01-01 01-02 01-03 01-04 01-05 01-06 01-07"),
+        ("0 0 8-14 1 *", "01-08 01-09 01-10 01-11 01-12 01-13 01-14"),
+        ("0 0 */3 1 1/2", "01-07 01-16 01-19 01-28"),
         ("@yearly", "01-01"),
         ("@weekly", None),
         ("@MONTHLY", " ".join(f"{month:02}-01" for month in range(1, 13))),
@@ -213,6 +216,11 @@ def test_days_are_those_that_the_expression_names(expression: str, days: str | N
         assert found == days.split()
     else:
         assert len(found) == {"0 0 13 * 5": 61, "@weekly": 52}[expression]
+
+
+def test_of_a_later_day_the_first_time_is_due() -> None:
+    assert shown(Cron("0 6,18 15 2 *"), "2026-01-15T12:00", 2) == ["2026-02-15 06:00+00:00", "2026-02-15 18:00+00:00"]
+    assert shown(Cron("0 6,18 15 1 *"), "2026-01-15T12:00", 2) == ["2026-01-15 18:00+00:00", "2027-01-15 06:00+00:00"]
 
 
 def test_what_comes_once_in_decades_is_found() -> None:

@@ -179,8 +179,7 @@ class _Reader:
         if word not in ALIASES:
             hint = nearest(word, ALIASES) or f" (there are {', '.join(ALIASES)})"
             raise self.refused(f'unknown name "{word}"{hint}')
-        names = ALIASES[word].split()
-        return [(name, 0) for name in (("0", *names) if self.is_long else names)]
+        return [(name, 0) for name in ALIASES[word].split()]
 
     def _form(self, count: int) -> tuple[_Kind, ...]:
         if count == 5 or (self.is_long and count in _FORMS):
