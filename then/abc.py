@@ -68,7 +68,7 @@ class Journal(Protocol):
         """Lets go of the files. Twice is well."""
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """What an executor is given: a record and how to run it, all names resolved."""
 
     task: Task

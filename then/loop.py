@@ -42,9 +42,9 @@ from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
+from then.core.ids import id_text
 from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
-from then.core.ids import id_text
 from then.core.state import State
 from then.core.tasks import Body, Task
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
@@ -333,11 +333,12 @@ class Loop:
 
     def drive(self, must_commit: bool = False) -> None:
         """Works off the inbox, unless somebody is at it: then that one does."""
-        while must_commit or self._inbox or (self.state.pending and not self._is_over):
+        inbox = self._inbox
+        while must_commit or inbox or (self.state.pending and not self._is_over):
             if not self._lock.acquire(must_commit):
                 return
             try:
-                if self._is_over:
+                if self.failure is not None or self._is_closed:
                     self._refuse()
                 else:
                     self._guarded_turn(must_commit)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 import pytest
+from msgspec.structs import replace
 
 from tests.simulation import test_simulation
 from tests.simulation.parts import SimulatedExecutor
@@ -196,9 +197,9 @@ def the_start_of_a_once_task_is_not_waited_for(plant: Plant) -> None:
     def hasty(state: State, cause: Cause, terms: Terms) -> Step:
         done = step(state, cause, terms)
         orders: list[Order] = [
-            order._replace(after_commit=False) if isinstance(order, Start) else order for order in done.orders
+            replace(order, after_commit=False) if isinstance(order, Start) else order for order in done.orders
         ]
-        return done._replace(orders=orders)
+        return replace(done, orders=orders)
 
     plant.setattr("then.loop.step", hasty)
 

@@ -7,7 +7,7 @@ version is not the one that is loaded, it is loaded from there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -30,17 +30,20 @@ class KeptRules(msgspec.Struct, array_like=True):
     """Source hash by name, of the rules in Python."""
 
 
-class Editions(Mapping[str, Edition]):
-    """Editions by version; those of earlier engines are loaded when a flow asks for them."""
+class Editions(dict[str, Edition]):
+    """Editions by version; those of earlier engines are loaded when a flow asks for them.
+
+    A dict, since several are asked for in each step.
+    """
 
     def __init__(self, journal: Journal) -> None:
+        super().__init__()
         self._journal = journal
-        self._known: dict[str, Edition] = {}
         self._kept: set[str] = set()
 
     def add(self, edition: Edition, rules: Rules, note: Callable[[Cell], None]) -> None:
         """Takes an edition in, and notes it for the journal where it is not there yet."""
-        self._known[edition.version] = edition
+        self[edition.version] = edition
         if edition.version in self._kept or self.kept(edition.version) is not None:
             return
         self._kept.add(edition.version)
@@ -85,14 +88,6 @@ class Editions(Mapping[str, Edition]):
 
         return load_kept(kept.path, Path(kept.root), kept.sources)
 
-    def __getitem__(self, version: str) -> Edition:
-        edition = self._known.get(version)
-        if edition is None:
-            edition = self._known[version] = Edition(version, self.load(version).set)
+    def __missing__(self, version: str) -> Edition:
+        edition = self[version] = Edition(version, self.load(version).set)
         return edition
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)

@@ -2,11 +2,15 @@
 
 Causes are not kept; the facts that `then.core.engine` makes of them are.
 Orders are carried out by `then.loop`, after the facts are durable.
+
+What is made for each task is a Struct, as `Task` is; the rest are plain tuples.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from then.core import facts as f
 from then.core.edition import Edition
@@ -28,7 +32,7 @@ class Post(NamedTuple):
     priority: int = 0
 
 
-class Report(NamedTuple):
+class Report(msgspec.Struct, frozen=True, gc=False):
     """How a task ended, as its executor, or a person, saw it."""
 
     id: str
@@ -93,7 +97,7 @@ Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Pro
 # -- orders ------------------------------------------------------------------
 
 
-class Start(NamedTuple):
+class Start(msgspec.Struct, frozen=True, gc=False):
     """Give the task to its executor, as soon as what emitted it is durable."""
 
     task: Task
@@ -128,7 +132,7 @@ class AllHeld(NamedTuple):
 Order: TypeAlias = Start | Stop | Over | AllHeld
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     pages: list[f.Page]
     orders: list[Order]
     answer: Task | None = None

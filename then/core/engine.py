@@ -71,8 +71,8 @@ class _Stepper(Stepping):
             self.proceed()
         else:
             self.other(cause)
-        if self.ended:
-            self.match_ended()
+        while self.ended:
+            self.match(self.ended.pop(0))
         state = self.state
         if state.queue or state.free or state.waiting:
             self.grant()
@@ -109,9 +109,8 @@ class _Stepper(Stepping):
             self.add(flow, f.Late(cause.id, cause.outcome, cause.result, cause.error, cause.by))
             return
         outcome, result, error = cause.outcome, cause.result, cause.error
-        flow_ = state.flows[task.flow]
         if outcome == "done":
-            wrong = self.terms.editions[flow_.version].check_result(task.type, result)
+            wrong = self.terms.editions[state.flows[task.flow].version].check_result(task.type, result)
             if wrong is not None:
                 outcome, error = "failed", {"kind": "result", "message": wrong}
         complete(self, task, outcome, result, error, cause.started, cause.completed)
@@ -277,7 +276,7 @@ class _Stepper(Stepping):
             if waits:
                 task = state.task(id) or task
             self.orders.append(Start(task, runner.kind, edition, waits))
-            if state.slots_used >= slots and not state.free:
+            if not (state.queue or state.free or state.waiting):
                 break
         for flow in stuck.values():
             self.tell_held(flow)

@@ -87,11 +87,14 @@ class FunctionExecutor:
     def start(self, jobs: Sequence[Job]) -> None:
         if self._is_closing:
             return  # They wait in the journal for the next engine.
-        waiting_jobs = self._jobs
+        waiting_jobs, known = self._jobs, self._is_async
         for job in jobs:
             function = job.options.get("function")
-            if callable(function) and self._is_coroutine_function(function):
-                self._start_coroutine(job, function)
+            is_async = known.get(function) if function is not None else False  # type: ignore[call-overload]
+            if is_async is None:
+                is_async = callable(function) and self._is_coroutine_function(function)
+            if is_async:
+                self._start_coroutine(job, function)  # type: ignore[arg-type]
             else:
                 waiting_jobs.append(job)
         waiting = len(waiting_jobs)
