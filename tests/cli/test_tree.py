@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tests.cli.shell import RULES, Shell, normal
 from tests.cli.terminal import Picture
+from then.abc import Mask
 from then.cli.changes import Change
 from then.cli.forest import NODES_MAX, Forest
 from then.cli.texts import width
@@ -31,7 +32,7 @@ class Plot:
     """A forest, and short words to grow it."""
 
     def __init__(self, *, is_plain: bool = False, has_color: bool = False) -> None:
-        self.forest = Forest(None, lambda words: f"andthen {words}", has_color=has_color, is_plain=is_plain)
+        self.forest = Forest(None, lambda words: f"andthen {words}", Mask(), has_color=has_color, is_plain=is_plain)
         self.count = 0
         self.parents: dict[str, str | None] = {}
 

@@ -28,6 +28,10 @@ class KeptRules(msgspec.Struct, array_like=True):
     """Text by path, of all files that were read."""
     python: dict[str, str]
     """Source hash by name, of the rules in Python."""
+    secrets: dict[str, tuple[str, str]] = {}
+    """Source and reference by name, of the secrets: where a reader that masks outputs finds the values."""
+    given: dict[str, list[str]] = {}
+    """By task, the names of the secrets that it is given."""
 
 
 class Editions(dict[str, Edition]):
@@ -49,7 +53,11 @@ class Editions(dict[str, Edition]):
         self._kept.add(edition.version)
         python = {rule.name: rule.source for rule in rules.set.rules if rule.generator is not None}
         path = str(rules.path) if rules.path is not None and rules.is_one_load else None
-        kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python)
+        secrets = {one.name: (one.source, one.reference) for one in rules.set.secrets.values()}
+        given = {
+            name: [one.name for one in runner.secrets] for name, runner in edition.runners.items() if runner.secrets
+        }
+        kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python, secrets, given)
         note(Cell("rules", edition.version, msgspec.msgpack.encode(kept)))
 
     def kept(self, version: str) -> KeptRules | None:

@@ -14,6 +14,7 @@ from then.abc import Executor, Journal
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules, check_rules
+from then.app.secrets import Secrets, readable_by_others
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from then.abc import Journal
-from then.analysis.history import History
+from then.abc import Journal, Mask
+from then.analysis.history import FlowHistory, History, Record
 from then.app.editions import Editions
 from then.app.rules import Rules
 from then.executors.kept import Kept, read_kept
@@ -22,6 +22,15 @@ class Running(NamedTuple):
     """Since when, in microseconds, by id."""
     by_engine: bool
     """An engine lives that runs it; else nobody is there to take up what comes of it."""
+
+
+class Veil(NamedTuple):
+    """What is known here of the secrets that a task's output may hold."""
+
+    mask: Mask
+    """Has the values of those that the rules of the flow declare, as far as they can be read here."""
+    unknown: list[str]
+    """Those that the task was given and that cannot be read here: `token (env "TOKEN")`."""
 
 
 class Reading:
@@ -43,6 +52,27 @@ class Reading:
             RulesRefused: they do not load any more.
         """
         return Editions(self.journal).load(self.history().state.version)
+
+    def veil(self, record: Record, history: FlowHistory) -> Veil:
+        """What to mask in the output of a record, and what cannot be.
+
+        Variables and files are read; a program is not run and no plugin asked, for to look at something is not to do anything.
+        """
+        from then.app.secrets import look_up
+
+        mask = Mask()
+        unknown: dict[str, None] = {}
+        editions = Editions(self.journal)
+        for version in {history.flow.version, record.version or history.flow.version}:
+            kept = editions.kept(version)
+            if kept is None:
+                continue
+            unread = look_up(kept.secrets, Path(kept.root), mask)
+            for name in kept.given.get(record.task.type, ()):
+                if name in unread:
+                    source, reference = kept.secrets[name]
+                    unknown[f'{name} ({source} "{reference}")'] = None
+        return Veil(mask, list(unknown))
 
     def running(self) -> Running:
         """What runs: by the engine that lives here, else by what its keeper has written down."""

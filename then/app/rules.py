@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from then.core.edition import Edition
-from then.core.errors import ConfigError, RuleError, nearest
+from then.core.errors import ConfigError, RuleError, UnknownName, nearest
 from then.core.it import expression_of, where_of
 from then.core.rules import (
     EVENT,
@@ -29,6 +29,7 @@ from then.core.rules import (
     Rule,
     RuleSet,
     Run,
+    SecretDecl,
     Single,
     TaskDecl,
     TypeRef,
@@ -113,6 +114,7 @@ class Rules:
         done_on: Sequence[int] = (0,),
         may_fail: bool = False,
         slots: int = 1,
+        secrets: Mapping[str, str] | None = None,
         **options: object,
     ) -> Callable[[_F], _F]:
         """Declares a task; as a decorator, the function that runs it.
@@ -128,9 +130,11 @@ class Rules:
             done_on: exit codes that are done.
             may_fail: its failure does not fail the flow.
             slots: how many of the engine's slots it takes.
+            secrets: keyword argument of the function, or variable of the process, and the name of the secret that it gets.
 
         Raises:
             DuplicateRule: the name is taken.
+            UnknownName: a secret is not declared.
         """
         check_name(name, "task")
         line = None
@@ -142,12 +146,18 @@ class Rules:
         elif options:
             raise RuleError(f'task "{name}": {", ".join(options)} without run=(…)')
         span = _caller()
+        given = tuple((secrets or {}).items())
+        for _, secret in given:
+            if secret not in self.set.secrets:
+                raise UnknownName("secret", secret, self.set.secrets, span)
+        if given and line is not None and line.kind not in ("python", "process"):
+            raise RuleError(f'task "{name}": run {line.kind} takes no secrets; python and process do', span)
 
         def declare(function: Callable[..., Any] | None) -> None:
             self.set.declare(
                 TaskDecl(
                     name, run=line, function=function, once=once, priority=priority, done_on=tuple(done_on),
-                    may_fail=may_fail, slots=slots, span=span,
+                    may_fail=may_fail, slots=slots, secrets=given, span=span,
                 )
             )  # fmt: skip
 
@@ -164,6 +174,24 @@ class Rules:
         """Declares an event; fields by Python type (`id=int`) or the language's (`tag="str?"`)."""
         declared = tuple(FieldDecl(field, _type_ref(type)) for field, type in fields.items())
         self.set.declare(EventDecl(check_name(name, "event"), declared, span=_caller()))
+
+    def secret(self, name: str, /, **source: str) -> None:
+        """Declares a secret: its name, and where its value is, as one keyword argument.
+
+        `env="VARIABLE"`, `file="path"`, `command="program arguments"`, or a source that a plugin brings. The value is
+        read at the start of a task that is given it, and not here.
+
+        Raises:
+            DuplicateRule: the name is taken.
+            RuleError: not one source.
+        """
+        span = _caller()
+        if len(source) != 1:
+            raise RuleError(
+                f'secret "{name}" has {len(source)} sources; give one: env="VARIABLE", file="path" or command="…"', span
+            )
+        ((kind, reference),) = source.items()
+        self.set.declare(SecretDecl(check_name(name, "secret"), kind, reference, span=span))
 
     # -- rules ------------------------------------------------------------------
 
@@ -220,7 +248,7 @@ class Rules:
     @property
     def size(self) -> int:
         """How many rules and declarations are here."""
-        return len(self.set.rules) + len(self.set.tasks) + len(self.set.events)
+        return len(self.set.rules) + len(self.set.tasks) + len(self.set.events) + len(self.set.secrets)
 
     # -- asking -------------------------------------------------------------------
 
@@ -256,6 +284,8 @@ class Rules:
                 digest.update(f"{rule.name}\0{rule.source or rule!r}\0".encode())
         for name in sorted(self.set.tasks):
             digest.update(f"{name}\0".encode())
+        for secret in sorted(self.set.secrets.values(), key=lambda one: one.name):
+            digest.update(f"{secret.name}\0{secret.source}\0{secret.reference}\0".encode())
         return digest.hexdigest()[:16]
 
     def _decorator(self, trigger: Single | Unmatched, name: str | None, final: bool) -> Callable[[_F], _F]:

@@ -83,17 +83,12 @@ class Secrets:
             CannotRead: which, from where, why, and what to do.
         """
         try:
-            value = self._read(secret) if secret.source in _QUICK else self._asked(secret)
+            value = read_quick(secret, self.root) if secret.source in _QUICK else self._asked(secret)
             _check(value)
         except Unreadable as reason:
             raise CannotRead(secret, str(reason)) from None
         self.mask.add(value)
         return value
-
-    def _read(self, secret: SecretDecl) -> str:
-        if secret.source == "env":
-            return _variable(secret.reference)
-        return file_value(secret_path(secret, self.root))
 
     def _asked(self, secret: SecretDecl) -> str:
         """From a program or a plugin; one question at a time, whose answer is for all who wait."""
@@ -169,6 +164,38 @@ def secret_path(secret: SecretDecl, root: Path) -> Path:
     """Where the value of a secret in a file is: from the root, `~` is the home folder."""
     path = Path(secret.reference)
     return root / (path.expanduser() if secret.reference.startswith("~") else path)
+
+
+def look_up(secrets: Mapping[str, tuple[str, str]], root: Path, mask: Mask) -> set[str]:
+    """Adds to a mask what can be read here without asking anybody. Gives the names of the others.
+
+    Args:
+        secrets: source and reference by name.
+    """
+    unread = set()
+    for name, (source, reference) in secrets.items():
+        secret = SecretDecl(name, source, reference)
+        try:
+            if source not in _QUICK:
+                raise Unreadable(f"{source} is not asked")
+            value = read_quick(secret, root)
+            _check(value)
+        except Unreadable:
+            unread.add(name)
+        else:
+            mask.add(value)
+    return unread
+
+
+def read_quick(secret: SecretDecl, root: Path) -> str:
+    """The value of one whose source is `env` or `file`.
+
+    Raises:
+        Unreadable: why, and what to do.
+    """
+    if secret.source == "env":
+        return _variable(secret.reference)
+    return file_value(secret_path(secret, root))
 
 
 def readable_by_others(secrets: Iterable[SecretDecl], root: Path) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from then.abc import Mask
 from then.cli.changes import ASKED, Change
 from then.cli.texts import clean, cut, duration, width
 from then.cli.words import COLORS, colored, last_lines, last_word, took, why_failed, word
@@ -80,8 +81,11 @@ class Forest:
         folder: the state folder, for the last lines of what failed.
     """
 
-    def __init__(self, folder: Path | None, again: Callable[[str], str], *, has_color: bool, is_plain: bool) -> None:
+    def __init__(
+        self, folder: Path | None, again: Callable[[str], str], mask: Mask, *, has_color: bool, is_plain: bool
+    ) -> None:
         self._folder = folder
+        self._mask = mask
         self._again = again
         self._has_color = has_color
         self._signs = PLAIN_SIGNS if is_plain else SIGNS
@@ -112,7 +116,7 @@ class Forest:
         node.since = task.started or task.created
         node.is_live = change.state != "completed"
         if change.state == "completed":
-            node.took, node.tail = took(task), last_lines(task, self._folder)
+            node.took, node.tail = took(task), last_lines(task, self._folder, self._mask)
             node.note, node.ended = why_failed(task), task
         else:
             is_asked = change.reason == ASKED
@@ -215,7 +219,7 @@ class Forest:
     def _line(self, row: Row, names: int, columns: int, now_us: int) -> str:
         node = row.node
         if node.ended is not None:
-            node.note, node.ended = node.note or last_word(node.ended, self._folder), None
+            node.note, node.ended = node.note or last_word(node.ended, self._folder, self._mask), None
         prefix = row.prefix
         if width(prefix) > names // 2:
             prefix = cut(prefix, max(1, names // 2))

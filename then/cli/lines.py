@@ -8,6 +8,7 @@ from typing import Final, Protocol, TextIO
 
 import msgspec
 
+from then.abc import Mask
 from then.app.objects import record_object
 from then.cli.changes import ASKED, Change
 from then.cli.settings import say
@@ -80,10 +81,13 @@ class JsonLines:
 class PlainLines:
     """A line for each start and end; what failed says why, with its last lines of output."""
 
-    def __init__(self, out: TextIO, folder: Path | None, again: Callable[[str], str], *, has_color: bool) -> None:
+    def __init__(
+        self, out: TextIO, folder: Path | None, again: Callable[[str], str], mask: Mask, *, has_color: bool
+    ) -> None:
         self._out = out
         self._again = again
         self._folder = folder
+        self._mask = mask
         self._has_color = has_color
         self.patience_s: float | None = None
 
@@ -97,7 +101,7 @@ class PlainLines:
             said = "asked"
             rest.append(f"a person: `{self._again(f'complete {task.id} OUTCOME')}`")
         elif state == "completed":
-            said_last = last_word(task, self._folder)
+            said_last = last_word(task, self._folder, self._mask)
             parts = (why_failed(task), took(task), f"| {said_last}" if said_last else "")
             rest += [part for part in parts if part]
         elif change.reason is not None:
@@ -108,7 +112,7 @@ class PlainLines:
         self.patience_s = FLUSH_S
         self._out.write(f"{task.id}  {shown}  {'  '.join(rest)}\n")
         if state == "completed":
-            for line in last_lines(task, self._folder):
+            for line in last_lines(task, self._folder, self._mask):
                 self._out.write(f"    | {line}\n")
 
     def message(self, text: str) -> None:

@@ -12,16 +12,19 @@ import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final, NamedTuple, TextIO
 
 import msgspec
 
+from then.abc import Mask
 from then.analysis.history import FlowHistory, Record
 from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import clean_output
+from then.core.errors import ConfigError
 from then.core.state import FAILURES
-from then.executors.outputs import Stream, open_output
+from then.core.tasks import Task
+from then.executors.outputs import Stream, open_output, output_path
 
 LOOK_S: Final = 0.1
 LOOKS_A_QUESTION: Final = 5
@@ -32,22 +35,37 @@ ABANDONED: Final = 3
 CHUNK_BYTES: Final = 1 << 16
 
 
-def print_outputs(
-    settings: Settings, reading: Reading, id: str, streams: Sequence[str], *, follow: bool, lines: int | None
-) -> int:
-    """Prints the outputs of a record, or of the flow that it is the root of. Gives the exit code."""
+class Asked(NamedTuple):
+    """How outputs are asked for."""
+
+    streams: tuple[Stream, ...]
+    follows: bool = False
+    lines: int | None = None
+    """The last so many of each; None: all."""
+    is_raw: bool = False
+    """As it lies in the file, whatever it holds."""
+
+
+def print_outputs(settings: Settings, reading: Reading, id: str, asked: Asked) -> int:
+    """Prints the outputs of a record, or of the flow that it is the root of. Gives the exit code.
+
+    Raises:
+        ConfigError: they may hold secrets that cannot be masked here.
+    """
     record, history = reading.history().record(id)
     task = record.task
-    chosen: tuple[Stream, ...] = tuple(stream for stream in ("out", "err") if stream in streams)
     is_root_of_all = task.event and task.id == history.flow.id
-    if is_root_of_all and not follow:
-        _print_flow(settings, reading, history, chosen, lines)
+    if is_root_of_all and not asked.follows:
+        _print_flow(settings, reading, history, asked)
         return 0
+    mask, unknown = _veil(reading, record, history, asked)
+    if unknown and _has_output(reading, task.id, asked.streams, follows=asked.follows):
+        raise ConfigError(_cannot_mask(task, unknown))
     keepers = _Keepers(reading, task.id)
-    files = _Files(settings, reading.folder, task.id, chosen, lines)
+    files = _Files(settings, reading.folder, task.id, asked, mask)
     try:
         while True:
-            is_over = not follow or _has_ended(reading, task.id)
+            is_over = not asked.follows or _has_ended(reading, task.id)
             is_abandoned = not is_over and keepers.have_gone()
             files.print_new()
             if is_over or is_abandoned:
@@ -62,18 +80,25 @@ def print_outputs(
         say(f"{task.type} ({task.id}): {why}; `{settings.again('resume')}` goes on")
         return ABANDONED
     if not files.has_any:
-        _print_without_file(settings, reading.history().record(task.id)[0], chosen)
+        _print_without_file(settings, reading.history().record(task.id)[0], asked.streams)
     return 0
 
 
-def _print_flow(
-    settings: Settings, reading: Reading, history: FlowHistory, streams: Sequence[Stream], lines: int | None
-) -> None:
+def _print_flow(settings: Settings, reading: Reading, history: FlowHistory, asked: Asked) -> None:
     """The outputs of a flow one after the other, each under its type and id."""
     has_any = False
+    veils: dict[str, tuple[Mask, list[str]]] = {}
     for record in history.records.values():
-        for stream in streams:
-            files = _Files(settings, reading.folder, record.task.id, (stream,), lines)
+        if record.task.type not in veils:
+            veils[record.task.type] = _veil(reading, record, history, asked)
+        mask, unknown = veils[record.task.type]
+        if unknown:
+            if _has_output(reading, record.task.id, asked.streams):
+                has_any = True
+                say(_cannot_mask(record.task, unknown))
+            continue
+        for stream in asked.streams:
+            files = _Files(settings, reading.folder, record.task.id, asked._replace(streams=(stream,)), mask)
             files.heading = f"==> {record.task.type} {record.task.id} {stream} <=="
             files.print_new()
             files.finish()
@@ -81,6 +106,24 @@ def _print_flow(
             has_any |= files.has_any
     if not has_any:
         say(f"no task of flow {history.flow.id} wrote anything")
+
+
+def _veil(reading: Reading, record: Record, history: FlowHistory, asked: Asked) -> tuple[Mask, list[str]]:
+    """What is masked in the output of a record, and the secrets in it that cannot be."""
+    return (Mask(), []) if asked.is_raw else reading.veil(record, history)
+
+
+def _has_output(reading: Reading, id: str, streams: Sequence[Stream], *, follows: bool = False) -> bool:
+    """Whether it wrote something; one that is followed may still."""
+    paths = [output_path(reading.folder, id, stream) for stream in streams]
+    return follows or any(path is not None and path.stat().st_size for path in paths)
+
+
+def _cannot_mask(task: Task, unknown: list[str]) -> str:
+    return (
+        f"{task.type} ({task.id}) was given secrets that cannot be read here, so that its output cannot be masked: "
+        f"{', '.join(unknown)}; make them readable, or `--raw` shows it as it is"
+    )
 
 
 def _print_without_file(settings: Settings, record: Record, streams: Sequence[Stream]) -> None:
@@ -132,11 +175,14 @@ class _Keepers:
 class _Files:
     """The outputs of one task, and how far they were printed."""
 
-    def __init__(self, settings: Settings, folder: Path, id: str, streams: Sequence[Stream], lines: int | None) -> None:
+    def __init__(self, settings: Settings, folder: Path, id: str, asked: Asked, mask: Mask) -> None:
+        streams = asked.streams
         self._settings = settings
         self._folder = folder
         self._id = id
-        self._lines = lines
+        self._lines = asked.lines
+        self._mask = mask
+        self._masked = {stream: mask.stream() for stream in streams}
         self._open: dict[Stream, BinaryIO] = {}
         self._targets: dict[Stream, TextIO] = {
             stream: sys.stderr if stream == "err" and len(streams) > 1 else sys.stdout for stream in streams
@@ -157,13 +203,16 @@ class _Files:
                 self._open[stream] = file
                 if self._lines is not None:
                     _seek_lines(file, self._lines)
+                    _seek_whole(file, self._mask)
             while data := file.read(CHUNK_BYTES):
                 self._head(target)
                 self.has_any = True
-                self._print(stream, target, data)
+                self._print(stream, target, self._masked[stream].feed(data))
 
     def finish(self) -> None:
         """What is left of lines without an end."""
+        for stream, target in self._targets.items():
+            self._print(stream, target, self._masked[stream].finish())
         for stream, rest in self._rests.items():
             if rest:
                 self._print_lines(stream, self._targets[stream], rest, "")
@@ -199,6 +248,14 @@ class _Files:
         else:
             target.write(clean_output(text) + end)
             target.flush()
+
+
+def _seek_whole(file: BinaryIO, mask: Mask) -> None:
+    """Goes back to where a value begins, in which we stand."""
+    at, reach = file.tell(), mask.reach
+    begin = max(0, at - reach)
+    file.seek(begin)
+    file.seek(begin + mask.beginning(file.read(at - begin + reach), at - begin))
 
 
 def _seek_lines(file: BinaryIO, lines: int) -> None:

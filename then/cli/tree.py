@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TextIO
 
+from then.abc import Mask
 from then.cli.changes import Change
 from then.cli.forest import Forest
 from then.cli.lines import flow_line
@@ -23,12 +24,12 @@ class LiveTree:
     """The trees of a run's flows on a terminal."""
 
     def __init__(
-        self, out: TextIO, err: TextIO, folder: Path | None, again: Callable[[str], str], *, has_color: bool
+        self, out: TextIO, err: TextIO, folder: Path | None, again: Callable[[str], str], mask: Mask, *, has_color: bool
     ) -> None:
         self._out = out
         self._err = err
         self._has_color = has_color
-        self._forest = Forest(folder, again, has_color=has_color, is_plain=not _can_draw(out))
+        self._forest = Forest(folder, again, mask, has_color=has_color, is_plain=not _can_draw(out))
         self._screen = Screen(out)
         self._is_dirty = False
         self._drawn_at = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from then.abc import Mask
 from then.cli.texts import clean, duration
 from then.core.state import FAILURES, RULE_FAILED
 from then.core.tasks import Body, Task
@@ -48,7 +49,7 @@ def why_failed(task: Task) -> str:
     return clean(f"{kind}: {first}" if kind and first else kind or first)
 
 
-def last_lines(task: Task, folder: Path | None) -> list[str]:
+def last_lines(task: Task, folder: Path | None, mask: Mask) -> list[str]:
     """The last lines that say why a task failed: of its standard error, else its standard output, else its traceback."""
     if task.outcome not in FAILURES:
         return []
@@ -59,17 +60,17 @@ def last_lines(task: Task, folder: Path | None) -> list[str]:
         from then.executors.outputs import tail
 
         looked_at = 4 * TAIL_LINES  # Some of them may be blank.
-        found = tail(folder, task.id, looked_at, "err") or tail(folder, task.id, looked_at, "out")
+        found = tail(folder, task.id, looked_at, "err", mask) or tail(folder, task.id, looked_at, "out", mask)
     else:
         found = []
     return [line for line in (clean(line).rstrip() for line in found) if line][-TAIL_LINES:]
 
 
-def last_word(task: Task, folder: Path | None) -> str:
+def last_word(task: Task, folder: Path | None, mask: Mask) -> str:
     """The last line that a task wrote to its standard output, where it ended well; empty where it wrote none."""
     if folder is None or task.outcome != "done" or task.event or task.started is None:
         return ""
     from then.executors.outputs import tail
 
-    lines = tail(folder, task.id, 1, "out")
+    lines = tail(folder, task.id, 1, "out", mask)
     return clean(lines[-1]).strip() if lines else ""

@@ -61,7 +61,7 @@ def at_work(settings: Settings, options: RunOptions, open_it: Open) -> Iterator[
         for notice in engine.notices:
             say(notice)
         with (
-            open_view(settings, lambda text: feed.put(Printed(text))) as view,
+            open_view(settings, lambda text: feed.put(Printed(text)), engine.secrets.mask) as view,
             Foreground(engine, feed, view, options, settings.again) as work,
         ):
             yield work

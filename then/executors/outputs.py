@@ -13,6 +13,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
+from then.core.masking import Mask
+
 Stream = Literal["out", "err"]
 
 TAIL_BYTES: Final = 64 * 1024
@@ -47,16 +49,26 @@ def open_output(folder: Path, id: str, stream: Stream) -> BinaryIO | None:
     return None
 
 
-def tail(folder: Path, id: str, lines: int, stream: Stream = "err") -> list[str]:
-    """The last lines that a task wrote, fewer where they are long; bytes that are no UTF-8 as escapes."""
+def tail(folder: Path, id: str, lines: int, stream: Stream = "err", mask: Mask | None = None) -> list[str]:
+    """The last lines that a task wrote, fewer where they are long; bytes that are no UTF-8 as escapes.
+
+    Args:
+        mask: what of it is not to be seen; none where no secret is known.
+    """
+    if mask is not None and mask.hides(id):
+        return []
     file = open_output(folder, id, stream)
     if file is None or lines <= 0:
         return []
+    # More than is looked at, so that a value of which only the end would be seen is found.
+    looked_at = TAIL_BYTES + (mask.reach if mask is not None else 0)
     with file:
         size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - TAIL_BYTES))
-        text = file.read(TAIL_BYTES).decode(errors="backslashreplace")
-    return text.splitlines()[-lines:]
+        file.seek(max(0, size - looked_at))
+        data = file.read(looked_at)
+    if mask is not None and not mask.is_empty:
+        data = mask.data(data)[-TAIL_BYTES:]
+    return data.decode(errors="backslashreplace").splitlines()[-lines:]
 
 
 def sync(folder: Path, id: str) -> None:
