@@ -165,6 +165,35 @@ def test_a_run_on_a_full_disk_says_so_hears_signals_and_goes_on_when_there_is_ro
         _wait_for_keeper(disk / "state")
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_before_an_engine_takes_up_what_was_left_is_named(shell: Shell) -> None:
+    """It waited without a word for a keeper that waited for room, or said that the keeper ended again and again."""
+    gate = shell.fifo("gate")
+    shell.write("r.then", 'task wait() run process ["sh", "-c", "cat gate"]\nstart wait()\n')
+    with small_disk(shell.folder / "disk", 2000) as disk:
+        state = disk / "state"
+        run = shell.start("--state", state, "run", "r.then")
+        holder = gate.open("w")  # It reads.
+        keeper = int((state / "keeper.lock").read_text())
+        for pid in (run.process.pid, keeper):
+            with open(os.pidfd_open(pid)) as end:
+                os.kill(pid, signal.SIGKILL)
+                select.select([end], [], [])
+        run.end()
+        _fill(disk / "ballast", leave=0)
+        said = shell("--state", "disk/state", "resume")
+        assert (said.code, said.out) == (3, "")
+        assert said.err == (
+            f"andthen: process: {state}: no room left on the disk, and the keeper of processes needs some to take up"
+            " what was left; make room, then `andthen resume`\n"
+        )
+        (disk / "ballast").unlink()
+        again = shell.start("--state", "disk/state", "resume")
+        holder.close()
+        assert again.end().code in (0, 1), "its keeper was killed: where the kernel does not tell how it ended, it is lost"
+        _wait_for_keeper(state)
+
+
 def _wait_for_keeper(state: Path) -> None:
     """Until the keeper has gone, and with it the last file that is open there."""
     try:

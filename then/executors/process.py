@@ -35,6 +35,10 @@ from then.executors.orders import order, order_with_secrets
 
 SILENT_MAX = 5
 """So many keepers in a row may end without a word before their tasks are given up."""
+SILENCE_S = 2.0
+"""A keeper answers at once; after so long it is looked whether it can."""
+ROOM_BYTES = 16 * 1024
+"""A keeper writes no more than that to begin: a few pages."""
 FORGOTTEN_MAX = 100
 """So many ids may wait for the next order that goes to the keeper anyway."""
 
@@ -117,10 +121,13 @@ class ProcessExecutor:
         with self._lock:
             self._asked = threading.Event()
             self._send(frame(b"inventory"))
-        self._asked.wait()
+        while not self._asked.wait(SILENCE_S):
+            # A keeper that has nowhere to write waits for room, and answers nobody.
+            self._check_room()
         with self._lock:
             self._asked = None
             if self._link is None and not self._is_closed:
+                self._check_room()
                 raise ExecutorError(
                     f"process: {self._folder}: the keeper of processes ended again and again; see keeper.err there"
                 )
@@ -210,6 +217,18 @@ class ProcessExecutor:
 
     # -- the keeper
 
+    def _check_room(self) -> None:
+        """Nothing, where the disk has room.
+
+        Raises:
+            ExecutorError: it has none.
+        """
+        if not has_room(self._folder):
+            raise ExecutorError(
+                f"process: {self._folder}: no room left on the disk, and the keeper of processes needs some to take up"
+                " what was left; make room, then `andthen resume`"
+            )
+
     def _send(self, data: bytes) -> None:
         """Sends, to a keeper that is found or started. One that dies meanwhile is the reader's matter.
 
@@ -253,7 +272,11 @@ class ProcessExecutor:
             if self._link is not None:
                 self._link.close()
                 self._link = None
-            reason = "its keeper ended again and again; keeper.err in the state folder may say why"
+            reason = "its keeper ended again and again; " + (
+                "keeper.err in the state folder may say why"
+                if has_room(self._folder)
+                else "no room is left on the disk of the state folder"
+            )
             if not self._is_closed and silent <= SILENT_MAX:
                 try:
                     self._link = keeper_client.connect(self._folder)
@@ -343,6 +366,15 @@ class ProcessExecutor:
             self._send(order(job, self._root))
         if id in self._stops:
             self._send(stop_frame(id, max(0.0, self._stops[id] - time.monotonic())))
+
+
+def has_room(folder: Path) -> bool:
+    """Whether something can be written there; True where that cannot be told."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return True
+    return found.f_bavail * found.f_frsize >= ROOM_BYTES and (found.f_favail > 0 or not found.f_files)
 
 
 def stop_frame(id: str, grace_s: float) -> bytes:

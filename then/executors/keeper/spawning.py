@@ -156,9 +156,12 @@ def take_lock(folder: bytes) -> int | None:
             continue
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
-        # For people, and for who has to end it: its pid.
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        # For people, and for who has to end it: its pid. On a full disk the lock holds as well.
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        except OSError:
+            pass
         return lock
 
 
