@@ -190,7 +190,9 @@ def test_a_disk_that_is_full_before_an_engine_takes_up_what_was_left_is_named(sh
         (disk / "ballast").unlink()
         again = shell.start("--state", "disk/state", "resume")
         holder.close()
-        assert again.end().code in (0, 1), "its keeper was killed: where the kernel does not tell how it ended, it is lost"
+        assert again.end().code in (0, 1), (
+            "its keeper was killed: where the kernel does not tell how it ended, it is lost"
+        )
         _wait_for_keeper(state)
 
 

@@ -393,3 +393,19 @@ def test_rules_of_a_folder_are_run_by_its_name(shell: Shell) -> None:
     shell.write("project/more.then", "event more()\nstart more()\n")
     assert shell("run", "project", "build", "ref=x").code == 0
     assert json.loads(shell("run", "project", "--json").out.splitlines()[0])["type"] == "more"
+
+
+@pytest.mark.slow
+def test_flows_that_others_posted_meanwhile_are_counted_at_the_end(shell: Shell) -> None:
+    """It waits for its own; nothing told of them apart."""
+    gate = shell.fifo("gate")
+    shell.write(
+        "r.then",
+        'event go()\ntask wait() run process ["sh", "-c", "cat gate"]\ntask ask()\nrule r when go then ask()\nstart wait()\n',
+    )
+    run = shell.start("run", "r.then")
+    with gate.open("w"):  # It reads.
+        assert shell("post", "go").code == 0
+        assert shell("post", "go").code == 0
+    said = run.end()
+    assert (said.code, said.err) == (0, "2 other flows are open; `andthen resume` goes on\n")

@@ -77,6 +77,11 @@ class Foreground:
         """Whether a signal ended it: then nobody waits for functions that still run."""
         return self._code is not None
 
+    @property
+    def flows(self) -> frozenset[str]:
+        """Those that it shows."""
+        return frozenset(self._flows)
+
     def __enter__(self) -> Self:
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._hear)

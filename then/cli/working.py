@@ -68,7 +68,10 @@ def at_work(settings: Settings, options: RunOptions, open_it: Open) -> Iterator[
     finally:
         # What a full disk did not take is in no journal: `resume` would not find it.
         is_sound = engine.loop.failure is None and not engine.loop.is_full
-        left = engine.loop.look(lambda state: len(state.flows)) if is_sound else 0
+        left = engine.loop.look(lambda state: set(state.flows)) if is_sound else set()
         engine.close(wait=work is None or not work.was_signalled)
         if left:
-            say(f"{left} flow{' is' if left == 1 else 's are'} open; `{settings.again('resume')}` goes on")
+            # Those that it did not wait for: somebody posted them meanwhile, or they were held before.
+            is_others = work is not None and bool(work.flows) and left.isdisjoint(work.flows)
+            word = f"{'other ' if is_others else ''}flow{' is' if len(left) == 1 else 's are'}"
+            say(f"{len(left)} {word} open; `{settings.again('resume')}` goes on")
