@@ -89,7 +89,10 @@ class Secrets(Protocol):
 
     @property
     def mask(self) -> Mask:
-        """Knows each value that was read here."""
+        """Knows each value that was read here, or told."""
+
+    def know(self, values: Iterable[str]) -> None:
+        """Masks these too: values that an engine before read for a task that still runs."""
 
     def filled(self, job: Job) -> Job:
         """The job with values where its options have declarations; for the start only, and not to be kept.

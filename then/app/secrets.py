@@ -87,8 +87,13 @@ class Secrets:
             _check(value)
         except Unreadable as reason:
             raise CannotRead(secret, str(reason)) from None
-        self.mask.add(value)
+        self.know((value,))
         return value
+
+    def know(self, values: Iterable[str]) -> None:
+        with self._lock:
+            for value in values:
+                self.mask.add(value)
 
     def _asked(self, secret: SecretDecl) -> str:
         """From a program or a plugin; one question at a time, whose answer is for all who wait."""

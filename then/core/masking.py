@@ -32,10 +32,11 @@ _NUMERIC: Final = re.compile(r"[0-9.eE+-]+")
 
 
 class Mask:
-    """The values of secrets that are known here. Any thread may add, and ask."""
+    """The values of secrets that are known here. One thread at a time may add; any may ask meanwhile."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values: dict[str, None] = {}
+        self._values: dict[str, frozenset[str]] = {}
+        """Each with its forms."""
         self._texts: tuple[str, ...] = ()
         """What is looked for, longest first."""
         self._bytes: tuple[bytes, ...] = ()
@@ -53,10 +54,12 @@ class Mask:
         """Masks this value too, from now on; the newest `VALUES_MAX` are known."""
         if not value or value in self._values:
             return
-        known = [*self._values, value][-VALUES_MAX:]
-        texts = sorted({form for one in known for form in _forms(one)}, key=lambda form: (-len(form), form))
+        known = {**self._values, value: frozenset(_forms(value))}
+        if len(known) > VALUES_MAX:
+            del known[next(iter(known))]
+        texts = sorted(frozenset().union(*known.values()), key=lambda form: (-len(form), form))
         # Each in one assignment, so that whoever asks meanwhile sees all of before or all of now.
-        self._values = dict.fromkeys(known)
+        self._values = known
         self._has_numeric = any(_NUMERIC.fullmatch(text) for text in texts)
         self._bytes = tuple(text.encode(errors="surrogateescape") for text in texts)
         self._texts = tuple(texts)
@@ -184,10 +187,10 @@ def _spans(text: _Text, forms: tuple[_Text, ...]) -> Iterator[tuple[int, int]]:
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order; those that overlap or touch as one."""
+    """Spans in order; those that overlap as one."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
+        if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))

@@ -350,8 +350,7 @@ class ProcessExecutor:
     def _know(self, id: str, values: Sequence[bytes]) -> None:
         """The keeper tells what an engine before gave a task."""
         if self._secrets is not None and id in self._jobs:
-            for value in values:
-                self._secrets.mask.add(os.fsdecode(value))
+            self._secrets.know(os.fsdecode(value) for value in values)
             self._masked.add(id)
 
     def _go_on(self, id: str, *, is_known: bool) -> None:
