@@ -74,7 +74,8 @@ class SystemClock:
 
 Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
-StartWatcher: TypeAlias = Callable[[Task], None]
+StartWatcher: TypeAlias = Callable[[Task, int], None]
+"""Gets a task that is given to its executor, and when, in microseconds since 1970."""
 
 
 class _Batch(msgspec.Struct):
@@ -396,7 +397,7 @@ class Loop:
                 return
             if has_started and not must_commit and not batch.gated and not batch.tickets and self._may_put_off(began):
                 return
-            if not self._commit():
+            if not self._commit() or not (inbox or state.pending):
                 return
             must_commit = False
 
@@ -463,6 +464,7 @@ class Loop:
             return False
         if self.is_full:
             self._set_full(False)
+            self._terms.time = self.clock.now_us()  # What starts now was held up.
         self._batch = _Batch()
         self._durable_id = id_text(self.state.last_id)
         for ticket in batch.tickets:
@@ -503,7 +505,7 @@ class Loop:
     def _start(self, orders: list[Start]) -> None:
         """Gives tasks to their executors; one whose run line cannot be evaluated fails at once."""
         jobs: dict[str, list[Job]] = {}
-        watchers = self.start_watchers
+        watchers, now_us = self.start_watchers, self._terms.time
         for order in orders:
             task = order.task
             try:
@@ -513,7 +515,7 @@ class Loop:
                 self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
                 continue
             for watcher in watchers:
-                watcher(task)
+                watcher(task, now_us)
             group = jobs.get(order.kind)
             if group is None:
                 group = jobs[order.kind] = []

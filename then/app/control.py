@@ -162,9 +162,9 @@ class _Starts:
         self._look_again_at = 4096
         engine.loop.start_watchers.append(self._note)
 
-    def _note(self, task: Task) -> None:
+    def _note(self, task: Task, now_us: int) -> None:
         begun = self._begun
-        begun[task.id] = self._engine.clock.now_us()
+        begun[task.id] = now_us
         if len(begun) >= self._look_again_at:
             running = self._engine.loop.state.running
             self._begun = {id: since for id, since in begun.items() if id in running}

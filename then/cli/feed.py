@@ -110,5 +110,5 @@ class Feed:
                     self._room.wait(1.0)  # A notice that came between question and wait is made up for.
                 self._blocked -= 1
 
-    def _begin(self, task: Task) -> None:
-        self._items.put(Begun(task, self._loop.clock.now_us()))
+    def _begin(self, task: Task, now_us: int) -> None:
+        self._items.put(Begun(task, now_us))

@@ -276,7 +276,7 @@ class _Stepper(Stepping):
             if waits:
                 task = state.task(id) or task
             self.orders.append(Start(task, runner.kind, edition, waits))
-            if not (state.queue or state.free or state.waiting):
+            if not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
                 break
         for flow in stuck.values():
             self.tell_held(flow)

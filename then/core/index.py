@@ -53,6 +53,7 @@ class FilterIndex:
         self._singles = Plans(self._rules, Single)
         self._unmatched = Plans(self._rules, Unmatched)
         self._by_ending = self._singles.by_ending
+        self._has_unmatched = any(type(rule.trigger) is Unmatched for rule in self._rules)
 
     def match(self, task: Task, flow_variables: Mapping[str, Json] | None = None) -> tuple[Match, ...]:
         """The rules that fire on a record, in order, up to and including the first final one.
@@ -89,6 +90,8 @@ class FilterIndex:
 
     def match_unmatched(self, task: Task, flow_variables: Mapping[str, Json] | None = None) -> tuple[Match, ...]:
         """The same of the rules that say `unmatched`; whether it is their turn is the caller's to know."""
+        if not self._has_unmatched:
+            return ()  # Asked for each record on which nothing fired.
         plan = self._unmatched.plan_of(task)
         return self._fire(self._unmatched, plan, task, flow_variables)
 

@@ -298,7 +298,10 @@ class FunctionExecutor:
             result, _ = taken_over(given, "result")
         except BodyRefused as refused:
             return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
-        return self._ended(job, "done", result, None, started)
+        if self._cancelled:
+            return self._ended(job, "done", result, None, started)
+        # The frequent case without a further call.
+        return Report(job.task.id, "done", result, None, started, self._clock.now_us(), job.task.flow)
 
     def _raised(self, job: Job, error: BaseException, started: int) -> Report:
         """What a function raised, as an outcome."""
