@@ -15,9 +15,21 @@ from msgspec.structs import replace
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr, SecretRef, walk
 from then.core.index import FilterIndex
-from then.core.listening import expanded, late_rule
+from then.core.listening import emits_of, expanded, late_rule
 from then.core.policies import Policy
-from then.core.rules import EVENT, Join, Match, Rule, RuleSet, SecretDecl, Single, TaskDecl, Unmatched, family_covers
+from then.core.rules import (
+    EVENT,
+    Emit,
+    Join,
+    Match,
+    Rule,
+    RuleSet,
+    SecretDecl,
+    Single,
+    TaskDecl,
+    Unmatched,
+    family_covers,
+)
 from then.core.tasks import Body, Json, Task
 from then.core.typed import Types
 from then.core.values import CannotSay
@@ -89,6 +101,7 @@ class Edition:
         self.has_sets = any(_is_set(rule) for name in (None, *rules.procedures) for rule in self._rules_of(name))
         self._sets: dict[tuple[str | None, str], tuple[Rule, ...]] = {}
         self._late: dict[str, Rule | None] = {}
+        self._conditional: dict[str, Emit] | None = None
         self.timed = {
             name: timing for name, declared in rules.tasks.items() if (timing := _timing(declared)) is not None
         }
@@ -114,6 +127,31 @@ class Edition:
                 self._late[address] = late_rule(join) if join is not None else None
             return self._late[address]
         return found
+
+    def condition(self, address: str) -> Expr | None:
+        """The clause of a `while`: of a task by its type, of an act by the address that `address_of` gave."""
+        declared = self.rules.tasks.get(address)
+        if declared is not None:
+            return declared.retry_while
+        emit = self._emits().get(address)
+        return emit.retry_while if emit is not None else None
+
+    def address_of(self, act: Emit) -> str | None:
+        """By what a record finds the `while` of the act that emitted it."""
+        return next((address for address, emit in self._emits().items() if emit is act), None)
+
+    def _emits(self) -> dict[str, Emit]:
+        if self._conditional is None:
+            rules = [*self.rules.rules, *self.rules.endings.values()]
+            for procedure in self.rules.procedures.values():
+                rules += [procedure.first, *procedure.rules]
+            self._conditional = {
+                f"{rule.name}#{number}": emit
+                for rule in rules
+                for number, emit in enumerate(emits_of(rule))
+                if emit.retry_while is not None
+            }
+        return self._conditional
 
     def sets_of(self, procedure: str | None, type: str) -> tuple[Rule, ...]:
         """The rules that wait for every record of a type: those of a procedure, or those at top level."""
@@ -207,6 +245,9 @@ def given_secrets(declared: TaskDecl, rules: RuleSet) -> tuple[SecretDecl, ...]:
     return tuple(rules.secrets[name] for name in dict.fromkeys(names) if name in rules.secrets)
 
 
+_PLAIN: Final = Policy()
+
+
 class Timing(NamedTuple):
     """How a task is tried, as it is declared."""
 
@@ -217,14 +258,17 @@ class Timing(NamedTuple):
     def policy_of(self, time: int) -> Policy:
         """The policy of one that is born now."""
         return replace(
-            self.policy or Policy(),
+            self.policy or _PLAIN,
             deadline=None if self.deadline_us is None else time + self.deadline_us,
             expires=None if self.expires_us is None else time + self.expires_us,
         )
 
 
 def _timing(declared: TaskDecl) -> Timing | None:
-    timing = Timing(declared.policy, declared.deadline_us, declared.expires_us)
+    policy = declared.policy
+    if policy is not None and policy.retry is not None and declared.retry_while is not None:
+        policy = replace(policy, retry=replace(policy.retry, condition=declared.name))
+    timing = Timing(policy, declared.deadline_us, declared.expires_us)
     return timing if any(part is not None for part in timing) else None
 
 

@@ -2,50 +2,87 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
+
+from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core.edition import Edition
-from then.core.ending import bend
+from then.core.ending import bend, end_live, give_back
+from then.core.evaluate import Scope
 from then.core.facts import Flow
-from then.core.firing import Firing, PlanFailed, plan_rule
-from then.core.rules import Match
+from then.core.firing import EmissionTerms, Firing, PlanFailed, plan_rule
+from then.core.ids import id_text
+from then.core.policies import Policy
+from then.core.rules import CancelTasks, Match
 from then.core.stepping import Stepping
+from then.core.tasks import Json, Task
+from then.core.values import equal
+from then.core.waits import DEPTH_MAX, wait_key
 
 FLOW_RECORDS_MAX: Final = 1_000_000
 
 
-def fire(at: Stepping, match: Match, edition: Edition, flow: Flow, by_unmatched: bool = False) -> None:
-    """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`."""
+def fire(
+    at: Stepping,
+    match: Match,
+    edition: Edition,
+    flow: Flow,
+    by_unmatched: bool = False,
+    names: Mapping[str, Json] | None = None,
+) -> Firing:
+    """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`.
+
+    Args:
+        names: the arguments of the call that the record belongs to.
+    """
     record = match.record
     firing = Firing(record, match.rule.name, record.call, by_unmatched or record.by_unmatched)
+    if names:
+        firing.values = dict(names)
     try:
         plan_rule(firing, edition, match, flow.variables)
     except PlanFailed as failed:
         firing.fail(str(failed))
     carry_out(at, firing, edition)
+    return firing
 
 
 def carry_out(at: Stepping, firing: Firing, edition: Edition) -> None:
-    """Writes what a firing planned: saves, ends, emissions, and the wait for its next step."""
-    record, time = firing.record, at.terms.time
+    """Writes what a firing planned: saves, ends, emissions, the wait for its next step, and the return."""
+    record = firing.record
     flow = record.flow
-    emissions, next_step = firing.emissions, firing.next_step
     for name, value in firing.saves:
         at.add(flow, f.Saved(name, value))
     if firing.bend is not None:
         outcome, text = firing.bend
         # What the same match emitted before is not touched.
         bend(at, at.state.flows[flow], outcome, text, at.match_began)
+    for act, scope in firing.cancels:
+        _cancel_tasks(at, flow, act, scope, edition)
+    if firing.emissions:
+        _emit(at, firing, edition)
+    if firing.returns is not None:
+        give_back(at, record, firing.call, firing.returns)
+
+
+def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
+    record, time = firing.record, at.terms.time
+    flow = record.flow
+    emissions, next_step = firing.emissions, firing.next_step
     records = at.state.flows[flow].records
     if (records + len(emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
         at.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
-    if not emissions:
-        return
     members: list[str] = []
     aliases: dict[str, str] = {}
     shared = at.new_id() if next_step is not None else None
+    timed, call = edition.timed, firing.call
     for planned in emissions:
+        terms = planned.terms
+        if terms is not None and terms.mark is not None and not _is_first(at, flow, *terms.mark):
+            continue
         id = at.new_id()
         cont = shared
         if planned.then is not None or planned.otherwise is not None:
@@ -53,25 +90,117 @@ def carry_out(at: Stepping, firing: Firing, edition: Edition) -> None:
             at.add(
                 flow,
                 f.Waited(
-                    cont, planned.then or "", 0, [id], {}, {}, planned.bind, firing.call,
-                    firing.by_unmatched, planned.otherwise,
+                    cont, planned.then or "", 0, [id], {}, {}, planned.bind, call, firing.by_unmatched,
+                    planned.otherwise,
                 ),
             )  # fmt: skip
         task = edition.new_task(
-            planned.type, planned.body, id, flow, time, record.id, firing.rule, firing.call, cont,
-            firing.by_unmatched,
-        )  # fmt: skip
+            planned.type, planned.body, id, flow, time, record.id, firing.rule, call, cont, firing.by_unmatched
+        )
+        if terms is not None or call is not None or planned.type in timed:
+            task = _on_terms(at, task, terms, edition)
+        if task.is_call:
+            _guard_depth(at, task)
         at.add(flow, f.Emitted(task))
-        if shared is not None:
+        if cont is shared and task.outcome != "cancelled":
             members.append(id)
             if planned.alias is not None:
                 aliases[planned.alias] = id
-    if shared is not None and next_step is not None:
+    if shared is not None and next_step is not None and members:
         rule, step_ = next_step
         at.add(
             flow,
             f.Waited(
-                shared, rule, step_, members, aliases, firing.records, firing.values, firing.call,
-                firing.by_unmatched,
+                shared, rule, step_, members, aliases, firing.records, firing.values, call, firing.by_unmatched
             ),
         )  # fmt: skip
+    if edition.has_sets:
+        _count_sets(at, firing, edition)
+
+
+def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
+    """Whether an act that happens at most once in a span may happen; then it is marked."""
+    if at.state.waits.marks.get(key, 0) > at.terms.time:
+        return False
+    at.add(flow, f.Marked(key, at.terms.time + per_us))
+    return True
+
+
+def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Edition) -> Task:
+    """The record with what its declaration, its act and its call say of how it is tried."""
+    if task.outcome is not None:
+        return task  # An event, or nothing runs it.
+    if terms is not None and terms.is_skipped:
+        error = {"kind": "skipped", "message": "left out by a rule"}
+        return replace(task, outcome="cancelled", error=error, started=None, completed=at.terms.time)
+    timing = edition.timed.get(task.type)
+    policy = timing.policy_of(at.terms.time) if timing is not None else None
+    if terms is not None:
+        policy = _overlaid(policy or Policy(), terms, at.terms.time)
+    call = at.state.task(task.call) if task.call is not None else None
+    if call is not None and call.policy is not None and call.policy.deadline is not None:
+        inherited = call.policy.deadline
+        own = policy.deadline if policy is not None else None
+        policy = replace(policy or Policy(), deadline=inherited if own is None else min(own, inherited))
+    return task if policy is None else replace(task, policy=policy)
+
+
+def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:
+    """What an act says goes before what the declaration says."""
+    due = terms.at_us
+    if terms.after_us is not None:
+        due = max(due or 0, time + terms.after_us)
+    policy = replace(policy, due=due if due is not None and due > time else None)
+    own = terms.policy
+    if own is None:
+        return policy
+    return replace(
+        policy,
+        retry=own.retry or policy.retry,
+        timeout_us=policy.timeout_us if own.timeout_us is None else own.timeout_us,
+        fail_fast=own.fail_fast or policy.fail_fast,
+    )
+
+
+def _guard_depth(at: Stepping, task: Task) -> None:
+    outer = at.state.waits.frames.get(task.call) if task.call is not None else None
+    if outer is not None and outer.depth >= DEPTH_MAX:
+        at.add(
+            task.flow,
+            f.FlowHeld(
+                f"{DEPTH_MAX} calls in one another: {outer.type} -> {task.type} -> …; "
+                "mend the rule, then `andthen continue` or `andthen cancel` the flow"
+            ),
+        )
+
+
+def _cancel_tasks(at: Stepping, flow: str, act: CancelTasks, scope: Scope, edition: Edition) -> None:
+    """Ends the live records of a type in a flow for which the clause is true."""
+    variables, newest = at.state.flows[flow].variables, id_text(at.match_began)
+    fields: Json = scope.bindings.get("fields", {}) if act.where is None else {}
+    for task in list(at.state.live(flow)):
+        if task.type != act.type or task.id > newest:
+            continue
+        if act.where is not None and edition.value(act.where, Scope(task, scope.bindings, variables)) is not True:
+            continue
+        if all(equal(task.body.get(name), value) for name, value in fields.items()):
+            end_live(at, task)
+
+
+def _count_sets(at: Stepping, firing: Firing, edition: Edition) -> None:
+    """Notes how many records more a set waits for."""
+    frame = at.state.waits.frames.get(firing.call) if firing.call is not None else None
+    counts: dict[str, int] = {}
+    for type, count in Counter([planned.type for planned in firing.emissions]).items():
+        for key in set_keys(edition, type, firing.record.flow, frame.type if frame else None, firing.call):
+            counts[key] = counts.get(key, 0) + count
+    for key, more in counts.items():
+        at.add(firing.record.flow, f.Counted(key, more))
+
+
+def set_keys(edition: Edition, type: str, flow: str, procedure: str | None, call: str | None) -> list[str]:
+    """The sets, by key, that a record of this type belongs to: those of its flow, and those of its call."""
+    keys = [wait_key(rule.name, flow, ()) for rule in edition.sets_of(None, type)]
+    if procedure is not None and call is not None and procedure in edition.within:
+        keys += [wait_key(rule.name, call, ()) for rule in edition.sets_of(procedure, type)]
+    return keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from then.core import facts as f
+from then.core.attempts import may_try_again, try_again
 from then.core.causes import Stop
 from then.core.facts import Flow
 from then.core.ids import id_text
@@ -26,11 +27,14 @@ def complete(
     completed: int,
 ) -> None:
     """Ends a record; it is matched later in this step, unless its flow is held."""
+    is_settled = task.policy is None or not may_try_again(at, task, outcome, error)
     held = at.state.flows[task.flow].held
     if held is None and (task.cont is not None or started is None):
         held = hold_reason(at, task, outcome, is_idle=started is None)
-    fact = f.Completed(task.id, outcome, result, error, started, completed, True, held)
+    fact = f.Completed(task.id, outcome, result, error, started, completed, is_settled, held)
     at.add(task.flow, fact)
+    if not is_settled:
+        try_again(at, task)
     if held is None:
         at.ended.append(ended(task, fact))
 
@@ -58,12 +62,12 @@ def lost_continuation(at: Stepping, task: Task, outcome: Outcome) -> str | None:
         address, step = chain.otherwise or "", 0
     elif outcome != "done" or any(id != task.id for id in chain.waiting):
         return None
-    rules = at.terms.editions[at.state.flows[task.flow].version].rules
+    edition = at.terms.editions[at.state.flows[task.flow].version]
     if not address:
         return None
     if step == 0:
-        return None if address in rules.continuations else address
-    rule = rules.rule(address)
+        return None if address in edition.rules.continuations else address
+    rule = edition.rule(address)
     if rule is not None and rule.consequence is not None and step < len(rule.consequence.steps):
         return None
     return f"{address}/{step}"
@@ -73,8 +77,12 @@ def bend(at: Stepping, flow: Flow, outcome: Outcome, text: str | None, upto: int
     """Gives a flow its outcome and ends what lives of it: all with ids up to a number."""
     newest = id_text(upto)
     at.add(flow.id, f.FlowBent(outcome, text))
-    for id in [id for id in flow.waits if id <= newest]:
-        at.add(flow.id, f.Dropped(id))
+    for key in list(flow.waits):
+        if "\0" in key:
+            # A half-filled join, or a set: what it would follow from is over.
+            at.add(flow.id, f.Parted(key) if at.state.waits.wait(key) is not None else f.Gathered(key))
+        elif key <= newest:
+            at.add(flow.id, f.Dropped(key))
     for task in [task for task in at.state.live(flow.id) if task.id <= newest]:
         end_live(at, task)
 
@@ -84,12 +92,79 @@ def end_live(at: Stepping, task: Task) -> None:
     if task.outcome is not None:
         # Completed and held, or an event before its match: let go to no rule.
         at.add(task.flow, f.Taken(task.id))
+    elif task.is_call:
+        end_call(at, task, "cancelled", {"kind": "cancelled"})
     elif task.id in at.state.running or (task.started is not None and runs_here(at, task)):
         if task.id not in at.state.stopping:
             at.add(task.flow, f.Stopping(task.id))
             at.orders.append(Stop(task))
     else:
         complete(at, task, "cancelled", None, {"kind": "cancelled"}, task.started, at.terms.time)
+
+
+def stop(at: Stepping, task: Task, kind: str) -> None:
+    """Ends a record whose time is over as `timed_out`: at once where nothing runs, else when all of it is gone."""
+    error: Body = {"kind": kind, "message": OVER[kind]}
+    if task.is_call:
+        end_call(at, task, "timed_out", error)
+    elif task.id in at.state.running or (task.started is not None and runs_here(at, task)):
+        if task.id not in at.state.stopping:
+            at.add(task.flow, f.Stopping(task.id, kind))
+            at.orders.append(Stop(task))
+    else:
+        complete(at, task, "timed_out", None, error, task.started, at.terms.time)
+
+
+OVER: Final = {
+    "timeout": "it took longer than its timeout", "deadline": "its deadline has passed",
+    "expired": "it had not started when it expired",
+}  # fmt: skip
+
+
+def end_call(at: Stepping, call: Task, outcome: Outcome, error: Body) -> None:
+    """Ends an open call and all that lives in it. The call first: what ends in it then unwinds to nobody."""
+    complete(at, call, outcome, None, error, call.started, at.terms.time)
+    end_within(at, call)
+
+
+def end_within(at: Stepping, call: Task) -> None:
+    """Cancels what lives in a call.
+
+    Cost: grows with what lives in its flow.
+    """
+    for task in [task for task in at.state.live(call.flow) if task.call == call.id]:
+        end_live(at, task)
+
+
+def give_back(at: Stepping, record: Task, call: str | None, result: Body) -> None:
+    """`return`: completes the call. A second one, or one where no call is open, is a fault without effect."""
+    frame = at.state.waits.frames.get(call) if call is not None else None
+    task = at.state.task(call) if call is not None else None
+    if frame is None or frame.is_over or task is None or task.outcome is not None:
+        what = "a second return of this call" if call is not None else "a return where no call is open"
+        at.add(record.flow, f.Fault(record.id, what))
+        return
+    wrong = at.terms.editions[at.state.flows[record.flow].version].check_result(task.type, result)
+    if wrong is None:
+        complete(at, task, "done", result, None, task.started, at.terms.time)
+    else:
+        complete(at, task, "failed", result, {"kind": "result", "message": wrong}, task.started, at.terms.time)
+
+
+def settle_call(at: Stepping) -> None:
+    """Completes a call in which nothing lives any more and that was not returned from."""
+    waits = at.state.waits
+    frame = waits.frames.get(waits.quiet.pop())
+    call = at.state.task(frame.id) if frame is not None else None
+    if frame is None or call is None or frame.live or frame.is_over or call.started is None or call.is_held:
+        return
+    if frame.untaken:
+        error = next(iter(frame.untaken.values()))
+        complete(at, call, "failed", None, error, call.started, at.terms.time)
+    elif frame.was_cancelled:
+        complete(at, call, "cancelled", None, {"kind": "cancelled"}, call.started, at.terms.time)
+    else:
+        complete(at, call, "done", {}, None, call.started, at.terms.time)
 
 
 def runs_here(at: Stepping, task: Task) -> bool:

@@ -30,19 +30,23 @@ from then.core.causes import (
     Retry,
     Start,
     Step,
+    Tick,
 )
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.emitting import carry_out, fire
-from then.core.ending import complete, hold_reason
+from then.core.ending import OVER, complete, end_within, hold_reason, settle_call
 from then.core.facts import Flow
-from then.core.firing import Firing, PlanFailed, plan_continuation, plan_step
+from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
+from then.core.joins import gather_empty, take
+from then.core.listening import Listening, match_within
 from then.core.outside import cancel, post, release, retry
-from then.core.rules import FINISHED, Match
+from then.core.rules import FINISHED, Match, Met
 from then.core.standing import standing
 from then.core.state import FAILURES, RULE_FAILED, Chain, State
 from then.core.stepping import Stepping
 from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs both)
-from then.core.tasks import Body, Outcome, Task
+from then.core.tasks import Body, Json, Outcome, Task
+from then.core.times import tick
 from then.core.variables import with_variables
 
 
@@ -71,17 +75,22 @@ class _Stepper(Stepping):
             self.proceed()
         else:
             self.other(cause)
-        while self.ended:
-            self.match(self.ended.pop(0))
         state = self.state
+        if self.ended or state.waits.quiet:
+            self.match_ended()
         if state.queue or state.free or state.waiting:
             self.grant()
         self.finish_flows()
         return Step(self.pages, self.orders, self.answer)
 
     def match_ended(self) -> None:
-        while self.ended:
-            self.match(self.ended.pop(0))
+        """Matches what ended in this step; a call in which nothing lives any more ends with it."""
+        quiet = self.state.waits.quiet
+        while self.ended or quiet:
+            if self.ended:
+                self.match(self.ended.pop(0))
+            else:
+                settle_call(self)
 
     def other(self, cause: Cause) -> None:
         match cause:
@@ -98,6 +107,8 @@ class _Stepper(Stepping):
             case Move(flow=flow, version=version):
                 if flow in self.state.flows and self.state.flows[flow].version != version:
                     self.add(flow, f.FlowMoved(version))
+            case Tick() if self.terms.may_start:
+                tick(self)
 
     # -- what comes from outside ----------------------------------------------
 
@@ -109,6 +120,9 @@ class _Stepper(Stepping):
             self.add(flow, f.Late(cause.id, cause.outcome, cause.result, cause.error, cause.by))
             return
         outcome, result, error = cause.outcome, cause.result, cause.error
+        if state.stop_kinds and outcome == "cancelled" and (kind := state.stop_kinds.get(cause.id)) is not None:
+            # It was stopped because its time was over.
+            outcome, error = "timed_out", {"kind": kind, "message": OVER[kind]}
         if outcome == "done":
             wrong = self.terms.editions[state.flows[task.flow].version].check_result(task.type, result)
             if wrong is not None:
@@ -125,8 +139,32 @@ class _Stepper(Stepping):
         if held is not None:
             self.add(task.flow, f.Held(task.id, held))
             return
+        if task.outcome is None:
+            self.enter(task)
+            return
         self.add(task.flow, f.Taken(task.id))
         self.match(task)
+
+    def enter(self, call: Task) -> None:
+        """A call begins: the first steps of its procedure."""
+        edition = self.terms.editions[self.state.flows[call.flow].version]
+        self.add(call.flow, f.Entered(call.id))
+        self.match_began = self.state.last_id
+        declared = edition.rules.procedures.get(call.type)
+        if declared is None:
+            error = {"kind": "no_executor", "message": f'procedure "{call.type}" is not in these rules any more'}
+            complete(self, call, "failed", None, error, self.terms.time, self.terms.time)
+            return
+        first = declared.first
+        firing = Firing(call, first.name, call.id, call.by_unmatched, values=dict(call.body))
+        try:
+            plan_rule(firing, edition, Match(first, call, None, Met((), dict(call.body))), {})
+        except PlanFailed as failed:
+            firing.fail(str(failed))
+        carry_out(self, firing, edition)
+        if firing.empty:
+            gather_empty(self, firing, edition, call.type, call.body, [])
+        self.state.waits.quiet.append(call.id)
 
     # -- matching --------------------------------------------------------------
 
@@ -141,19 +179,40 @@ class _Stepper(Stepping):
         fired: list[str] = []
         is_failure = record.outcome in FAILURES
         taken = is_failure and edition.may_fail(record.type)
-        is_awaited = False
-        if record.cont is not None:
+        is_awaited = is_joined = False
+        is_settled = record.settled
+        if record.cont is not None and is_settled:
             chain = state.chains.get(record.cont)
             if chain is not None:
                 # Who waits for it hears of a done one; what ended otherwise is matched like any.
                 is_awaited = record.outcome == "done"
                 taken |= self.go_on(chain, record, edition, fired)
-        for match in edition.index.match(record, variables):
-            fire(self, match, edition, flow)
+        found = edition.index.match(record, variables)
+        if record.call is not None:
+            took, is_over = self.match_in_call(record, edition, flow, variables, fired)
+            taken |= is_failure and took
+            found = () if is_over else found
+        for match in found:
+            if type(match.rule) is Listening:
+                is_joined |= is_settled
+                took = is_settled and take(self, match.rule, record, edition, False, {}, fired)
+                # Inside a call only its own rules take a failure up.
+                taken |= took and is_failure and record.call is None
+                continue
+            firing = fire(self, match, edition, flow)
             fired.append(match.rule.name)
-            taken |= is_failure and _says_failure(match)
+            taken |= is_failure and record.call is None and _says_failure(match)
+            if firing.empty:
+                gather_empty(self, firing, edition, None, {}, fired)
+            if firing.returns is not None:
+                break
         is_unmatched = False
-        if not fired and not is_awaited and not record.by_unmatched and record.type != FLOW_ENDED:
+        if edition.rules.endings and is_settled and record.type in edition.rules.endings:
+            ending = edition.rules.endings[record.type]
+            fire(self, Match(ending, record, None, Met((), {**record.body, **(record.result or {})})), edition, flow)
+            fired.append(ending.name)
+        is_stray = not (fired or is_awaited or is_joined or record.by_unmatched or record.type == FLOW_ENDED)
+        if is_stray and is_settled:
             for match in edition.unmatched(record, variables):
                 fire(self, match, edition, flow, by_unmatched=True)
                 fired.append(match.rule.name)
@@ -162,7 +221,36 @@ class _Stepper(Stepping):
         if fired or taken:
             taken |= record.type == RULE_FAILED and bool(fired)
             seen = variables if fired else {}
-            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched))
+            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched, record.call))
+        if is_failure and not taken and is_settled and record.call is not None:
+            self.fail_fast(record.call)
+
+    def match_in_call(
+        self, record: Task, edition: Edition, flow: Flow, variables: dict[str, Json], fired: list[str]
+    ) -> tuple[bool, bool]:
+        """The rules of its own procedure. Whether they take a failure up, and whether the search is over."""
+        frame = self.state.waits.frames.get(record.call or "")
+        if frame is None:
+            return False, False
+        taken = False
+        for match in match_within(edition.within.get(frame.type, ()), record, variables, frame.body):
+            if type(match.rule) is Listening:
+                taken |= record.settled and take(self, match.rule, record, edition, True, frame.body, fired)
+                continue
+            firing = fire(self, match, edition, flow, names=frame.body)
+            fired.append(match.rule.name)
+            taken |= _says_failure(match)
+            if firing.empty:
+                gather_empty(self, firing, edition, frame.type, frame.body, fired)
+            if match.rule.final or firing.returns is not None:
+                return taken, True
+        return taken, False
+
+    def fail_fast(self, id: str) -> None:
+        """A failure in a call that nothing took up: where the call says so, what else lives in it is cancelled."""
+        call = self.state.task(id)
+        if call is not None and call.policy is not None and call.policy.fail_fast:
+            end_within(self, call)
 
     def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> bool:
         """A member of a chain ended. Returns whether its `else` took a failure up."""
@@ -179,7 +267,7 @@ class _Stepper(Stepping):
         if chain.otherwise is not None:
             self.continue_chain(chain, record, edition, chain.otherwise, 0, fired)
             return True
-        rule = edition.rules.rule(chain.rule)
+        rule = edition.rule(chain.rule)
         consequence = rule.consequence if rule is not None else None
         if consequence is None or consequence.otherwise is None or chain.step != len(consequence.steps) - 1:
             return False
@@ -271,9 +359,9 @@ class _Stepper(Stepping):
             running[id] = declared.slots
             state.slots_used += declared.slots
             waits = is_filled or declared.once
-            if declared.once:
+            if declared.once or (task.policy is not None and task.policy.timeout_us is not None):
                 self.add(task.flow, f.Started(id))
-            if waits:
+            if waits or task.policy is not None:
                 task = state.task(id) or task
             self.orders.append(Start(task, runner.kind, edition, waits))
             if not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):

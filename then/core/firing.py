@@ -8,18 +8,37 @@ no facts; `then.core.engine` turns a plan into facts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from then.core.edition import Edition
 from then.core.errors import RuleError
 from then.core.evaluate import Scope
 from then.core.filters import Expr
-from then.core.rules import Act, CancelFlow, Emission, Emit, EndFlow, Generator, Match, Rule, Save
+from then.core.policies import Policy
+from then.core.rules import (
+    Act,
+    AtMost,
+    CancelFlow,
+    CancelTasks,
+    Emission,
+    Emit,
+    EndFlow,
+    Generator,
+    Loop,
+    Match,
+    Return,
+    Rule,
+    Save,
+    Skip,
+)
 from then.core.state import RULE_FAILED
 from then.core.tasks import Body, Json, Outcome, Task, check_json, taken_over
-from then.core.values import CannotSay
+from then.core.values import CannotSay, described, json_text, kind_of
+from then.core.waits import wait_key
 
 EMISSIONS_MAX: Final = 200_000
 EMISSIONS_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -41,6 +60,19 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     then: str | None = None
     otherwise: str | None = None
     bind: Body = {}
+    terms: EmissionTerms | None = None
+    """What few emissions have: times, tries."""
+
+
+class EmissionTerms(msgspec.Struct, frozen=True, gc=False):
+    """On what terms a record is emitted."""
+
+    policy: Policy | None = None
+    after_us: int | None = None
+    at_us: int | None = None
+    mark: tuple[str, int] | None = None
+    """`at most once`: the key, and for how long."""
+    is_skipped: bool = False
 
 
 class Firing(msgspec.Struct):
@@ -58,6 +90,11 @@ class Firing(msgspec.Struct):
     bend: tuple[Outcome, str | None] | None = None
     next_step: tuple[str, int] | None = None
     """The rule and step that wait for what is emitted."""
+    returns: Body | None = None
+    cancels: list[tuple[CancelTasks, Scope]] = []
+    """Types of which live records are to end, with what their clauses see."""
+    empty: list[str] = []
+    """Types of which a `for` emitted none."""
     size_bytes: int = 0
     """Of what is emitted and saved so far, roughly."""
 
@@ -75,6 +112,7 @@ class Firing(msgspec.Struct):
         """Drops the plan; `rule.failed` is all that comes of it."""
         body: Body = {"rule": self.rule, "record": self.record.id, "error": error}
         self.emissions, self.saves, self.bend, self.next_step = [Planned(RULE_FAILED, body)], [], None, None
+        self.returns, self.cancels, self.empty = None, [], []
 
 
 def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[str, Json]) -> None:
@@ -102,7 +140,7 @@ def plan_step(firing: Firing, edition: Edition, name: str, step: int, variables:
         KeyError: the rule, or its step, is not in these rules.
         PlanFailed: a value cannot be said.
     """
-    rule = edition.rules.rule(name)
+    rule = edition.rule(name)
     if rule is None or rule.consequence is None:
         raise KeyError(name)
     if step == ELSE:
@@ -142,7 +180,9 @@ def _plan_steps(firing: Firing, edition: Edition, rule: Rule, step: int, variabl
         step += 1
         if not any(acted) or step == len(steps):
             return
-        if firing.emissions:
+        if firing.emissions and any(
+            planned.terms is None or not planned.terms.is_skipped for planned in firing.emissions
+        ):
             firing.next_step = (rule.name, step)
             return
         # Only variables were saved: there is nothing to wait for.
@@ -154,15 +194,18 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
         return _plan_act(firing, edition, act.otherwise, scope) if act.otherwise is not None else False
     match act:
         case Emit():
-            body = {
-                name: value
-                for name, expr in act.args
-                if (value := _arg(edition, act, name, expr, scope)) is not _LEFT_OUT
-            }
-            firing.weigh(_size(body, act.type))
-            if len(firing.emissions) >= EMISSIONS_MAX:
-                raise _too_many()
-            firing.emissions.append(Planned(act.type, _checked(edition, act.type, body), act.alias))
+            _plan_emit(firing, edition, act, scope)
+        case Loop():
+            _plan_loop(firing, edition, act, scope)
+        case Return(args=args):
+            firing.returns = {name: _said(edition, expr, scope, f"return ({name}: …)") for name, expr in args}
+            firing.weigh(_size(firing.returns, "return"))
+        case CancelTasks():
+            firing.cancels.append((act, scope))
+        case Skip(type=type, args=args):
+            body = {name: _said(edition, expr, scope, f"skip {type}({name}: …)") for name, expr in args}
+            firing.weigh(_size(body, type))
+            firing.emissions.append(Planned(type, body, terms=_SKIPPED))
         case Save(name=name, value=expr):
             value = _said(edition, expr, scope, f"save {name}")
             firing.weigh(_size(value, f"save {name}"))
@@ -176,15 +219,84 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
 
 
 _LEFT_OUT: Final = object()
+_SKIPPED: Final = EmissionTerms(is_skipped=True)
 
 
-def _arg(edition: Edition, act: Emit, name: str, expr: Expr, scope: Scope) -> Json:
+def _plan_emit(firing: Firing, edition: Edition, act: Emit, scope: Scope) -> None:
+    kind = act.type
+    if act.callee is not None:
+        kind = _said(edition, act.callee, scope, f"the task {act.type}")
+        if not isinstance(kind, str):
+            raise PlanFailed(f"{act.type}: {kind!r} is no name of a task")
+    body = {
+        name: value for name, expr in act.args if (value := _arg(edition, kind, name, expr, scope)) is not _LEFT_OUT
+    }
+    firing.weigh(_size(body, kind))
+    if len(firing.emissions) >= EMISSIONS_MAX:
+        raise _too_many()
+    terms = _terms(firing, edition, act, scope)
+    firing.emissions.append(Planned(kind, _checked(edition, kind, body), act.alias, terms=terms))
+
+
+def _plan_loop(firing: Firing, edition: Edition, act: Loop, scope: Scope) -> None:
+    items = _said(edition, act.items, scope, f"for {act.item} in …")
+    if not isinstance(items, list):
+        raise PlanFailed(f"for {act.item} in …: {described(items)} found, a list is expected")
+    if not items:
+        firing.empty.append(act.emit.type)
+    for number, item in enumerate(items):
+        bound = {**scope.bindings, act.item: item}
+        if act.index is not None:
+            bound[act.index] = number
+        _plan_act(firing, edition, act.emit, Scope(scope.record, bound, scope.flow_variables))
+
+
+def _terms(firing: Firing, edition: Edition, act: Emit, scope: Scope) -> EmissionTerms | None:
+    """The times and tries of an emission; None for the many without."""
+    policy = act.policy
+    if policy is None and act.after is None and act.at is None and act.at_most is None:
+        return None
+    if policy is not None and policy.retry is not None and act.retry_while is not None:
+        policy = replace(policy, retry=replace(policy.retry, condition=edition.address_of(act)))
+    after_us = at_us = None
+    if act.after is not None:
+        span = _said(edition, act.after, scope, f"{act.type} after …")
+        if kind_of(span) != "number" or span < 0:
+            raise PlanFailed(f"{act.type} after …: {described(span)} found, a span of 0 or more is expected")
+        after_us = int(span * 1_000_000)
+    if act.at is not None:
+        at_us = _instant(_said(edition, act.at, scope, f"{act.type} at …"), act.type)
+    mark = _mark(firing, edition, act, act.at_most, scope) if act.at_most is not None else None
+    return EmissionTerms(policy, after_us, at_us, mark)
+
+
+def _mark(firing: Firing, edition: Edition, act: Emit, at_most: AtMost, scope: Scope) -> tuple[str, int]:
+    values = [] if at_most.by is None else [_said(edition, at_most.by, scope, f"{act.type} at most once … by …")]
+    return wait_key(firing.rule, act.type, values), at_most.per_us
+
+
+def _instant(value: Json, what: str) -> int:
+    """A time in text or in seconds since 1970, as microseconds since 1970."""
+    if kind_of(value) == "number":
+        return int(value * 1_000_000)
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise PlanFailed(
+            f"{what} at …: {json_text(value)} is no time; write 2026-01-05T10:00, with a zone such as +01:00, or seconds since 1970"
+        ) from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return round(time.timestamp() * 1_000_000)
+
+
+def _arg(edition: Edition, kind: str, name: str, expr: Expr, scope: Scope) -> Json:
     value = edition.value(expr, scope)
     if isinstance(value, CannotSay):
-        declared = edition.types.inputs(act.type) or ()
+        declared = edition.types.inputs(kind) or ()
         if any(field.name == name and field.type.optional for field in declared):
             return _LEFT_OUT
-        raise PlanFailed(f"{act.type}({name}: …) cannot be said: {value.reason}")
+        raise PlanFailed(f"{kind}({name}: …) cannot be said: {value.reason}")
     return value
 
 
@@ -224,6 +336,9 @@ def _collect(
         for emission in () if given is None else (given,) if isinstance(given, Emission) else given:
             if type(emission) is not Emission and not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
+            if emission.act != "emit":
+                _take_act(firing, edition, emission, name)
+                continue
             kind, then, otherwise = emission.type, emission.then, emission.otherwise
             # A copy: what the generator makes of its lists afterwards is not in the record.
             body, size = taken_over(emission.body, f"{name}: {kind}")
@@ -235,17 +350,40 @@ def _collect(
                 body = _checked(edition, kind, body)
             if len(emissions) >= EMISSIONS_MAX:
                 raise _too_many()
+            terms = None
+            if emission.policy is not None or emission.after_us is not None or emission.at_us is not None:
+                terms = EmissionTerms(emission.policy, emission.after_us, emission.at_us)
             if then is None and otherwise is None:
-                emissions.append(Planned(kind, body))
+                emissions.append(Planned(kind, body) if terms is None else Planned(kind, body, terms=terms))
                 continue
             bind, size = taken_over(emission.bind, f"{name}: what {kind} is to bind")
             firing.weigh(size)
             for address in (then, otherwise):
                 if address is not None and address not in edition.rules.continuations:
                     raise PlanFailed(f'{name}: "{address}" is no registered continuation; use @rules.continuation')
-            emissions.append(Planned(kind, body, None, then, otherwise, bind))
+            emissions.append(Planned(kind, body, None, then, otherwise, bind, terms))
     except PlanFailed:
         raise
     except (Exception, SystemExit) as error:
         # The one guard round a user's generator: it becomes a `rule.failed` event.
         raise PlanFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _take_act(firing: Firing, edition: Edition, emission: Emission, name: str) -> None:
+    """What a generator yields beside records to be."""
+    body, size = taken_over(emission.body, f"{name}: {emission.act}")
+    firing.weigh(size)
+    match emission.act:
+        case "return":
+            firing.returns = body
+        case "save":
+            firing.saves.extend(body.items())
+        case "skip":
+            firing.emissions.append(Planned(emission.type, body, terms=_SKIPPED))
+        case "cancel":
+            firing.cancels.append((CancelTasks(emission.type), Scope(None, {"fields": body})))
+        case "end":
+            text = body.get("text")
+            firing.bend = ("done" if emission.type == "done" else "failed", text if isinstance(text, str) else None)
+        case "cancel_flow":
+            firing.bend = ("cancelled", None)

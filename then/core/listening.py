@@ -15,7 +15,7 @@ from attrs import evolve
 
 from then.core.evaluate import decide
 from then.core.fields import Scope
-from then.core.rules import ANY, FINISHED, Join, Match, Rule, Single, family_covers
+from then.core.rules import ANY, FINISHED, Emit, Join, Loop, Match, Met, Rule, Single, family_covers
 from then.core.tasks import Json, Task
 
 
@@ -52,7 +52,7 @@ def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
             pattern = evolve(pattern, outcomes=FINISHED, where=None)
         yield _listening(rule, number, evolve(rule, trigger=Single(pattern)))
         otherwise = FINISHED - pattern.outcomes
-        if join.kind == "all" and has_else and not part.is_absent and otherwise != FINISHED:
+        if join.kind == "all" and has_else and not part.is_absent and otherwise and otherwise != FINISHED:
             trigger = Single(evolve(pattern, outcomes=otherwise, where=None))
             yield _listening(rule, number, evolve(rule, trigger=trigger), ends_otherwise=True)
 
@@ -70,6 +70,22 @@ def late_rule(rule: Rule) -> Rule | None:
     if not isinstance(join, Join) or (join.late is None and join.late_generator is None):
         return None
     return Listening(f"{rule.name}/late", rule.trigger, join.late, join.late_generator, span=rule.span, of=rule, part=0)
+
+
+def emits_of(rule: Rule) -> Iterator[Emit]:
+    """All emissions that a declarative rule may plan, in the order of its text."""
+    join = rule.trigger
+    for consequence in (rule.consequence, join.late if isinstance(join, Join) else None):
+        if consequence is not None:
+            acts = [act for step in (*consequence.steps, consequence.otherwise or ()) for act in step]
+            while acts:
+                act = acts.pop(0)
+                if act.otherwise is not None:
+                    acts.insert(0, act.otherwise)
+                if isinstance(act, Loop):
+                    yield act.emit
+                elif isinstance(act, Emit):
+                    yield act
 
 
 def match_within(
@@ -94,4 +110,4 @@ def match_within(
             bound[pattern.alias] = record
         verdict = decide(pattern.where, Scope(record, bound, variables))
         if verdict.value is True:
-            yield Match(rule, record, verdict.groups or None)
+            yield Match(rule, record, verdict.groups or None, Met((), dict(names)))

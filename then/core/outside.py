@@ -5,11 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.attempts import next_attempt
 from then.core.causes import Cancel, Post, Retry
 from then.core.ending import bend, end_live, lost_continuation
 from then.core.errors import ConfigError
 from then.core.standing import gone
-from then.core.state import Chain, PostKey
+from then.core.state import PostKey
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Task
 from then.core.values import equal
@@ -77,34 +78,10 @@ def retry(at: Stepping, cause: Retry) -> None:
     if flow is None:
         assert cause.past is not None
         at.add(task.flow, f.FlowReopened(cause.past))
-    at.add(task.flow, f.TakenUp(task.id))
-    id = at.new_id()
-    cont = rejoin(at, task, chain, id) if chain is not None else None
-    edition = at.terms.editions[state.flows[task.flow].version]
-    fresh = edition.new_task(task.type, task.body, id, task.flow, at.terms.time)
-    fresh = replace(
-        fresh, parent=task.parent, rule=task.rule, call=task.call, cont=cont, attempt=task.attempt + 1,
-        origin=task.key, by_unmatched=task.by_unmatched, priority=task.priority,
-    )  # fmt: skip
-    at.answer = fresh
-    at.add(task.flow, f.Emitted(fresh))
-
-
-def rejoin(at: Stepping, task: Task, chain: Chain, id: str) -> str | None:
-    """The new attempt takes the place of the failed one in its chain, which keeps its id: siblings know it by that."""
-    chain = at.state.chains.get(chain.id) or chain
-    if task.id not in chain.waiting:
-        return None  # Another attempt has its place.
-    members = [id if of == task.id else of for of in chain.waiting]
-    aliases = {alias: id if of == task.id else of for alias, of in chain.aliases.items()}
-    at.add(
-        task.flow,
-        f.Waited(
-            chain.id, chain.rule, chain.step, members, aliases, chain.records, chain.values, chain.call,
-            chain.by_unmatched, chain.otherwise,
-        ),
-    )  # fmt: skip
-    return chain.id
+    at.add(task.flow, f.TakenUp(task.id, task.call))
+    # A person tries again: what was to be over by a certain time is late already.
+    policy = replace(task.policy, due=None, deadline=None, expires=None) if task.policy is not None else None
+    at.answer = next_attempt(at, task, chain, policy)
 
 
 def release(at: Stepping, id: str) -> None:

@@ -56,7 +56,7 @@ from then.core.tasks import Json, Task, check_name
 __all__ = [
     "ANY", "EVENT", "FINISHED", "RETRIED", "SCALARS", "Act", "AtMost", "Called", "CancelFlow", "CancelTasks",
     "Consequence", "Declaration", "Emission", "Emit", "Ended", "EndFlow", "EventDecl", "FieldDecl", "Generator",
-    "Join", "Limit", "Loop", "Match", "Need", "OutcomeWord", "Part", "Pattern", "ProcedureDecl", "RecordDecl",
+    "Join", "Limit", "Loop", "Match", "Met", "Need", "OutcomeWord", "Part", "Pattern", "ProcedureDecl", "RecordDecl",
     "Return", "Rule", "RuleSet", "Run", "Save", "SecretDecl", "Single", "Skip", "Start", "Step", "TaskDecl",
     "Trigger", "TypeRef", "Unmatched", "family_covers", "outcome_words",
 ]  # fmt: skip
@@ -90,6 +90,8 @@ class Pattern:
     where: Expr | None = None
     alias: str | None = None
     """The name of the record in the rule. Python rules and sugar may leave it out."""
+    callee: str | None = None
+    """In a procedure: the parameter that names the type, of a task that was handed over; `family` is its name then."""
     span: Span | None = _span()
 
     def fits(self, task: Task) -> bool:
@@ -223,6 +225,14 @@ class Rule:
             raise RuleError(f'rule "{self.name}" needs a consequence or a generator, one of the two', self.span)
 
 
+class Met(msgspec.Struct, frozen=True):
+    """What a join brought together, or a call handed over."""
+
+    parts: tuple[Task, ...]
+    names: dict[str, Json | Task]
+    """Aliases, the components of the key, arguments."""
+
+
 class Match(msgspec.Struct, frozen=True, gc=False):
     """A rule that fires on a record.
 
@@ -235,11 +245,13 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     record: Task
     groups: dict[str, str] | None = None
     """What the named groups of its regexes found, where it has such."""
+    met: Met | None = None
+    """Of a join: what met; of a rule in a procedure: the arguments of the call."""
 
     @property
     def parts(self) -> tuple[Task, ...]:
         """The records that it fired on; more than one for a join."""
-        return (self.record,)
+        return (self.record,) if self.met is None or not self.met.parts else self.met.parts
 
     @property
     def bindings(self) -> dict[str, Json | Task]:
@@ -249,7 +261,7 @@ class Match(msgspec.Struct, frozen=True, gc=False):
         bound: dict[str, Json | Task] = {} if alias is None else {alias: self.record}
         if self.groups:
             bound.update(self.groups)
-        return bound
+        return bound if self.met is None else {**self.met.names, **bound}
 
 
 @attrs.frozen

@@ -138,6 +138,8 @@ class Waits:
             wait.parts[fact.part].append(fact.task)
         wait.due = fact.due
         is_kept_now = fact.keeps and not wait.keeps
+        if is_kept_now:
+            wait.flow = flow
         wait.keeps |= fact.keeps
         self._put(wait)
         return is_kept_now

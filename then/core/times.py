@@ -1,0 +1,37 @@
+"""What happens because time has come: starts that were put off, timeouts, deadlines, windows."""
+
+from __future__ import annotations
+
+from then.core import facts as f
+from then.core.ending import complete, stop
+from then.core.joins import end_window
+from then.core.stepping import Stepping
+from then.core.tasks import Task
+
+
+def tick(at: Stepping) -> None:
+    """Does what is due by now, the oldest first."""
+    waits, now = at.state.waits, at.terms.time
+    while (due := waits.take_due(now)) is not None:
+        kind, of = due
+        if kind == "wait":
+            wait = waits.wait(of)
+            if wait is not None:
+                end_window(at, wait)
+            continue
+        task = at.state.task(of)
+        if task is not None and task.outcome is None:
+            _come(at, task, kind)
+
+
+def _come(at: Stepping, task: Task, kind: str) -> None:
+    """The time of a record has come."""
+    state = at.state
+    is_running = task.started is not None or task.id in state.running
+    if kind == "start":
+        at.add(task.flow, f.Ripened(task.id))
+    elif kind == "expires" and not is_running:
+        error = {"kind": "expired", "message": "it had not started when it expired"}
+        complete(at, task, "timed_out", None, error, None, at.terms.time)
+    elif kind in ("timeout", "deadline"):
+        stop(at, task, kind)
