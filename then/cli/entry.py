@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, str]] = {
     "resume": "Take up what a stopped engine left.",
     "rules": "The rules in force.",
     "check": "What is wrong with rules, or looks wrong.",
+    "test": "The tests beside rules, in virtual time.",
     "fmt": "Rules in the one layout.",
     "prune": "Take away flows that ended long ago.",
     "completion": "What makes a shell complete commands.",

@@ -1,0 +1,210 @@
+"""What tests have seen of rules: which fired, which steps ran, and what clauses came to.
+
+A clause is what stands between `and`, `or` and `not` in a `where`. It is
+decided by the plain evaluator for every record that fits the rule's type and
+outcome, whether or not another clause had settled the matter: one that was
+never true, or never false, could be anything as far as the tests know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from then.core import facts as f
+from then.core.errors import RuleError
+from then.core.evaluate import Explanation, explain
+from then.core.fields import Scope
+from then.core.filters import And, Expr, Not, Opaque, Or, operands
+from then.core.rules import Consequence, Join, Pattern, Rule, RuleSet, Single, Unmatched, family_covers
+from then.core.source import Span
+from then.core.state import State
+from then.core.tasks import Json, Task
+from then.language.phrases import Phrases
+from then.language.scope import Declared
+from then.language.scope import Scope as Names
+
+
+@attrs.define(eq=False)
+class Clause:
+    """One clause of a rule, and what it came to."""
+
+    text: str
+    span: Span | None
+    was_true: bool = False
+    was_false: bool = False
+
+    @property
+    def lacks(self) -> str:
+        """`true`, `false`, `true or false`, or nothing."""
+        return " or ".join(word for word, was in (("true", self.was_true), ("false", self.was_false)) if not was)
+
+
+@attrs.define(eq=False)
+class Covered:
+    """One rule: what its clauses came to, and how often it and its steps went."""
+
+    rule: Rule
+    clauses: tuple[Clause, ...]
+    fired: int = 0
+    steps: dict[str, int] = attrs.field(factory=dict)
+    """By name, `R/1` and `R/2/else`."""
+
+
+class _Watched:
+    """A pattern of a rule, and its clauses by the identity of their expressions."""
+
+    __slots__ = ("clauses", "pattern")
+
+    def __init__(self, pattern: Pattern, clauses: dict[int, Clause]) -> None:
+        self.pattern = pattern
+        self.clauses = clauses
+
+    @property
+    def is_open(self) -> bool:
+        return any(clause.lacks for clause in self.clauses.values())
+
+
+class Coverage:
+    """Counts over many trials of one rule set."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.fired: Counter[str] = Counter()
+        self._declared = Declared(rules)
+        self._watched: list[_Watched] = []
+        self._by_type: dict[str, list[_Watched]] = {}
+        self._rules = [self._cover(rule) for rule in _all_rules(rules)]
+
+    def rules(self) -> list[Covered]:
+        """All rules in order, with their counts."""
+        for covered in self._rules:
+            covered.fired = self.fired[covered.rule.name]
+            covered.steps = {name: self.fired[name] for name in covered.steps}
+        return self._rules
+
+    def _cover(self, rule: Rule) -> Covered:
+        clauses: list[Clause] = []
+        for pattern in _patterns(rule):
+            if pattern.where is None:
+                continue
+            names = names_of(pattern, self._declared)
+            found = {
+                id(leaf): Clause(clause_text(leaf, names), leaf.span or pattern.span or rule.span)
+                for leaf in _leaves(pattern.where)
+            }
+            clauses += found.values()
+            self._watched.append(_Watched(pattern, found))
+        return Covered(rule, tuple(clauses), steps=dict.fromkeys(_steps(rule.name, rule.consequence), 0))
+
+    def look(self, pages: Iterable[f.Page], records: Mapping[str, Task], state: State) -> None:
+        """Takes in what a step brought about.
+
+        Args:
+            records: as they are after it.
+        """
+        seen: dict[str, None] = {}
+        variables: dict[str, dict[str, Json]] = {}
+        for page in pages:
+            for fact in page.facts:
+                match fact:
+                    case f.Matched(id=id, rules=fired):
+                        self.fired.update(fired)
+                        variables[id] = fact.variables
+                    case f.Completed(id=id, held=None) | f.Taken(id=id):
+                        seen[id] = None
+                    case _:
+                        pass
+        for id in seen:
+            record = records.get(id)
+            if record is not None:
+                flow = state.flows.get(record.flow)
+                self._decide(record, variables.get(id) or (flow.variables if flow is not None else {}))
+
+    def _decide(self, record: Task, variables: Mapping[str, Json]) -> None:
+        watched = self._by_type.get(record.type)
+        if watched is None:
+            watched = [one for one in self._watched if family_covers(one.pattern.family, record.type)]
+            self._by_type[record.type] = watched
+        is_any_closed = False
+        for one in watched:
+            pattern = one.pattern
+            if not pattern.fits(record):
+                continue
+            assert pattern.where is not None
+            bindings: dict[str, Json | Task] = {} if pattern.alias is None else {pattern.alias: record}
+            for leaf in _explained(explain(pattern.where, Scope(record, bindings, variables))):
+                clause = one.clauses.get(id(leaf.expr))
+                if clause is not None:
+                    clause.was_true |= leaf.value is True
+                    clause.was_false |= leaf.value is False
+            is_any_closed |= not one.is_open
+        if is_any_closed:
+            # There is nothing more to learn of those: most are looked at a few times only.
+            self._by_type[record.type] = [one for one in watched if one.is_open]
+
+
+def names_of(pattern: Pattern, declared: Declared) -> Names:
+    """What the clauses of a pattern may name."""
+    shape = declared.shape(pattern.family, pattern.outcomes, is_loose=True)
+    aliases = {pattern.alias: shape} if pattern.alias is not None else {}
+    return Names("clause", {}, shape, pattern.alias, aliases)
+
+
+def _all_rules(rules: RuleSet) -> Iterator[Rule]:
+    yield from rules.rules
+    for procedure in rules.procedures.values():
+        yield from procedure.rules
+
+
+def _patterns(rule: Rule) -> Iterator[Pattern]:
+    match rule.trigger:
+        case Single(pattern) | Unmatched(pattern):
+            yield pattern
+        case Join(parts=parts):
+            for part in parts:
+                yield part.pattern
+        case _:
+            pass
+
+
+def _steps(name: str, consequence: Consequence | None) -> Iterator[str]:
+    if consequence is None:
+        return
+    last = len(consequence.steps) - 1
+    for number in range(1, last + 1):
+        yield f"{name}/{number}"
+    if consequence.otherwise is not None and last:
+        yield f"{name}/{last}/else"
+
+
+def _is_joint(expr: Expr) -> bool:
+    """Whether it only joins clauses; `x is not null` is one itself."""
+    return isinstance(expr, And | Or) or (isinstance(expr, Not) and _is_joint(expr.of))
+
+
+def _leaves(expr: Expr) -> Iterator[Expr]:
+    if not _is_joint(expr):
+        yield expr
+        return
+    for part in operands(expr):
+        yield from _leaves(part)
+
+
+def _explained(explanation: Explanation) -> Iterator[Explanation]:
+    if _is_joint(explanation.expr):
+        for child in explanation.children:
+            yield from _explained(child)
+    else:
+        yield explanation
+
+
+def clause_text(clause: Expr, names: Names) -> str:
+    """A clause as it would be written; of a Python predicate its name."""
+    if isinstance(clause, Opaque):
+        return clause.name
+    try:
+        return Phrases(names).text(clause)
+    except RuleError:
+        return "a clause that has no text"

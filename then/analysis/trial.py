@@ -1,0 +1,306 @@
+"""Rules tried out in virtual time: the pure core, and nothing that could run a task.
+
+Theory of operation. A trial is a state, a number for the time, and a list of
+all records. It feeds `then.core.engine.step` as the loop does, but keeps no
+journal and has no executor: what the core orders to be started is answered by
+a stub, at once, or stays running.
+
+1. Time moves in `advance` only, from one due time to the next.
+2. Before a call returns the rules have come to rest: no event is unmatched,
+   and every attempt that a stub answers is answered.
+3. An attempt is answered by the stub that stands for its task when it starts;
+   one that still runs when a stub is set is answered then.
+
+Who calls: `then.analysis.verdicts`, which judges the tests of `.then` files,
+and `then.testing`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeAlias
+
+from msgspec.structs import replace
+
+from then.analysis.coverage import Coverage
+from then.core import facts as f
+from then.core.causes import Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
+from then.core.causes import Step as Stepped
+from then.core.edition import FLOW_ENDED, Edition
+from then.core.engine import Terms, step
+from then.core.facts import Flow
+from then.core.rules import TaskDecl
+from then.core.scenarios import BEGIN_US, END_US, Answer
+from then.core.state import RULE_FAILED, State, ended
+from then.core.tasks import Body, Task
+
+STEPS_MAX: Final = 50_000
+"""Between two lines of a test, or between two due times: tasks that bring forth each other would take for ever."""
+TICKS_MAX: Final = 1_000_000
+"""Due times in one advance: a year of half minutes."""
+TRAIL_LENGTH: Final = 6
+SLOTS: Final = 1_000_000_000
+"""Tasks wait for limits that rules set, not for the size of a machine."""
+
+Reply: TypeAlias = Answer | Callable[[Task], Answer]
+"""How an attempt ends; of a function, when it is asked about that attempt."""
+
+
+class Restless(Exception):
+    """Rules that bring forth more and more while no time passes, or an advance with too many due times."""
+
+
+class Trial:
+    """One world of records, alone and at its own time.
+
+    Args:
+        edition: the rules; shared by as many trials as one likes.
+        now_us: when it begins, microseconds since 1970, UTC.
+        coverage: counts what fires and what clauses come to.
+    """
+
+    def __init__(self, edition: Edition, now_us: int = BEGIN_US, coverage: Coverage | None = None) -> None:
+        self.edition = edition
+        self.coverage = coverage
+        self.begin_us = now_us
+        self.records: dict[str, Task] = {}
+        """All of them by id, as they are now, in the order in which they came."""
+        self.own: set[str] = set()
+        """The ids of those that were posted by this trial, not emitted."""
+        self.ends: list[Task] = []
+        """`flow.ended` of each flow that ended, also where no rule waits for it."""
+        self.notes: list[str] = []
+        """What went wrong beside: rules that failed, flows that a guard holds."""
+        self.hanging: set[str] = set()
+        """Running by their stub's will."""
+        self._fired: set[str] = set()
+        self._stubs: dict[str, deque[tuple[Reply, int | None]]] = {}
+        self._running: dict[str, Task] = {}
+        self._fresh: deque[str] = deque()
+        self._state = State(version=edition.version)
+        kinds = frozenset(runner.kind for runner in edition.runners.values())
+        self._terms = Terms(now_us, {edition.version: edition}, SLOTS, kinds=kinds)
+
+    @property
+    def now_us(self) -> int:
+        return self._terms.time
+
+    # -- what a test does ----------------------------------------------------------
+
+    def begin(self, now_us: int) -> None:
+        """Sets the time; before anything was posted."""
+        assert not self.records
+        self.begin_us = self._terms.time = now_us
+
+    def post(self, type: str, body: Body) -> Task:
+        """A record from outside, the root of a new flow; gives it as it was posted.
+
+        Raises:
+            BodyRefused: it is not as declared.
+            Restless: the rules do not come to rest.
+        """
+        answer = self._bring(Post(type, body)).answer
+        assert answer is not None
+        self.own.add(answer.id)
+        self._rest()
+        return answer
+
+    def stub(self, type: str, replies: Iterable[tuple[Reply, int | None]]) -> None:
+        """What answers the attempts of a task from here on, those that run included.
+
+        Args:
+            replies: each with the number of attempts that it is for; None for one, or, of the last, for all.
+        """
+        self._stubs[type] = deque(replies)
+        for id, task in self._running.items():
+            if task.type == type:
+                self.hanging.discard(id)
+                self._fresh.append(id)
+        self._rest()
+
+    def advance(self, by_us: int) -> None:
+        """Lets time pass, from due time to due time.
+
+        Raises:
+            Restless: too much is due.
+        """
+        until = self._terms.time + by_us
+        assert until < END_US, "a trial ends before the year 2200"
+        ticks = 0
+        while (due := _next_due(self._state)) is not None and due <= until:
+            ticks += 1
+            if ticks > TICKS_MAX:
+                raise Restless(f"more than {TICKS_MAX:,} times something is due in one advance")
+            self._terms.time = max(due, self._terms.time)
+            self._bring(Tick())
+            self._rest()
+        self._terms.time = until
+
+    # -- looking ---------------------------------------------------------------------
+
+    def emitted(self, type: str) -> Iterator[Task]:
+        """What rules, timers and the engine brought forth of a type; of several attempts the one that is settled.
+
+        What `skip` completed without running it is left out.
+        """
+        if type == FLOW_ENDED:
+            yield from self.ends
+            return
+        for task in self.records.values():
+            if task.type == type and task.id not in self.own and task.settled and not is_skipped(task):
+                yield task
+
+    def unanswered(self) -> dict[str, list[Task]]:
+        """By type what runs since no stub answers it; what hangs by its stub is left out."""
+        found: dict[str, list[Task]] = {}
+        for id, task in self._running.items():
+            if id not in self.hanging:
+                found.setdefault(task.type, []).append(task)
+        return found
+
+    def awaited(self, rule: str) -> dict[str, list[str]]:
+        """By step of a chain of that rule, the types of the tasks that it waits for."""
+        found: dict[str, list[str]] = {}
+        for chain in self._state.chains.values():
+            if chain.rule == rule:
+                types = [self.records[id].type for id, lives in chain.waiting.items() if lives and id in self.records]
+                found[f"{rule}/{chain.step}"] = types
+        return found
+
+    def has_fired(self, rule: str) -> bool:
+        return rule in self._fired
+
+    def flow(self, id: str) -> Flow | None:
+        """A flow that is open."""
+        return self._state.flows.get(id)
+
+    # -- the machine --------------------------------------------------------------------
+
+    def _bring(self, cause: Cause) -> Stepped:
+        done = step(self._state, cause, self._terms)
+        for page in done.pages:
+            for fact in page.facts:
+                self._take(fact)
+        if self.coverage is not None:
+            self.coverage.look(done.pages, self.records, self._state)
+        for order in done.orders:
+            self._obey(order)
+        return done
+
+    def _take(self, fact: f.Fact) -> None:
+        match fact:
+            case f.Posted(task=task) | f.Emitted(task=task):
+                self.records[task.id] = task
+                if task.outcome is None and task.started is not None and not task.is_held and not task.is_call:
+                    self._begin(task)  # A person's task: it runs as soon as it is there.
+                elif task.type == RULE_FAILED:
+                    self.notes.append(f"rule {task.body['rule']} failed: {task.body['error']}")
+                elif task.type == FLOW_ENDED:
+                    self.ends.append(task)
+            case f.Completed(id=id):
+                self.records[id] = ended(self.records[id], fact)
+                self._running.pop(id, None)
+            case f.Matched(rules=rules):
+                self._fired.update(rules)
+            case f.Loaded(id=id, body=body):
+                self.records[id] = replace(self.records[id], body=body)
+            case f.FlowHeld(reason=reason):
+                self.notes.append(f"a flow is held: {reason}")
+            case f.Fault(text=text):
+                self.notes.append(text)
+            case _:
+                pass
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Start(task=task):
+                self._begin(task)
+            case Stop(task=task):
+                # Nothing of it is there to end slowly.
+                error: Body = {"kind": "cancelled", "message": "stopped"}
+                self._bring(Report(task.id, "cancelled", None, error, task.started or self.now_us, self.now_us))
+            case Over(flow=flow) if not self.edition.announces_ends and flow.type != FLOW_ENDED:
+                body: Body = {"flow": flow.id, "type": flow.type, "outcome": flow.outcome, "text": flow.text}
+                now = self.now_us
+                self.ends.append(
+                    Task(FLOW_ENDED, body, flow=flow.id, outcome="done", created=now, completed=now, event=True)
+                )
+            case _:
+                pass
+
+    def _begin(self, task: Task) -> None:
+        self._running[task.id] = task
+        self._fresh.append(task.id)
+
+    def _rest(self) -> None:
+        """Goes on until nothing more follows without time."""
+        steps = 0
+        while self._state.pending or self._fresh:
+            steps += 1
+            if steps > STEPS_MAX:
+                raise Restless(f"no rest after {STEPS_MAX:,} steps without time: {self._trail()}")
+            if self._state.pending:
+                self._bring(Proceed())
+            else:
+                self._answer(self._fresh.popleft())
+
+    def _trail(self) -> str:
+        last = list(self.records.values())[-TRAIL_LENGTH:]
+        steps = dict.fromkeys(f"{task.type} by {task.rule}" if task.rule else task.type for task in last)
+        return " → ".join([*steps, "…"])
+
+    def _answer(self, id: str) -> None:
+        task = self._running.get(id)
+        replies = self._stubs.get(task.type) if task is not None else None
+        if task is None or not replies:
+            return
+        reply, times = replies[0]
+        if times is not None:
+            replies.popleft()
+            if times > 1:
+                replies.appendleft((reply, times - 1))
+            elif not replies:
+                replies.append((Answer(None), None))  # So many were said, and no more.
+        elif len(replies) > 1:
+            replies.popleft()
+        answer = reply if isinstance(reply, Answer) else reply(task)
+        if answer.outcome is None:
+            self.hanging.add(id)
+            return
+        result, error = reported(answer, self.edition.rules.tasks.get(task.type))
+        started = task.started if task.started is not None else self.now_us
+        self._bring(Report(id, answer.outcome, result, error, started, self.now_us, task.flow))
+
+
+def _next_due(state: State) -> int | None:
+    """When the core wants to be told that time has come."""
+    due: int | None = getattr(state, "next_due", None)
+    return due
+
+
+def is_skipped(task: Task) -> bool:
+    """Whether a rule skipped it: it never ran."""
+    return task.outcome == "cancelled" and task.error is not None and task.error.get("kind") == "skipped"
+
+
+_KINDS: Final = {"cancelled": "cancelled", "timed_out": "timeout"}
+
+
+def reported(answer: Answer, declared: TaskDecl | None) -> tuple[Body | None, Body | None]:
+    """Result and error that an executor would report: of a process with an exit code, as its declaration has it."""
+    kind = declared.run.kind if declared is not None and declared.run is not None else None
+    fields, is_done = answer.fields, answer.outcome == "done"
+    if is_done:
+        code = declared.done_on[0] if declared is not None else 0
+        return ({"code": code, **fields} if kind == "process" else dict(fields)), None
+    known = {field.name for field in (declared.result if declared is not None else None) or ()}
+    result: Body = {name: value for name, value in fields.items() if name in known or name == "code"}
+    error: Body = {name: value for name, value in fields.items() if name not in result}
+    if answer.outcome != "failed":
+        return result or None, {"kind": _KINDS[answer.outcome or ""], **error}
+    if kind == "process" and error.get("kind", "exit") == "exit":
+        code = result.setdefault("code", 1)
+        return result, {"kind": "exit", "code": code, "message": f"exited with code {code}", **error}
+    usual = "exception" if kind is not None or (declared is not None and declared.function is not None) else "exit"
+    return result or None, {"kind": usual, "message": "as the stub says", **error}
