@@ -203,6 +203,16 @@ class ProcessExecutor:
         self._filling.discard(id)
         self._masked.discard(id)
 
+    def _ended(self, job: Job, fields: Sequence[bytes], *, is_stopped: bool) -> Report:
+        """How a job ended; of one that was given secrets, what it handed back is masked in its files too."""
+        report = results.report(job, fields, self._folder, is_stopped)
+        if "secrets" in job.options and self._secrets is not None:
+            try:
+                results.mask_files(self._folder, job.task.id, self._secrets.mask)
+            except OSError:
+                pass  # No room: they stay as the task wrote them. The report is masked where it is recorded.
+        return report
+
     def _report_unmasked(self, job: Job, fields: Sequence[bytes], *, is_stopped: bool) -> None:
         """Reports the end of a job whose values nobody here knows: they are read again to be masked, or nothing of it is told."""
         assert self._secrets is not None
@@ -212,7 +222,7 @@ class ProcessExecutor:
         except CannotRead as error:
             unread = error
             self._secrets.mask.hide(job.task.id)
-        report = results.report(job, fields, self._folder, is_stopped)
+        report = self._ended(job, fields, is_stopped=is_stopped)
         self._report((report if unread is None else results.withheld(report, unread),))
 
     # -- the keeper
@@ -320,7 +330,7 @@ class ProcessExecutor:
                         if "secrets" in job.options and id not in self._masked:
                             unmasked.append((job, fields, id in self._stops))
                         else:
-                            reports.append(results.report(job, fields, self._folder, id in self._stops))
+                            reports.append(self._ended(job, fields, is_stopped=id in self._stops))
                         self._stops.pop(id, None)
                         self._masked.discard(id)
                         if fields[-1] != b"empty":

@@ -15,6 +15,7 @@ import msgspec
 from then.abc import Job, Report
 from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
+from then.core.masking import Mask
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
 
 CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
@@ -143,6 +144,35 @@ def report(job: Job, fields: Sequence[bytes], folder: Path, is_stopped: bool) ->
     path = None if fields[6] == b"empty" else f"{folder}/tasks/{id}/result.json"
     end = judge(int(fields[3]), path, job.options)
     return Report(id, end.outcome, end.result, end.error, started, completed)
+
+
+def mask_files(folder: Path, id: str, mask: Mask) -> None:
+    """Takes the values of secrets out of what a task handed back in files; its outputs stay as they are.
+
+    Each is replaced by a masked one in a rename: whoever reads it again, after a crash, gets one or the other whole.
+    """
+    for name in ("result.json", "messages.jsonl"):
+        path = f"{folder}/tasks/{id}/{name}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        with open(fd, "rb") as file:
+            data = file.read(BODY_BYTES_MAX + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        masked = _masked(data, mask)
+        if masked == data:
+            continue
+        with open(os.open(f"{path}.masked", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(masked)
+        os.rename(f"{path}.masked", path)
+
+
+def _masked(data: bytes, mask: Mask) -> bytes:
+    value, _ = _parse(data)
+    if value is None:
+        return mask.data(data)
+    masked = mask.tree(value)
+    return data if masked is value else msgspec.json.encode(masked)
 
 
 def unread(job: Job, error: CannotRead, at: int) -> Report:
