@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import then
+from then.app.loading import run_python_rules
 from then.core.errors import ConfigError, RuleError
+from then.language.loading import check_path
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,3 +80,61 @@ def test_an_engine_says_what_it_takes_before_it_touches_anything(tmp_path: Path,
     with then.Engine(then.Rules()) as engine, pytest.raises(ConfigError) as refused:
         engine.reload(given)
     assert str(refused.value).startswith(text)
+
+
+MISSPELT = """
+import then
+from then import it
+
+rules = then.Rules()
+rules.event("order", total=int)
+
+
+@rules.task("build")
+def build(ref):
+    return {}
+
+
+@rules.when("biuld", "done")
+def after(task):
+    yield then.emit("order", total=1)
+
+
+@rules.when("order", it.totl > 1)
+def large(order):
+    return None
+
+
+@rules.when("deploy", it.totl > 1)
+def other(order):
+    return None
+"""
+
+
+def test_names_in_python_that_are_near_a_declared_one_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "r.py"
+    path.write_text(MISSPELT)
+    found = [finding.text() for finding in check_path(path, env={}, load_python=run_python_rules)]
+    assert found == [
+        f'{path}:14:1: warning T616: nothing declares "biuld" (did you mean "build"?); the rule waits for it',
+        f'{path}:19:1: warning T616: order declares no "totl" (did you mean "total"?)',
+    ]
+
+
+def test_a_posted_type_that_is_near_a_declared_one_is_an_event_and_a_warning_at_the_callers_line() -> None:
+    rules = then.Rules()
+    rules.event("order", total=int)
+    rules.when("parcel.*", name="parcels")(lambda parcel: None)
+    rules.when("letter", name="letters")(lambda letter: None)
+    with then.Engine(rules) as engine:
+        with pytest.warns(UserWarning, match="ordre") as warned:
+            assert engine.run("ordre", total=1).outcome == "done"
+        (warning,) = warned
+        assert str(warning.message) == (
+            'nothing declares "ordre" (did you mean "order"?), and no rule waits for it: it is taken as an event'
+        )
+        assert warning.filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for type in ("order", "parcel.orer", "letter", "stranger"):
+                engine.run(type, total=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from then.core.errors import RuleError, RulesRefused, RuleSyntaxError
 from then.core.filters import Compare, Const, Field, ListOf, LoadRef, Name, Template
 from then.core.rules import ANY, EVENT, Consequence, Emit, Pattern, Rule, Single, Unmatched
-from then.language.loading import check_text, load_path, load_text
+from then.language.loading import check_path, check_text, load_path, load_text
 from then.language.yaml_rules import ACT_KEYS, EMIT_KEYS, RULE_KEYS, TOP_KEYS, WHEN_KEYS
 from then.language.yaml_text import EVENTS_MAX, has_top_key, read_yaml
 
@@ -346,3 +346,29 @@ def test_the_example_of_the_page_loads(tmp_path: Path) -> None:
 def test_the_page_names_all_keys() -> None:
     for key in (*TOP_KEYS, *RULE_KEYS, *WHEN_KEYS, *EMIT_KEYS, *(key for keys in ACT_KEYS.values() for key in keys)):
         assert f"`{key}`" in PAGE or f"`{key}:" in PAGE or f"\n{key}:" in PAGE, key
+
+
+def test_a_name_that_is_near_a_declared_one_is_warned_of_at_its_place(tmp_path: Path) -> None:
+    """Types may stay undeclared, so that a misspelt one was taken for one, without a word."""
+    (tmp_path / "shop.then").write_text("event order.placed(total: int)\ntask pay(id: int)\n")
+    (tmp_path / "r.yaml").write_text(
+        "use: shop.then\n"
+        "rules:\n"
+        "  - name: a\n"
+        "    when: {type: order.palced}\n"
+        "    then: {type: pey, body: {id: 1}}\n"
+        "  - name: b\n"
+        "    when: {type: quite.another}\n"
+        "    then: {type: pay, body: {id: 1}}\n"
+    )
+    found = [finding.text().split("\n")[0] for finding in check_path(tmp_path / "r.yaml", env={})]
+    assert [text.removeprefix(f"{tmp_path}/") for text in found] == [
+        (
+            'r.yaml:4:18: warning T616: nothing declares "order.palced" (did you mean "order.placed"?);'
+            " the rule waits for it"
+        ),
+        (
+            'r.yaml:5:11: warning T611: nothing declares "pey" (did you mean "pay"?): where nothing runs it either,'
+            " it fails with the kind no_executor; declare it in a .then file, and `use` that"
+        ),
+    ]

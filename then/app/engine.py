@@ -239,7 +239,15 @@ class Engine:
         return self.post(type, **body).wait()
 
     def post(self, type: str, /, **body: Json) -> Flow:
-        """Posts a record; it is durable when this returns."""
+        """Posts a record; it is durable when this returns.
+
+        One of a type that nothing declares is an event; where it is nearly called like a declared one, with a warning.
+        """
+        known = self.rules.set
+        if type not in known.tasks and type not in known.events:
+            from then.app.posting import warn_of_stranger
+
+            warn_of_stranger(known, type)
         return self.post_record(type, body)
 
     def post_record(self, type: str, body: Body, *, key: str | None = None, flow: str | None = None) -> Flow:

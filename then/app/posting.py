@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from then.core.edition import Edition
-from then.core.errors import BodyRefused, ConfigError, UnknownName
+from then.core.errors import BodyRefused, ConfigError, UnknownName, nearest
 from then.core.evaluate import Scope
-from then.core.rules import ANY, FieldDecl, RuleSet
+from then.core.rules import ANY, FieldDecl, Join, RuleSet, Single, Unmatched
 from then.core.tasks import Body, Json, Task, check_json, check_name
 from then.core.values import CannotSay
 
@@ -30,6 +32,24 @@ def check_type(rules: RuleSet, type: str) -> None:
     if not is_closed and (type in families or any(_covers(family, type) for family in families)):
         return
     raise UnknownName("task or event", type, postable(rules))
+
+
+def warn_of_stranger(rules: RuleSet, type: str) -> None:
+    """A warning, where nothing knows a type that is nearly called like one that is declared.
+
+    A record of a type that nothing declares is an event, by design: another program may wait for it. So it is no error.
+    """
+    if type in rules.tasks or type in rules.events:
+        return
+    families = {rule.pattern.family for rule in rules.rules if isinstance(rule.trigger, Single | Unmatched | Join)}
+    near = nearest(type, [*rules.tasks, *rules.events])
+    if not near or any(family == type or (family != ANY and _covers(family, type)) for family in families):
+        return
+    level, frame = 1, sys._getframe()  # noqa: SLF001  (3.11 has no `skip_file_prefixes`)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "then":
+        level, frame = level + 1, frame.f_back
+    text = f'nothing declares "{type}"{near}, and no rule waits for it: it is taken as an event'
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def _covers(family: str, type: str) -> bool:

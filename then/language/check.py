@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
+from then.core.errors import nearest
 from then.core.filters import Compare, Const, Expr, Field, In, IsMissing, IsNull, Not, conjuncts, path_text
 from then.core.rules import ANY, EVENT, Act, Consequence, Emit, Pattern, Rule, RuleSet, Single
 from then.core.source import Span
 from then.core.tasks import Json
 from then.core.values import equal, is_ordered
+from then.language.elses import check_elses
 from then.language.findings import Findings
 from then.language.scope import ENGINE_EVENTS
+from then.language.strangers import check_strangers
 from then.language.units import Unit
 
 _ORDER: Final[dict[str, Callable[[Json, Json], bool]]] = {
@@ -50,6 +53,8 @@ def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: 
     _check_events(rules, own, warn)
     _check_undeclared(declarative, rules, by_file, warn)
     _check_event_cycles(declarative, rules, warn)
+    check_strangers(rules, by_file, warn)
+    check_elses(declarative, rules, warn)
 
 
 # -- clauses over one field -----------------------------------------------------
@@ -238,7 +243,8 @@ def _check_undeclared(rules: list[Rule], known: RuleSet, by_file: dict[str, Unit
         for act in acts(rule.consequence):
             if isinstance(act, Emit) and act.type not in known.tasks and act.type not in known.events:
                 message = (
-                    f'nothing declares "{act.type}": where nothing runs it either, it fails with the kind no_executor'
+                    f'nothing declares "{act.type}"{nearest(act.type, [*known.tasks, *known.events])}:'
+                    " where nothing runs it either, it fails with the kind no_executor"
                 )
                 warn("T611", message, act.span, "declare it in a .then file, and `use` that")
 

@@ -85,6 +85,8 @@ WARNINGS: Final = {
     "T609": "two rules emit the same for the same record",
     "T610": "events bring forth each other without an end",
     "T611": "a type that nothing declares is emitted",
+    "T616": "a name that nothing declares is near one that is",
+    "T617": "an `else` leaves out earlier steps",
 }
 """Number and title of each warning."""
 
