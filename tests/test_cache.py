@@ -102,9 +102,10 @@ def test_no_field_of_the_model_is_forgotten() -> None:
     }
     assert fields == {
         "Rule": ["name", "trigger", "consequence", "generator", "final", "source", "span"],
-        "Pattern": ["family", "outcomes", "where", "alias", "span"],
+        "Pattern": ["family", "outcomes", "where", "alias", "callee", "span"],
         "TaskDecl": [
-            "name", "inputs", "result", "run", "function", "once", "priority", "done_on", "may_fail", "slots", "span",
+            "name", "inputs", "result", "run", "function", "once", "priority", "done_on", "may_fail", "slots",
+            "policy", "retry_while", "deadline_us", "expires_us", "limit", "needs", "idempotent_by", "secrets", "span",
         ],
         "FieldDecl": ["name", "type", "default", "span"],
         "TypeRef": ["name", "args", "optional", "span"],

@@ -73,6 +73,9 @@ def assert_same(first: RuleSet, second: RuleSet) -> None:
     assert second.events == first.events
     assert second.tasks == first.tasks
     assert second.starts == first.starts
+    assert second.procedures == first.procedures
+    assert second.endings == first.endings
+    assert second.secrets == first.secrets
 
 
 # -- rule sets -----------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_start_is_posted() -> None:
         ("rules: [{name: r, when: e, then: {type: f, otherwise: {type: g}}}]", ["a.yaml:1:55: error T113: otherwise needs if"]),
         ("rules: [{name: r, when: e, then: ['f() then g()']}]", ["a.yaml:1:35: error T113: a chain stands alone"]),
         ("rules: [{name: r, when: e, then: {type: f}, final: 1}]", ["a.yaml:1:52: error T113: final is true or false"]),
-        ("rules: [{name: r, when: all of a done, then: f()}]".replace("all of a done", "'all of a done by flow'"), ["a.yaml:1:26: error T104: `all of` is not there yet"]),
+        ("rules: [{name: r, when: 'all of a done by x', then: f()}]", ["a.yaml:1:40: error T116: a join over all flows needs a window"]),
         ("use: 3\nrules: []\n", ["a.yaml:1:6: error T113: use takes a path"]),
         ("use: ../x.then\nrules: []\n", ['a.yaml:1:6: error T108: "../x.then" leads out of the project\'s root']),
         ("rules:\n  - {name: r, when: e, then: f()}\n  - {name: r, when: e, then: g()}\n", ['a.yaml:3:12: error T103: rule "r" is there twice (the other is at a.yaml:2:12)']),

@@ -14,15 +14,27 @@ from typing import Final, NamedTuple, TypeAlias
 
 from then.core.errors import nearest
 from then.core.filters import Compare, Const, Expr, Field, In, IsMissing, IsNull, Not, conjuncts, path_text
-from then.core.rules import ANY, EVENT, Act, Consequence, Emit, Pattern, Rule, RuleSet, Single
+from then.core.rules import (
+    ANY,
+    EVENT,
+    Emit,
+    Pattern,
+    Rule,
+    RuleSet,
+    Single,
+    Unmatched,
+    family_covers,
+)
 from then.core.source import Span
 from then.core.tasks import Json
 from then.core.values import equal, is_ordered
+from then.language.check_flows import check_flows
 from then.language.elses import check_elses
 from then.language.findings import Findings
 from then.language.scope import ENGINE_EVENTS
 from then.language.strangers import check_strangers
 from then.language.units import Unit
+from then.language.walks import acts_of, all_rules, every_rule, patterns_of
 
 _ORDER: Final[dict[str, Callable[[Json, Json], bool]]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
@@ -46,15 +58,18 @@ def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: 
         findings.warn(number, message, span, hint, unit.line(span) if unit is not None else None)
 
     declarative = [rule for rule in rules.rules if rule.consequence is not None]
-    for rule in declarative:
-        _check_clauses(rule.pattern, warn)
-    _check_shadows(declarative, warn)
-    _check_twins(declarative, warn)
+    for rule in every_rule(rules):
+        for pattern in patterns_of(rule.trigger):
+            _check_clauses(pattern, warn)
+    for beside in (declarative, *(list(procedure.rules) for procedure in rules.procedures.values())):
+        _check_shadows(beside, warn)
+        _check_twins(beside, warn)
     _check_events(rules, own, warn)
     _check_undeclared(declarative, rules, by_file, warn)
     _check_event_cycles(declarative, rules, warn)
     check_strangers(rules, by_file, warn)
     check_elses(declarative, rules, warn)
+    check_flows(rules, own, warn)
 
 
 # -- clauses over one field -----------------------------------------------------
@@ -153,7 +168,10 @@ def _check_shadows(rules: list[Rule], warn: Warn) -> None:
     """
     filed: dict[tuple[type, str, Expr | None], list[tuple[Rule, frozenset[Expr]]]] = {}
     for rule in rules:
-        pattern = rule.pattern
+        if not isinstance(rule.trigger, Single | Unmatched):
+            # What a join takes depends on what came before.
+            continue
+        pattern = rule.trigger.pattern
         is_needed = pattern.where is not None and (filed or rule.final)
         clauses = tuple(conjuncts(pattern.where)) if is_needed and pattern.where is not None else ()
         if filed:
@@ -196,14 +214,11 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
     """Two rules of one pattern that emit the same: a record would bring it forth twice."""
     seen: dict[tuple[object, ...], Rule] = {}
     for rule in rules:
-        pattern = rule.pattern
-        assert rule.consequence is not None
+        if rule.consequence is None:
+            continue
         for act in rule.consequence.steps[0]:
             if isinstance(act, Emit):
-                key = (
-                    type(rule.trigger), pattern.family, pattern.outcomes, pattern.where, pattern.alias,
-                    act.type, act.args, act.guard,
-                )  # fmt: skip
+                key = (rule.trigger, act.type, act.args, act.guard)
                 other = seen.setdefault(key, rule)
                 if other is not rule and not other.final:
                     message = f'"{other.name}" ({other.span}) emits the same {act.type} for the same record'
@@ -216,18 +231,15 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
 def _check_events(rules: RuleSet, own: set[str], warn: Warn) -> None:
     used = {start.type for start in rules.starts}
     families = []
-    for rule in rules.rules:
-        family = rule.pattern.family
-        used.add(family)
-        if family.endswith(".*") or family == ANY:
-            families.append(family)
-        if rule.generator is not None:
-            # What a function emits is not known before it runs.
-            return
-        assert rule.consequence is not None
-        used.update(act.type for act in acts(rule.consequence) if isinstance(act, Emit))
+    if any(rule.generator is not None for rule in all_rules(rules)):
+        # What a function emits is not known before it runs.
+        return
+    for rule in every_rule(rules):
+        families += [pattern.family for pattern in patterns_of(rule.trigger)]
+        used.update(act.type for act in acts_of(rule) if isinstance(act, Emit))
+    used.update(families)
     for event in rules.events.values():
-        is_used = event.name in used or any(family in families for family in _families(event.name))
+        is_used = event.name in used or any(family_covers(family, event.name) for family in families)
         if not is_used and event.span is not None and event.span.file in own:
             warn(
                 "T604", f'nothing waits for "{event.name}" and nothing emits it', event.span, "leave it out, or use it"
@@ -239,9 +251,11 @@ def _check_undeclared(rules: list[Rule], known: RuleSet, by_file: dict[str, Unit
         unit = by_file.get(rule.span.file) if rule.span is not None else None
         if unit is None or unit.is_strict:
             continue
-        assert rule.consequence is not None
-        for act in acts(rule.consequence):
-            if isinstance(act, Emit) and act.type not in known.tasks and act.type not in known.events:
+        for act in acts_of(rule):
+            is_known = isinstance(act, Emit) and any(
+                act.type in group for group in (known.tasks, known.events, known.procedures)
+            )
+            if isinstance(act, Emit) and not is_known:
                 message = (
                     f'nothing declares "{act.type}"{nearest(act.type, [*known.tasks, *known.events])}:'
                     " where nothing runs it either, it fails with the kind no_executor"
@@ -253,8 +267,10 @@ def _check_event_cycles(rules: list[Rule], known: RuleSet, warn: Warn) -> None:
     """Events that bring forth each other whatever they hold: no task is between them to take time, or to end it."""
     follows: dict[str, list[tuple[str, Emit]]] = {}
     for rule in rules:
-        pattern = rule.pattern
-        if pattern.where is not None or EVENT not in pattern.outcomes or not isinstance(rule.trigger, Single):
+        if not isinstance(rule.trigger, Single):
+            continue
+        pattern = rule.trigger.pattern
+        if pattern.where is not None or EVENT not in pattern.outcomes:
             continue
         assert rule.consequence is not None
         for act in rule.consequence.steps[0]:
@@ -286,14 +302,3 @@ def _path_back(start: str, follows: dict[str, list[tuple[str, Emit]]]) -> list[E
                 seen.add(target)
                 todo.append((target, [*path, act]))
     return None
-
-
-def acts(consequence: Consequence) -> Iterator[Act]:
-    """All acts of a consequence, those of `else` and `otherwise` too."""
-    steps = (*consequence.steps, consequence.otherwise) if consequence.otherwise is not None else consequence.steps
-    todo: list[Act] = [act for step in steps for act in step]
-    while todo:
-        act = todo.pop()
-        yield act
-        if act.otherwise is not None:
-            todo.append(act.otherwise)

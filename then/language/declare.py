@@ -1,8 +1,9 @@
-"""Declarations: `record`, `event`, `task` and `start`, from tree to model.
+"""Declarations: `record`, `event`, `task`, `secret`, and what a procedure takes, from tree to model.
 
 In two passes, since a type may be declared after its use: `declare` gives each
 declaration to the rule set, names and forms checked; `check_declared` then
-looks at types. A task's `run` line is resolved over its inputs.
+looks at types. A task's `run` line, and what it needs, is resolved over its
+inputs. What stands after the run line is `then.language.modifiers`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,29 @@ import attrs
 from then.core.errors import NotYet, RuleError, TypeMismatch, UnknownName
 from then.core.evaluate import Scope as Values
 from then.core.evaluate import evaluate
-from then.core.filters import Const, Expr, ListOf, walk
-from then.core.rules import SCALARS, Declaration, EventDecl, FieldDecl, RecordDecl, RuleSet, Run, TaskDecl, TypeRef
+from then.core.filters import Const, Expr, ListOf, SecretRef, walk
+from then.core.rules import (
+    SCALARS,
+    Declaration,
+    EventDecl,
+    FieldDecl,
+    RecordDecl,
+    RuleSet,
+    Run,
+    SecretDecl,
+    TaskDecl,
+    TypeRef,
+)
 from then.core.source import Span
 from then.core.tasks import check_name
 from then.core.values import CannotSay
 from then.language.executors import Kinds, check_option, check_target
 from then.language.findings import Misplaced, NoValue
-from then.language.notyet import RUN_NOT_YET, is_there
+from then.language.modifiers import FAILURES, Modifiers
+from then.language.notyet import RUN_NOT_YET
 from then.language.resolve import POISON, Resolver
-from then.language.scope import ENGINE_EVENTS, Declared, Scope, Shape
+from then.language.scope import ENGINE_EVENTS, FLOAT, Declared, Procedure, Scope, Shape, Signature, shape_of
+from then.language.templates import read_text
 from then.language.tree import Token, Tree
 from then.language.types import Typer
 from then.language.units import Unit
@@ -36,8 +50,10 @@ FOREIGN_TYPES: Final = {
 }  # fmt: skip
 """What other languages call ours."""
 
-EXIT_CODES: Final = range(-64, 256)
-"""What a process may end with: minus the signal's number when killed."""
+SECRET_SOURCES: Final = ("env", "file", "command")
+"""Where a secret may come from."""
+_SECRET_OPTIONS: Final = frozenset((("python", "with"), ("process", "env")))
+"""Executor and option whose map may hold secrets: its values are in no record."""
 
 
 class Declarer:
@@ -50,7 +66,7 @@ class Declarer:
         self.resolver = Resolver(unit)
 
     def declare(self, tree: Tree) -> None:
-        """Adds a `record`, `event` or `task` to the rule set."""
+        """Adds a `record`, `event`, `task` or `secret` to the rule set."""
         name = dotted(tree.children[0])
         span = self.unit.span(tree.children[0])
         try:
@@ -62,10 +78,37 @@ class Declarer:
                     self.rules.declare(RecordDecl(name, self._fields(tree), span=span))
                 case "event":
                     self.rules.declare(EventDecl(name, self._fields(tree), span=span))
+                case "secret":
+                    self._secret(tree, name, span)
                 case _:
                     self.rules.declare(self._task(tree, name, span))
         except RuleError as error:
             self.unit.refuse(error, tree.children[0])
+
+    def signature(self, tree: Tree) -> Signature | None:
+        """What a `procedure` takes and hands back; None where its name was refused."""
+        name = str(tree.children[0])
+        try:
+            check_name(name, "procedure")
+        except RuleError as error:
+            self.unit.refuse(error, tree.children[0])
+            return None
+        result = tree.find("result")
+        handed_back = self._fields(result) if result is not None else ()
+        return Signature(name, self._fields(tree), handed_back, self.unit.span(tree.children[0]))
+
+    def _secret(self, tree: Tree, name: str, span: Span) -> None:
+        _, source, reference = tree.children
+        assert isinstance(reference, Token)
+        if str(source) not in SECRET_SOURCES:
+            error = UnknownName("source of a secret", str(source), SECRET_SOURCES)
+            error.message += f"; there are {', '.join(SECRET_SOURCES)}"
+            self.unit.refuse(error, source)
+            return
+        text = read_text(reference)
+        if not text:
+            self.unit.refuse(Misplaced(f"`from {source}` names where the secret is; here is nothing"), reference)
+        self.rules.declare(SecretDecl(name, str(source), text, span=span))
 
     def _fields(self, tree: Tree) -> tuple[FieldDecl, ...]:
         node = tree.find("fields")
@@ -102,55 +145,7 @@ class Declarer:
             self._run(run_node, Scope("run", self.unit.constants, Shape(name, body))) if run_node is not None else None
         )
         task = TaskDecl(name, inputs, result, run, span=span)
-        seen: set[str] = set()
-        for mod in tree.children[1:]:
-            if isinstance(mod, Tree) and mod.data not in ("fields", "result", "run"):
-                word = mod.data.removeprefix("negative_")
-                if word in seen:
-                    self.unit.refuse(Misplaced(f"`{_WORDS.get(word, word)}` is there twice"), mod)
-                seen.add(word)
-                if is_there(mod, self.unit):
-                    task = self._modified(task, mod)
-        return task
-
-    def _modified(self, task: TaskDecl, mod: Tree) -> TaskDecl:
-        match mod.data:
-            case "once":
-                return attrs.evolve(task, once=True)
-            case "mayfail":
-                return attrs.evolve(task, may_fail=True)
-            case "priority" | "negative_priority":
-                value = int(str(mod.children[0])[:10])
-                return attrs.evolve(task, priority=value if mod.data == "priority" else -value)
-            case "exits":
-                return attrs.evolve(task, done_on=self._exit_codes(mod))
-            case _:
-                assert mod.data == "needs", mod.data
-                return attrs.evolve(task, slots=self._slots(mod))
-
-    def _exit_codes(self, mod: Tree) -> tuple[int, ...]:
-        codes = self.constant(mod.children[0], "`done on`")
-        if codes is None:
-            return (0,)
-        listed = codes.value if isinstance(codes.value, list) else []
-        if not listed or not all(type(code) is int and code in EXIT_CODES for code in listed):
-            self.unit.refuse(TypeMismatch("`done on` takes exit codes, as in `done on [0, 3]`"), mod)
-            return (0,)
-        return tuple(dict.fromkeys(listed))
-
-    def _slots(self, mod: Tree) -> int:
-        slots = 1
-        for need in mod.children:
-            assert isinstance(need, Tree)
-            name = dotted(need.children[0])
-            value = need.children[1]
-            if name == "slots" and str(value) in ("0", "1"):
-                slots = int(str(value))
-            elif name == "slots":
-                self.unit.refuse(NotYet("`needs {slots: …}` with others than 0 and 1"), need)
-            else:
-                self.unit.refuse(NotYet(f"`needs {{{name}: …}}`"), need)
-        return slots
+        return Modifiers(self.unit, self.resolver, self.constant).modified(task, tree)
 
     def _run(self, tree: Tree, scope: Scope) -> Run | None:
         kind_token, target, *options = tree.children
@@ -172,16 +167,15 @@ class Declarer:
                 self.unit.refuse(Misplaced(f"the option {word} is there twice"), option)
             seen.add((str(word), is_word))
             if check_option(str(word), value, kind, name, self.unit, option):
-                expr = Const(str(value), span=self.unit.span(value)) if is_word else self.resolver.expr(value, scope)
+                takes_secrets = (name, str(word)) in _SECRET_OPTIONS
+                inner = attrs.evolve(scope, takes_secrets=True) if takes_secrets else scope
+                expr = Const(str(value), span=self.unit.span(value)) if is_word else self.resolver.expr(value, inner)
                 given.append((str(word), expr))
         run = Run(name, self.resolver.expr(target, scope), tuple(given), span=self.unit.span(tree))
         if run.target is not POISON:
             assert scope.record is not None
             check_target(run, kind, scope.record.body or {}, self.unit)
         return run
-
-
-_WORDS: Final = {"exits": "done on", "mayfail": "may fail", "idem": "idempotent by"}
 
 
 def dotted(node: Tree | Token) -> str:
@@ -206,7 +200,9 @@ def check_declared(declared: Declared, units: Iterable[Unit]) -> None:
     """Looks at the types of all declarations, once all are there."""
     by_file = {unit.file: unit for unit in units}
     rules = declared.rules
-    declarations: tuple[Declaration, ...] = (*rules.records.values(), *rules.events.values(), *rules.tasks.values())
+    declarations: tuple[Declaration | Procedure, ...] = (
+        *rules.records.values(), *rules.events.values(), *rules.tasks.values(), *declared.procedures.values(),
+    )  # fmt: skip
     for declaration in declarations:
         unit = by_file.get(declaration.span.file) if declaration.span is not None else None
         if unit is None:
@@ -220,12 +216,12 @@ def check_declared(declared: Declared, units: Iterable[Unit]) -> None:
             _check_task(declaration, typer, unit)
 
 
-def _fields_of(declaration: Declaration) -> Iterator[FieldDecl]:
-    if isinstance(declaration, TaskDecl):
+def _fields_of(declaration: Declaration | Procedure) -> Iterator[FieldDecl]:
+    if isinstance(declaration, RecordDecl | EventDecl):
+        yield from declaration.fields
+    else:
         yield from declaration.inputs or ()
         yield from declaration.result or ()
-    else:
-        yield from declaration.fields
 
 
 def _check_type(ref: TypeRef, declared: Declared, unit: Unit) -> None:
@@ -249,11 +245,21 @@ def _check_task(task: TaskDecl, typer: Typer, unit: Unit) -> None:
         if field.name in inputs:
             message = f'the result\'s "{field.name}" hides the input of that name'
             unit.warn("T605", message, field.span, f"rename one, or write body.{field.name} for the input")
-    if task.run is None:
-        return
     scope = Scope("run", unit.constants, Shape(task.name, {name: field.type for name, field in inputs.items()}))
-    for expr in (task.run.target, *(value for _, value in task.run.options)):
+    for expr in (task.run.target, *(value for _, value in task.run.options)) if task.run is not None else ():
         # An optional word is left out where it is missing, as an argument is.
         for part in expr.items if isinstance(expr, ListOf) else (expr,):
             typer.type_of(part, scope)
+        for node in walk(expr):
+            if isinstance(node, SecretRef) and node.name not in typer.declared.secrets:
+                error = UnknownName("secret", node.name, typer.declared.secrets, node.span, unit.line(node.span))
+                unit.findings.refuse(error)
+    for by in (task.limit.by if task.limit is not None else None, task.idempotent_by):
+        if by is not None:
+            typer.type_of(by, scope)
+    for need in task.needs:
+        if not need.name.startswith("lock."):
+            typer.check_value(need.amount, FLOAT, scope, f"needs {{{need.name}: …}}")
     typer.end_clause(scope)
+    if task.retry_while is not None:
+        typer.check_clause(task.retry_while, Scope("clause", unit.constants, shape_of(task, task.name, FAILURES)))

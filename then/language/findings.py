@@ -73,18 +73,46 @@ class Misplaced(RuleError):
     number = "T113"
 
 
+class JoinRefused(RuleError):
+    """A wait for several records that says no key, or no window, or that nothing could fill."""
+
+    number = "T116"
+
+
+class NumberRefused(RuleError):
+    """A number or a span of time that makes no sense where it stands."""
+
+    number = "T117"
+
+
+class CallRefused(RuleError):
+    """A call of what is no procedure, or a procedure that is not called."""
+
+    number = "T118"
+
+
+class SecretPlace(RuleError):
+    """A secret where its value would be seen."""
+
+    number = "T119"
+
+
 WARNINGS: Final = {
     "T601": "an optional field is used without a guard",
     "T602": "a rule after a final rule never fires",
     "T603": "a clause can never be true",
     "T604": "an event is declared and never used",
     "T605": "a result field hides an input",
-    "T606": "a field hides a `let`",
+    "T606": "a field hides a `let` or a parameter",
     "T607": "a value in a shell line is not quoted",
     "T608": "an `else` where nothing can fail",
     "T609": "two rules emit the same for the same record",
     "T610": "events bring forth each other without an end",
     "T611": "a type that nothing declares is emitted",
+    "T612": "a join waits for what nothing emits",
+    "T613": "a procedure never returns",
+    "T614": "a procedure returns twice",
+    "T615": "a task that is to be handed over never is",
     "T616": "a name that nothing declares is near one that is",
     "T617": "an `else` leaves out earlier steps",
 }

@@ -248,7 +248,11 @@ class _Formatter:
         return Group([*docs, *(Nest(_INDENT, self._after(Line(), part, node)) for part in parts[3:])])
 
     def _retry(self, parts: list[_Part], node: Tree) -> Doc:
-        return Group(Nest(_INDENT, self._sequence(parts, node, "WHILE")))
+        docs: list[Doc] = []
+        for part in parts:
+            is_place = isinstance(part, Tree) and part.data == "while"
+            docs.extend(self._after(Line(), part, node) if is_place else [self._part(part, node)])
+        return Group(Nest(_INDENT, docs))
 
     def _stop(self, parts: list[_Part], node: Tree) -> Doc:
         """A breakpoint or logpoint: on one line, or its place and its conditions on lines of their own."""

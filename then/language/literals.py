@@ -20,6 +20,9 @@ UNITS_S: Final = {
 }  # fmt: skip
 UNITS_BYTES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+SPAN_S_MAX: Final = 100 * 366 * 86_400
+"""Of what is waited for: added to any time of ours it stays within 64 bits of microseconds."""
+
 _UNIT: Final = re.compile(r"(-?[0-9.]+)([A-Za-z]+)")
 
 
@@ -58,6 +61,19 @@ def duration_s(text: str) -> int | float:
     if abs(seconds) >= 2**63:
         raise RuleSyntaxError(f"the duration {_short(text)} is too long")
     return int(seconds) if seconds == seconds.to_integral_value() else float(seconds)
+
+
+def duration_us(text: str) -> int:
+    """`1.5ms`: 1500; what is left below a microsecond is dropped.
+
+    Raises:
+        RuleSyntaxError: it is longer than `SPAN_S_MAX`.
+    """
+    number, unit = _split(text)
+    seconds = Decimal(number) * UNITS_S[unit]
+    if abs(seconds) > SPAN_S_MAX:
+        raise RuleSyntaxError(f"the duration {_short(text)} is longer than 100 years")
+    return int(seconds * 1_000_000)
 
 
 def size_bytes(text: str) -> int:

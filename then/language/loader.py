@@ -38,14 +38,18 @@ from then.language.files import Reader, beside
 from then.language.findings import Enough, FileRefused, Findings, UseCycle
 from then.language.notyet import is_there, report_not_yet
 from then.language.parser import parse
+from then.language.procedures import procedure_of, task_ending
 from then.language.scenarios import ScenarioCompiler
-from then.language.scope import Declared
+from then.language.scope import Declared, Procedure
 from then.language.templates import read_text
 from then.language.tree import Token, Tree
 from then.language.units import Unit
 
 LoadPython: TypeAlias = Callable[[Path], RuleSet]
 """Runs a Python file that defines `rules`, and gives them. Raises RuleError."""
+
+_DECLARATIONS: Final = frozenset(("record", "event", "task", "secret", "procedure"))
+"""Items that `use NAME from` may name."""
 
 CHAIN_MAX: Final = 64
 """Files that use files that use files."""
@@ -79,6 +83,8 @@ class Loader:
         self._declared: set[int] = set()
         """Ids of the trees whose declarations were taken: by the whole file, or one by one."""
         self._taken: set[str] = set()
+        self._procedures: dict[str, Procedure] = {}
+        """All that may be called; those of `.then` are compiled in pass 3."""
         self._compilers: dict[str, Compiler] = {}
         self._plan: list[Callable[[Declared], list[Rule]]] = []
         self._trees: list[tuple[Unit, Tree]] = []
@@ -96,6 +102,7 @@ class Loader:
             for group in (self.known.records, self.known.events, self.known.tasks):
                 for declaration in group.values():
                     self.rules.declare(declaration)
+            self._procedures.update(self.known.procedures)
         entries = self._entries()
         for key in entries:
             self.take(key, ())
@@ -103,7 +110,7 @@ class Loader:
             for unit, item in self._trees:
                 report_not_yet(item, unit)
             return
-        declared = Declared(self.rules)
+        declared = Declared(self.rules, self._procedures, self.known.secrets if self.known is not None else None)
         check_declared(declared, self.units.values())
         for compile_part in self._plan:
             for rule in compile_part(declared):
@@ -217,7 +224,7 @@ class Loader:
                     self._use(item, unit, chain)
                 case "load" | "let":
                     constants.take(item)
-                case "record" | "event" | "task":
+                case kind if kind in _DECLARATIONS:
                     later.append(item)
                 case "rule":
                     self.plan_tree(unit, item)
@@ -227,22 +234,44 @@ class Loader:
                     self._tests.append((unit, item))
                 case _:
                     is_there(item, unit)
-        declarer = Declarer(unit, self.rules, self.kinds)
         for item in later:
-            if id(item) not in self._declared:
-                self._declared.add(id(item))
-                declarer.declare(item)
+            self._declare(unit, item)
+
+    def _declare(self, unit: Unit, item: Tree) -> None:
+        """A declaration, once; what it holds of rules is compiled when all is declared."""
+        if id(item) in self._declared:
+            return
+        self._declared.add(id(item))
+        declarer = Declarer(unit, self.rules, self.kinds)
+        if item.data == "procedure":
+            signature = declarer.signature(item)
+            if signature is None:
+                return
+            other = self._procedures.get(signature.name)
+            if other is not None:
+                unit.refuse(DuplicateRule("procedure", signature.name, signature.span, other.span), item.children[0])
+                return
+            self._procedures[signature.name] = signature
+            self._trees.append((unit, item))
+            self._plan.append(lambda declared: self._compile_procedure(unit, item, signature, declared))
+            return
+        declarer.declare(item)
+        if item.data == "task" and item.find("finally") is not None:
+            self._trees.append((unit, item))
+            self._plan.append(lambda declared: self._end_with(task_ending(item, self._compiler(unit, declared))))
 
     def _take_python(self, key: str) -> None:
         if self.load_python is None:
             raise FileRefused(f'"{self.reader.shown(key)}" is Python, which is not run here')
         given = self.load_python(self.root / key)
-        for group in (given.records, given.events, given.tasks):
+        for group in (given.records, given.events, given.tasks, given.procedures, given.secrets):
             for declaration in group.values():
                 try:
                     self.rules.declare(declaration)
                 except RuleError as error:
                     self.findings.refuse(error)
+        for rule in given.endings.values():
+            self._end_with(rule)
         self.rules.continuations.update(given.continuations)
         self.rules.starts.extend(given.starts)
         self.rules.sources.update(given.sources)
@@ -318,18 +347,19 @@ class Loader:
                 self._declare_one(name, self.units[key]) for key in self._uses.get(unit.key, ()) if key in self.units
             )
         if id(item) not in self._declared:
-            self._declared.add(id(item))
-            Declarer(unit, self.rules, self.kinds).declare(item)
+            self._declare(unit, item)
             for tree in item.iter_trees():
-                if tree.data == "type":
+                if tree.data in ("type", "secretref"):
                     self._declare_one(str(tree.children[0]), unit)
+                elif tree.data == "tname":
+                    self._declare_one(dotted(tree), unit)
         return True
 
     def _items(self, unit: Unit) -> dict[str, Tree]:
         if unit.tree is None:
             return {}
         items = (item for item in unit.tree.children if isinstance(item, Tree))
-        return {dotted(item.children[0]): item for item in items if item.data in ("record", "event", "task")}
+        return {dotted(item.children[0]): item for item in items if item.data in _DECLARATIONS}
 
     def _names(self, unit: Unit) -> list[str]:
         return [*self._items(unit), *unit.constants]
@@ -382,6 +412,23 @@ class Loader:
         item.children.clear()
         return [] if rule is None else [rule]
 
+    def _compile_procedure(self, unit: Unit, item: Tree, signature: Procedure, declared: Declared) -> list[Rule]:
+        procedure, ending = procedure_of(item, signature, self._compiler(unit, declared))
+        item.children.clear()
+        try:
+            self.rules.declare(procedure)
+        except RuleError as error:
+            self._refuse(error)
+        return self._end_with(ending)
+
+    def _end_with(self, rule: Rule | None) -> list[Rule]:
+        if rule is not None:
+            try:
+                self.rules.finish(rule)
+            except RuleError as error:
+                self._refuse(error)
+        return []
+
     def _add(self, rule: Rule) -> None:
         other = self.known.rule(rule.name) if self.known is not None else None
         try:
@@ -389,9 +436,12 @@ class Loader:
                 raise DuplicateRule("rule", rule.name, rule.span, other.span)
             self.rules.add(rule)
         except RuleError as error:
-            for unit in self.units.values():
-                error.line = error.line or unit.line(error.span)
-            self.findings.refuse(error)
+            self._refuse(error)
+
+    def _refuse(self, error: RuleError) -> None:
+        for unit in self.units.values():
+            error.line = error.line or unit.line(error.span)
+        self.findings.refuse(error)
 
     def _fail(self, error: RuleError, at: tuple[Unit, Token] | None = None) -> None:
         """Keeps an error that leaves a file out: what it declares is not known."""

@@ -14,39 +14,9 @@ from then.language.tree import Tree
 from then.language.units import Unit
 
 NOT_YET: Final = {
-    # Items.
-    "secret": "`secret`",
-    "procedure": "`procedure`",
     "timer": "`every` and `cron`",
     "breakpoint": "`breakpoint`",
     "logpoint": "`logpoint`",
-    # What stands after a task's `run` line, or after an act.
-    "retry": "`retry`",
-    "timeout": "`timeout`",
-    "deadline": "`deadline`",
-    "expires": "`expires`",
-    "limit": "`limit`",
-    "idem": "`idempotent by`",
-    "finally": "`finally`",
-    "after": "`after`",
-    "at": "`at`",
-    "atmost": "`at most once per`",
-    "failfast": "`fail fast`",
-    # Triggers.
-    "allof": "`all of`",
-    "anyof": "`any of`",
-    "set": "`every … done`",
-    "times": "`… times`",
-    "by": "`by`",
-    "quiet": "`quiet for`",
-    "within": "`within`",
-    "late": "`on timeout`",
-    # Acts.
-    "call": "`call`",
-    "loop": "`for … emit`",
-    "ret": "`return`",
-    "cancel": "`cancel` of a task (`cancel flow` is)",
-    "skip": "`skip`",
 }
 """Name of the tree: how the answer names it."""
 

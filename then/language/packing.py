@@ -12,30 +12,45 @@ Who calls: `then.language.cache`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 
 from then.core import filters
 from then.core.filters import Expr
+from then.core.policies import Policy
 from then.core.rules import (
     Act,
+    AtMost,
+    Called,
     CancelFlow,
+    CancelTasks,
     Consequence,
     Emit,
+    Ended,
     EndFlow,
     EventDecl,
     FieldDecl,
+    Join,
+    Limit,
+    Loop,
+    Need,
+    Part,
     Pattern,
+    ProcedureDecl,
     RecordDecl,
+    Return,
     Rule,
     RuleSet,
     Run,
     Save,
+    SecretDecl,
     Single,
+    Skip,
     Start,
     TaskDecl,
+    Trigger,
     TypeRef,
     Unmatched,
 )
@@ -43,6 +58,9 @@ from then.core.source import Span
 
 _Packed: TypeAlias = Any
 """Lists of numbers, texts, JSON values and such lists: what MessagePack holds."""
+
+
+T = TypeVar("T")
 
 
 class Unpackable(Exception):
@@ -64,6 +82,24 @@ def _args(pool: _Pool, args: Iterable[tuple[str, int]]) -> tuple[tuple[str, Expr
 
 def _maybe(pool: _Pool, number: int | None) -> Any:
     return None if number is None else pool[number]
+
+
+_EMIT_PLAIN: Final = 6
+"""An Emit without anything after `otherwise`, as most are: what is not there is not written either."""
+
+
+def _emit(v: list[Any], p: _Pool) -> Emit:
+    if len(v) == _EMIT_PLAIN:
+        return Emit(v[1], _args(p, v[2]), v[3], _maybe(p, v[4]), _maybe(p, v[5]))
+    v = [*v, *[None] * (12 - len(v))]
+    return Emit(
+        v[1], _args(p, v[2]), v[3], _maybe(p, v[4]), _maybe(p, v[5]), _maybe(p, v[6]), _policy(v[7]), _maybe(p, v[8]),
+        _maybe(p, v[9]), _maybe(p, v[10]), _maybe(p, v[11]),
+    )  # fmt: skip
+
+
+def _policy(packed: _Packed) -> Policy | None:
+    return None if packed is None else msgspec.convert(packed, Policy)
 
 
 _POOLED: Final[dict[type, Callable[[list[Any], _Pool], Any]]] = {
@@ -90,7 +126,12 @@ _POOLED: Final[dict[type, Callable[[list[Any], _Pool], Any]]] = {
     filters.Negative: lambda v, p: filters.Negative(p[v[1]]),
     filters.Function: lambda v, p: filters.Function(v[1], _all(p, v[2])),
     filters.Quantified: lambda v, p: filters.Quantified(v[1], v[2], p[v[3]], p[v[4]]),
-    Emit: lambda v, p: Emit(v[1], _args(p, v[2]), v[3], _maybe(p, v[4]), _maybe(p, v[5])),
+    AtMost: lambda v, p: AtMost(v[1], _maybe(p, v[2])),
+    Emit: _emit,
+    Loop: lambda v, p: Loop(v[1], p[v[2]], p[v[3]], v[4], _maybe(p, v[5]), _maybe(p, v[6])),
+    Return: lambda v, p: Return(_args(p, v[1]), _maybe(p, v[2]), _maybe(p, v[3])),
+    CancelTasks: lambda v, p: CancelTasks(v[1], _maybe(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),
+    Skip: lambda v, p: Skip(v[1], _args(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),
     Save: lambda v, p: Save(v[1], p[v[2]], _maybe(p, v[3]), _maybe(p, v[4])),
     EndFlow: lambda v, p: EndFlow(v[1], _maybe(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),
     CancelFlow: lambda v, p: CancelFlow(_maybe(p, v[1]), _maybe(p, v[2])),
@@ -120,7 +161,7 @@ class _Packer:
     def __init__(self, given: RuleSet) -> None:
         self._given = given
         self._pool: list[_Packed] = []
-        self._numbers: dict[Expr | Act | Consequence, int] = {}
+        self._numbers: dict[Expr | Act | AtMost | Consequence, int] = {}
         self._files: dict[str, int] = {}
         self._keys = sorted(given.sources)
         self._at = dict.fromkeys(self._keys, 0)
@@ -136,10 +177,18 @@ class _Packer:
             [self._task(task) for task in given.tasks.values()],
             [[start.type, self._args(start.args), self._span(start.span)] for start in given.starts],
             [self._rule(rule) for rule in given.rules],
+            [[s.name, s.source, s.reference, self._span(s.span)] for s in given.secrets.values()],
+            [self._procedure(procedure) for procedure in self._again(given.procedures.values())],
+            [self._rule(rule) for rule in self._again(given.endings.values())],
         ]
         return msgspec.msgpack.encode([self._keys, list(self._files), self._pool, *body])
 
-    def _number(self, thing: Expr | Act | Consequence) -> int:
+    def _again(self, things: Iterable[T]) -> Iterable[T]:
+        """Things whose texts stand between those that were packed before."""
+        self._at = dict.fromkeys(self._keys, 0)
+        return things
+
+    def _number(self, thing: Expr | Act | AtMost | Consequence) -> int:
         """The place of a thing in the pool, where it is put with all that it is made of."""
         found = self._numbers.get(thing)
         if found is None:
@@ -147,6 +196,8 @@ class _Packer:
             if number is None:
                 raise Unpackable(f"{type(thing).__name__} is Python")
             flat = [number, *[self._flat(getattr(thing, name)) for name in _FIELDS[type(thing)]]]
+            while type(thing) is Emit and len(flat) > _EMIT_PLAIN and flat[-1] is None:
+                flat.pop()
             found = self._numbers[thing] = len(self._pool)
             self._pool.append(flat)
         return found
@@ -154,6 +205,8 @@ class _Packer:
     def _flat(self, value: object) -> _Packed:
         if type(value) in _NUMBERS:
             return self._number(value)  # type: ignore[arg-type]
+        if type(value) is Policy:
+            return msgspec.to_builtins(value)
         return [self._flat(item) for item in value] if type(value) is tuple else value
 
     def _maybe(self, expr: Expr | None) -> int | None:
@@ -187,9 +240,15 @@ class _Packer:
         line = (
             None if run is None else [run.kind, self._number(run.target), self._args(run.options), self._span(run.span)]
         )
+        limit = task.limit
         return [
             task.name, self._fields(task.inputs), self._fields(task.result), line, task.once, task.priority,
             list(task.done_on), task.may_fail, task.slots, self._span(task.span),
+            None if task.policy is None else msgspec.to_builtins(task.policy), self._maybe(task.retry_while),
+            task.deadline_us, task.expires_us,
+            None if limit is None else [limit.count, self._maybe(limit.by), self._span(limit.span)],
+            [[need.name, self._number(need.amount), self._span(need.span)] for need in task.needs],
+            self._maybe(task.idempotent_by), [list(pair) for pair in task.secrets],
         ]  # fmt: skip
 
     # -- rules ---------------------------------------------------------------------
@@ -198,16 +257,44 @@ class _Packer:
         consequence = rule.consequence
         if consequence is None:
             raise Unpackable(f"the rule {rule.name} is Python")
-        pattern = rule.pattern
         return [
             rule.name,
-            isinstance(rule.trigger, Unmatched),
-            [pattern.family, sorted(pattern.outcomes), self._maybe(pattern.where), pattern.alias],
+            self._trigger(rule.trigger),
             self._number(consequence),
             rule.final,
             self._source(rule.source),
             self._span(rule.span),
         ]
+
+    def _trigger(self, trigger: Trigger) -> _Packed:
+        match trigger:
+            case Single(pattern):
+                return [0, self._pattern(pattern)]
+            case Unmatched(pattern):
+                return [1, self._pattern(pattern)]
+            case Called(name):
+                return [2, name]
+            case Ended(type):
+                return [3, type]
+        if trigger.late_generator is not None:
+            raise Unpackable("what follows a window is Python")
+        parts = [
+            [self._pattern(p.pattern), [self._number(k) for k in p.keys], self._maybe(p.where_joined), p.is_absent]
+            for p in trigger.parts
+        ]
+        late = None if trigger.late is None else self._number(trigger.late)
+        return [4, trigger.kind, parts, list(trigger.names), trigger.is_by_flow, trigger.within_us, trigger.count, late]
+
+    def _pattern(self, pattern: Pattern) -> _Packed:
+        where = self._maybe(pattern.where)
+        return [pattern.family, sorted(pattern.outcomes), where, pattern.alias, pattern.callee]
+
+    def _procedure(self, procedure: ProcedureDecl) -> _Packed:
+        return [
+            procedure.name, self._fields(procedure.inputs), self._fields(procedure.result), self._rule(procedure.first),
+            [self._rule(rule) for rule in procedure.rules], procedure.deadline_us, procedure.may_fail,
+            self._span(procedure.span),
+        ]  # fmt: skip
 
     def _source(self, text: str) -> _Packed:
         """Where the text stands in the sources: rules come in the order of theirs. The text, where it is not there."""
@@ -249,7 +336,7 @@ class _Unpacker:
             add(_MAKERS[entry[0]](entry, self._pool))
 
     def rules(self) -> RuleSet:
-        records, events, tasks, starts, ruled = self._body
+        records, events, tasks, starts, ruled, secrets, procedures, endings = self._body
         made = RuleSet([self._rule(rule) for rule in ruled], sources=self._sources)
         for name, fields, span in records:
             made.declare(RecordDecl(name, self._fields(fields), span=self._span(span)))
@@ -257,6 +344,12 @@ class _Unpacker:
             made.declare(EventDecl(name, self._fields(fields), span=self._span(span)))
         for task in tasks:
             made.declare(self._task(task))
+        for name, source, reference, span in secrets:
+            made.declare(SecretDecl(name, source, reference, span=self._span(span)))
+        for procedure in procedures:
+            made.declare(self._procedure(procedure))
+        for rule in endings:
+            made.finish(self._rule(rule))
         made.starts += [Start(type, _args(self._pool, args), span=self._span(span)) for type, args, span in starts]
         return made
 
@@ -272,8 +365,17 @@ class _Unpacker:
             for name, ref, default, span in fields
         )
 
+    def _procedure(self, packed: _Packed) -> ProcedureDecl:
+        name, inputs, result, first, rules, deadline_us, may_fail, span = packed
+        return ProcedureDecl(
+            name, None if inputs is None else self._fields(inputs), None if result is None else self._fields(result),
+            self._rule(first), tuple([self._rule(rule) for rule in rules]), deadline_us, may_fail,
+            span=self._span(span),
+        )  # fmt: skip
+
     def _task(self, packed: _Packed) -> TaskDecl:
-        name, inputs, result, run, once, priority, done_on, may_fail, slots, span = packed
+        name, inputs, result, run, once, priority, done_on, may_fail, slots, span, *more = packed
+        policy, retry_while, deadline_us, expires_us, limit, needs, idempotent_by, secrets = more
         return TaskDecl(
             name,
             None if inputs is None else self._fields(inputs),
@@ -286,17 +388,42 @@ class _Unpacker:
             done_on=tuple(done_on),
             may_fail=may_fail,
             slots=slots,
+            policy=_policy(policy),
+            retry_while=_maybe(self._pool, retry_while),
+            deadline_us=deadline_us,
+            expires_us=expires_us,
+            limit=None if limit is None else Limit(limit[0], _maybe(self._pool, limit[1]), span=self._span(limit[2])),
+            needs=tuple([Need(name, self._pool[amount], span=self._span(at)) for name, amount, at in needs]),
+            idempotent_by=_maybe(self._pool, idempotent_by),
+            secrets=tuple([(name, secret) for name, secret in secrets]),
             span=self._span(span),
         )
 
     def _rule(self, packed: _Packed) -> Rule:
-        name, is_unmatched, (family, words, where, alias), consequence, final, source, span = packed
-        outcomes = self._outcomes.get(key := tuple(words))
-        if outcomes is None:
-            outcomes = self._outcomes[key] = frozenset(words)
-        pattern = Pattern(family, outcomes, _maybe(self._pool, where), alias)
+        name, trigger, consequence, final, source, span = packed
         if type(source) is list:
             number, at, length = source
             source = self._texts[number][at : at + length]
-        trigger = Unmatched(pattern) if is_unmatched else Single(pattern)
-        return Rule(name, trigger, self._pool[consequence], final=final, source=source, span=self._span(span))
+        made = self._trigger(trigger)
+        return Rule(name, made, self._pool[consequence], final=final, source=source, span=self._span(span))
+
+    def _trigger(self, packed: _Packed) -> Trigger:
+        kind, what, *more = packed
+        if kind < 2:
+            pattern = self._pattern(what)
+            return Unmatched(pattern) if kind else Single(pattern)
+        if kind < 4:
+            return Ended(what) if kind == 3 else Called(what)
+        parts, names, is_by_flow, within_us, count, late = more
+        made = [
+            Part(self._pattern(pattern), _all(self._pool, keys), _maybe(self._pool, joined), is_absent)
+            for pattern, keys, joined, is_absent in parts
+        ]
+        return Join(what, tuple(made), tuple(names), is_by_flow, within_us, count, _maybe(self._pool, late))
+
+    def _pattern(self, packed: _Packed) -> Pattern:
+        family, words, where, alias, callee = packed
+        outcomes = self._outcomes.get(key := tuple(words))
+        if outcomes is None:
+            outcomes = self._outcomes[key] = frozenset(words)
+        return Pattern(family, outcomes, _maybe(self._pool, where), alias, callee)

@@ -138,6 +138,10 @@ class Phrases:
         text, own = self._written(expr)
         return f"({text})" if own < binding else text
 
+    def sum_text(self, expr: Expr) -> str:
+        """The same where the grammar asks for a sum."""
+        return self.text(expr, _SUM)
+
     def _written(self, expr: Expr) -> tuple[str, int]:
         """The text and how tightly it binds."""
         match expr:
@@ -235,12 +239,12 @@ class Phrases:
         if field.record is None and scope.record is not None:
             if (bare := self._bare(field, scope.record)) is not None:
                 return bare
-            if not self._is_taken(part := _part(field), scope.record) and not self._alias_says(field):
+            if not self._is_taken(part := part_text(field), scope.record) and not self._alias_says(field):
                 return part
         alias = field.record or scope.record_alias
         if alias is None:
             return steps_text(field.path).removeprefix(".")
-        return alias + steps_text(field.path) if self._alias_says(field) else f"{alias}.{_part(field)}"
+        return alias + steps_text(field.path) if self._alias_says(field) else f"{alias}.{part_text(field)}"
 
     def _bare(self, field: Field, shape: Shape) -> str | None:
         """The field without anything before it, where that means just it."""
@@ -274,7 +278,7 @@ class Phrases:
         return head in scope.loops or shape.find(head) is not None or head in scope.aliases or head in scope.names
 
 
-def _part(field: Field) -> str:
+def part_text(field: Field) -> str:
     """A field by the part of the record that holds it: `body.x`, `record.id`."""
     if field.source == "own" and field.path in (("body",), ("result",)):
         return str(field.path[0])

@@ -11,42 +11,36 @@ YAML.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
-from then.core.filters import Const, Expr, Steps, Template, walk
+from then.core.filters import Const, Expr, Steps, walk
+from then.core.policies import Policy
 from then.core.rules import (
-    ANY,
-    EVENT,
-    FINISHED,
     Act,
-    CancelFlow,
-    Consequence,
+    CancelTasks,
     Emit,
+    Ended,
     EndFlow,
     EventDecl,
     FieldDecl,
-    Pattern,
+    Join,
+    Loop,
+    ProcedureDecl,
     RecordDecl,
+    Return,
     Rule,
     RuleSet,
     Run,
     Save,
-    Start,
-    Step,
+    Skip,
     TaskDecl,
-    Unmatched,
 )
 from then.core.tasks import Json
-from then.language.compile import STRAYS
 from then.language.executors import KINDS, Kinds
 from then.language.format import format_text
-from then.language.phrases import Phrases, Unprintable, constant_steps, is_dotted, is_name, value_text
-from then.language.scope import ENGINE_EVENTS, Declared, Scope
-
-_OUTCOMES: Final = {
-    "done": "done", "failed": "failed", "timed_out": "timed out", "cancelled": "cancelled", "retried": "retried",
-}  # fmt: skip
-"""Words for outcomes, in the order in which they are listed."""
+from then.language.phrases import Phrases, Unprintable, constant_steps, is_name, text_literal, value_text
+from then.language.rule_texts import RuleTexts, retry_text, span_text
+from then.language.scope import Declared, Scope, Signature
+from then.language.walks import acts_of, all_rules, patterns_of
 
 
 def print_rules(rules: RuleSet, kinds: Kinds = KINDS) -> str:
@@ -78,11 +72,15 @@ class _Printer:
     def __init__(self, rules: RuleSet, kinds: Kinds) -> None:
         self._rules = rules
         self._declared = Declared(rules)
+        self._texts = RuleTexts(rules)
         self._kinds = kinds
 
     def all(self) -> Iterator[str]:
         for name, value in _constants(self._rules):
             yield f"let {name} = {value_text(value)}"
+        for secret in self._rules.secrets.values():
+            reference = text_literal(secret.reference, is_template=False)
+            yield f"secret {secret.name} from {secret.source} {reference}"
         for record in self._rules.records.values():
             yield f"record {self._name(record)}({self._fields(record.fields)})"
         for event in self._rules.events.values():
@@ -90,19 +88,18 @@ class _Printer:
         for task in self._rules.tasks.values():
             yield f"# task {task.name} is a Python function" if task.function is not None else self._task(task)
         for start in self._rules.starts:
-            yield f"start {self._type(start.type, start)}({self._args(start.type, start.args, Scope('value', {}))})"
+            args = self._texts.args(start.type, start.args, Scope("value", {}))
+            yield f"start {self._texts.type_name(start.type, start.span)}({args})"
+        for procedure in self._rules.procedures.values():
+            is_python = _is_python(procedure, self._rules)
+            yield f"# procedure {procedure.name} is Python" if is_python else self._procedure(procedure)
         for rule in self._rules:
             yield f"# rule {rule.name} is a Python function" if rule.generator is not None else self.rule(rule)
 
     # -- declarations --------------------------------------------------------------
 
     def _name(self, declared: RecordDecl | EventDecl | TaskDecl) -> str:
-        return self._type(declared.name, declared)
-
-    def _type(self, name: str, at: Emit | Start | RecordDecl | EventDecl | TaskDecl) -> str:
-        if not is_dotted(name):
-            raise Unprintable(f'"{name}" is no name in the language', at.span)
-        return name
+        return self._texts.type_name(declared.name, declared.span)
 
     def _fields(self, fields: Iterable[FieldDecl]) -> str:
         phrases = Phrases(Scope("value", {}))
@@ -128,8 +125,40 @@ class _Printer:
             text += f" done on {value_text(list(task.done_on))}"
         if task.may_fail:
             text += " may fail"
-        if task.slots != 1:
-            text += f" needs {{slots: {task.slots}}}"
+        text += self._policies(task)
+        ending = self._rules.endings.get(task.name)
+        if ending is not None:
+            inputs = Signature(task.name, task.inputs, ())
+            text += f" {self._texts.ending(ending, inputs)}"
+        return text
+
+    def _policies(self, task: TaskDecl) -> str:
+        """How often, how long, how many, with what."""
+        phrases = Phrases(Scope("run", {}, self._declared.shape(task.name, frozenset())))
+        policy = task.policy or Policy()
+        text = ""
+        if policy.retry is not None:
+            text += f" {retry_text(policy.retry)}"
+            if task.retry_while is not None:
+                attempt = Scope("clause", {}, self._declared.shape(task.name, frozenset(("failed", "timed_out"))))
+                text += f" while {Phrases(attempt).text(task.retry_while)}"
+        for word, time_us in (
+            ("timeout", policy.timeout_us), ("deadline", task.deadline_us), ("expires", task.expires_us),
+        ):  # fmt: skip
+            if time_us is not None:
+                text += f" {word} {span_text(time_us)}"
+        if task.limit is not None:
+            by = f" by {phrases.text(task.limit.by)}" if task.limit.by is not None else ""
+            text += f" limit {task.limit.count} at once{by}"
+        needs = [] if task.slots == 1 else [f"slots: {task.slots}"]
+        for need in task.needs:
+            is_lock = need.name.startswith("lock.") and isinstance(need.amount, Const)
+            amount = need.amount.value if is_lock and isinstance(need.amount, Const) else phrases.text(need.amount)
+            needs.append(f"{self._texts.type_name(need.name, need.span)}: {amount}")
+        if needs:
+            text += f" needs {{{', '.join(needs)}}}"
+        if task.idempotent_by is not None:
+            text += f" idempotent by {phrases.text(task.idempotent_by)}"
         return text
 
     def _run(self, run: Run, task: TaskDecl) -> str:
@@ -145,96 +174,35 @@ class _Printer:
     # -- rules ---------------------------------------------------------------------
 
     def rule(self, rule: Rule) -> str:
-        if rule.consequence is None:
-            raise Unprintable(f'the rule "{rule.name}" is a Python function', rule.span)
-        if not is_name(rule.name):
-            raise Unprintable(f'"{rule.name}" is no name of a rule in the language', rule.span)
-        scope = Scope("act", {})
-        word = "unmatched " if isinstance(rule.trigger, Unmatched) else ""
-        pattern = self._pattern(rule.pattern, scope, is_unmatched=bool(word))
-        final = "final " if rule.final else ""
-        return f"{final}rule {rule.name} when {word}{pattern} then {self._consequence(rule.consequence, scope)}"
+        """A rule; of one that belongs to a procedure or task, all of that."""
+        if isinstance(rule.trigger, Ended) and rule.trigger.type in self._rules.tasks:
+            return self._task(self._rules.tasks[rule.trigger.type])
+        for procedure in self._rules.procedures.values():
+            if rule is procedure.first or rule in procedure.rules or rule is self._rules.endings.get(procedure.name):
+                return self._procedure(procedure)
+        return self._texts.rule(rule, rule.name)
 
-    def _pattern(self, pattern: Pattern, scope: Scope, *, is_unmatched: bool) -> str:
-        family = pattern.family
-        if family != ANY and not is_dotted(family.removesuffix(".*")):
-            raise Unprintable(f'"{family}" is no name in the language', pattern.span)
-        text = "any" if family == ANY else family
-        is_open = family == ANY or family.endswith(".*")
-        unsaid = STRAYS if is_unmatched and is_open else {EVENT}
-        if pattern.outcomes == FINISHED:
-            text += " finished"
-        elif pattern.outcomes != unsaid:
-            said = [word for outcome, word in _OUTCOMES.items() if outcome in pattern.outcomes]
-            if len(said) < len(pattern.outcomes):
-                raise Unprintable(f'"{family}" with and without an outcome in one pattern', pattern.span)
-            text += f" {' or '.join(said)}"
-        shape = self._declared.shape(family, pattern.outcomes)
-        if pattern.alias is not None:
-            text += f" as {pattern.alias}"
-            scope.aliases[pattern.alias] = shape
-        if pattern.where is not None:
-            inner = Scope("clause", {}, shape, pattern.alias, dict(scope.aliases))
-            text += f" where {Phrases(inner).text(pattern.where)}"
-        return text
-
-    def _consequence(self, consequence: Consequence, scope: Scope) -> str:
-        steps = [self._step(step, scope) for step in consequence.steps]
-        text = " then ".join(steps)
-        return f"{text} else {self._step(consequence.otherwise, scope)}" if consequence.otherwise is not None else text
-
-    def _step(self, step: Step, scope: Scope) -> str:
-        text = ", ".join(self._act(act, scope) for act in step)
-        acts: list[Act | None] = list(step)
-        while acts:
-            act = acts.pop()
-            if act is None:
-                continue
-            acts.append(act.otherwise)
-            if isinstance(act, Emit) and act.alias is not None:
-                is_event = act.type in self._rules.events or act.type in ENGINE_EVENTS
-                outcomes = frozenset((EVENT if is_event else "done",))
-                scope.aliases[act.alias] = self._declared.shape(act.type, outcomes)
-        return text
-
-    def _act(self, act: Act, scope: Scope) -> str:
-        phrases = Phrases(scope)
-        match act:
-            case Emit(type, args, alias):
-                text = f"{self._type(type, act)}({self._args(type, args, scope)})"
-                text += f" as {alias}" if alias is not None else ""
-            case Save(name, value):
-                text = f"save {name}: {phrases.text(value)}"
-            case EndFlow("done"):
-                text = "end flow done"
-            case EndFlow(_, reason):
-                if reason is not None and not _is_text(reason):
-                    raise Unprintable("the reason of `end flow failed` is no text", act.span)
-                text = f"end flow failed {phrases.text(reason or Const(''))}"
-            case CancelFlow():
-                text = "cancel flow"
-        if act.guard is not None:
-            text += f" if {phrases.text(act.guard)}"
-        if act.otherwise is not None:
-            text += f" otherwise {self._act(act.otherwise, scope)}"
-        return text
-
-    def _args(self, type: str, args: Iterable[tuple[str, Expr]], scope: Scope) -> str:
-        phrases = Phrases(scope)
-        declared = self._declared.type(type)
-        fields = (declared.inputs if isinstance(declared, TaskDecl) else declared.fields if declared else None) or ()
-        callbacks = {field.name for field in fields if field.type.name == "task"}
-        written = []
-        for name, value in args:
-            is_callback = name in callbacks and isinstance(value, Const) and value.value in self._rules.tasks
-            written.append(
-                f"{name}: {value.value if is_callback and isinstance(value, Const) else phrases.text(value)}"
-            )
-        return ", ".join(written)
+    def _procedure(self, procedure: ProcedureDecl) -> str:
+        if procedure.inputs is None or procedure.result is None:
+            raise Unprintable(f'the inputs of the procedure "{procedure.name}" are not declared', procedure.span)
+        if not is_name(procedure.name):
+            raise Unprintable(f'"{procedure.name}" is no name of a procedure in the language', procedure.span)
+        text = f"procedure {procedure.name}({self._fields(procedure.inputs)})"
+        if procedure.result:
+            text += f" -> ({self._fields(procedure.result)})"
+        text += f"\n{self._texts.first(procedure, procedure.first)}"
+        for place, rule in enumerate(procedure.rules, 1):
+            name = rule.name.removeprefix(f"{procedure.name}.")
+            text += f"\n{self._texts.rule(rule, '' if name == str(place) else name, procedure)}"
+        ending = self._rules.endings.get(procedure.name)
+        if ending is not None:
+            text += f"\n{self._texts.ending(ending, procedure)}"
+        return f"{text}\nend"
 
 
-def _is_text(expr: Expr) -> bool:
-    return isinstance(expr, Template) or (isinstance(expr, Const) and isinstance(expr.value, str) and expr.name is None)
+def _is_python(procedure: ProcedureDecl, rules: RuleSet) -> bool:
+    found = (procedure.first, *procedure.rules, rules.endings.get(procedure.name))
+    return any(rule is not None and rule.consequence is None for rule in found)
 
 
 # -- constants that have names -------------------------------------------------------
@@ -270,6 +238,9 @@ def _expressions(rules: RuleSet) -> Iterator[Expr]:
         if task.run is not None:
             yield task.run.target
             yield from (value for _, value in task.run.options)
+        limit_by = task.limit.by if task.limit is not None else None
+        yield from (expr for expr in (task.retry_while, limit_by, task.idempotent_by) if expr is not None)
+        yield from (need.amount for need in task.needs)
         yield from _defaults((*(task.inputs or ()), *(task.result or ())))
     for event in rules.events.values():
         yield from _defaults(event.fields)
@@ -277,13 +248,14 @@ def _expressions(rules: RuleSet) -> Iterator[Expr]:
         yield from _defaults(record.fields)
     for start in rules.starts:
         yield from (value for _, value in start.args)
-    for rule in rules:
-        if rule.pattern.where is not None:
-            yield rule.pattern.where
-        if rule.consequence is not None:
-            for step in (*rule.consequence.steps, rule.consequence.otherwise or ()):
-                for act in step:
-                    yield from _of_act(act)
+    for procedure in rules.procedures.values():
+        yield from _defaults((*(procedure.inputs or ()), *(procedure.result or ())))
+    for rule in all_rules(rules):
+        yield from (pattern.where for pattern in patterns_of(rule.trigger) if pattern.where is not None)
+        if isinstance(rule.trigger, Join):
+            yield from (part.where_joined for part in rule.trigger.parts if part.where_joined is not None)
+        for act in acts_of(rule):
+            yield from _of_act(act)
 
 
 def _defaults(fields: Iterable[FieldDecl]) -> Iterator[Expr]:
@@ -292,15 +264,20 @@ def _defaults(fields: Iterable[FieldDecl]) -> Iterator[Expr]:
 
 def _of_act(act: Act) -> Iterator[Expr]:
     match act:
-        case Emit(_, args):
+        case Emit(_, args) | Return(args) | Skip(_, args):
             yield from (value for _, value in args)
         case Save(_, value):
             yield value
+        case Loop(_, items):
+            yield items
+        case CancelTasks(_, where) if where is not None:
+            yield where
         case EndFlow(_, reason) if reason is not None:
             yield reason
         case _:
             pass
+    if isinstance(act, Emit):
+        by = act.at_most.by if act.at_most is not None else None
+        yield from (expr for expr in (act.retry_while, act.after, act.at, by) if expr is not None)
     if act.guard is not None:
         yield act.guard
-    if act.otherwise is not None:
-        yield from _of_act(act.otherwise)

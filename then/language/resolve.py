@@ -16,7 +16,9 @@ from collections.abc import Callable
 from sys import intern
 from typing import Final, Literal, cast
 
-from then.core.errors import NotYet, RuleError, RulesRefused, TypeMismatch, UnknownName, nearest
+from attrs import evolve
+
+from then.core.errors import RuleError, RulesRefused, TypeMismatch, UnknownName, nearest
 from then.core.fields import RECORD_FIELDS
 from then.core.filters import (
     DEPTH_MAX,
@@ -43,6 +45,7 @@ from then.core.filters import (
     Not,
     Or,
     Quantified,
+    SecretRef,
     Source,
     Steps,
     Template,
@@ -51,7 +54,7 @@ from then.core.filters import (
 from then.core.regex import check_pattern
 from then.core.source import Span
 from then.core.tasks import Json
-from then.language.findings import Misplaced, PatternRefused
+from then.language.findings import Misplaced, PatternRefused, SecretPlace
 from then.language.literals import duration_s, float_value, int_value, size_bytes, timestamp_s
 from then.language.scope import STR, Scope, Shape
 from then.language.templates import read_text, split_template
@@ -157,7 +160,7 @@ class Resolver:
             path = tuple(_step(child) for child in node.children if isinstance(child, Token))
         except RuleError as error:
             return self._refuse(error, node)
-        if scope.place not in ("act", "run"):
+        if scope.place not in ("act", "ending", "run"):
             name = path_text(path)
             message = (
                 f"`load {name}` is the value at the time a task starts and stands in its inputs; here write flow.{name}"
@@ -166,7 +169,14 @@ class Resolver:
         return LoadRef(path, span=self.unit.span(node))
 
     def _secret(self, node: Tree, scope: Scope) -> Expr:
-        return self._refuse(NotYet("`secret`"), node)
+        name = str(node.children[0])
+        if not scope.takes_secrets:
+            message = (
+                f"a secret in an argument: its value would stand in the record; `secret {name}` is a value of "
+                "`with {…}` of run python, and of `env {…}` of run process"
+            )
+            return self._refuse(SecretPlace(message), node)
+        return SecretRef(name, span=self.unit.span(node))
 
     def _list(self, node: Tree, scope: Scope) -> Expr:
         return ListOf(tuple(self.expr(child, scope) for child in node.children), span=self.unit.span(node))
@@ -180,7 +190,11 @@ class Resolver:
             key = str(key_token) if key_token.type == "NAME" else read_text(key_token)
             if key in items:
                 self._refuse(Misplaced(f'the key "{key}" is there twice'), key_token)
-            items[key] = self.expr(value, scope)
+            # A secret is a value of that map itself: nothing is made of it before the task has it.
+            is_secret = isinstance(value, Tree) and value.data == "secretref"
+            items[key] = self.expr(
+                value, scope if is_secret or not scope.takes_secrets else evolve(scope, takes_secrets=False)
+            )
         return MapOf(tuple(items.items()), span=self.unit.span(node))
 
     # -- connectives and comparisons -----------------------------------------
@@ -317,9 +331,10 @@ class Resolver:
         if record is not None:
             found = record.find(head)
             if found is not None:
-                if head in scope.constants:
-                    message = f'"{head}" is the field of {record.type} here and hides the `let` of that name'
-                    self.unit.warn("T606", message, node, "rename the `let`")
+                hidden = _hidden(head, scope)
+                if hidden is not None:
+                    message = f'"{head}" is the field of {record.type} here and hides the {hidden} of that name'
+                    self.unit.warn("T606", message, node, f"rename the {hidden}")
                 return Field((head, *rest), found[0], span=span)
         if head in scope.aliases:
             return self._of_alias(node, scope, head, rest, span)
@@ -435,6 +450,14 @@ def unknown_field(name: str, shape: Shape, prefix: str, scope: Scope | None = No
         return error
     known = [f"{prefix}{known}" for known in shape.names()] + (list(scope.known()) if scope else [])
     return UnknownName(f"field of {shape.type}", f"{prefix}{name}", known)
+
+
+def _hidden(name: str, scope: Scope) -> str | None:
+    """What else has the name, and is not meant where a field has it."""
+    if name in scope.constants:
+        return "`let`"
+    inputs = scope.procedure.inputs if scope.procedure is not None else None
+    return "parameter" if any(field.name == name for field in inputs or ()) else None
 
 
 def _step(token: Token) -> str | int:

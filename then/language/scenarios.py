@@ -122,7 +122,7 @@ class ScenarioCompiler:
         name_node, args = tree.children
         scope = Scope("value", self.unit.constants)
         given = self._given(args)
-        exprs = self.compiler.arguments(
+        exprs = self.compiler.acts.arguments(
             dotted(name_node), name_node, given, lambda node: self.compiler.resolver.expr(node, scope), scope
         )
         nodes = {str(name): node for name, node in given}

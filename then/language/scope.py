@@ -9,12 +9,13 @@ Names are resolved before anything runs, always in the same order
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from then.core.filters import Const, Source
-from then.core.rules import EVENT, RETRIED, EventDecl, FieldDecl, RuleSet, TaskDecl, TypeRef
+from then.core.rules import EVENT, RETRIED, EventDecl, FieldDecl, ProcedureDecl, RuleSet, SecretDecl, TaskDecl, TypeRef
+from then.core.source import Span
 from then.core.tasks import OWN_FIELDS
 
 ANY_TYPE: Final = TypeRef("any")
@@ -67,6 +68,8 @@ class Shape:
     is_loose: bool = False
     """A bare name that is not declared may be a field: YAML, where types may stay undeclared."""
     own: Mapping[str, TypeRef] = RECORD_TYPES
+    mixed: Mapping[str, TypeRef] = attrs.field(factory=dict)
+    """Of a record that is one of several: what some of them are given, and others hand back."""
 
     def find(self, name: str) -> tuple[Source, TypeRef] | None:
         """Which part of the record a bare name means: a result field hides an input, both hide the record's own."""
@@ -78,21 +81,72 @@ class Shape:
                 return "result", ref
         if self.body is not None and name in self.body:
             return "body", self.body[name]
+        if name in self.mixed:
+            return "any", self.mixed[name]
         if name in OWN_FIELDS:
             return "own", self.own[name]
         return None
 
     def names(self) -> list[str]:
         """All that a bare name may mean."""
-        return [*(self.result or ()), *(self.body or ()), *OWN_FIELDS]
+        return [*(self.result or ()), *(self.body or ()), *self.mixed, *OWN_FIELDS]
+
+    def perhaps(self) -> Shape:
+        """The same of a record that may not be there."""
+        return attrs.evolve(
+            self, body=_optional(self.body), result=_optional(self.result), own=_optional(self.own) or {},
+            mixed=_optional(self.mixed) or {},
+        )  # fmt: skip
+
+
+def _optional(types: Mapping[str, TypeRef] | None) -> Mapping[str, TypeRef] | None:
+    if types is None:
+        return None
+    return {name: attrs.evolve(ref, optional=True) for name, ref in types.items()}
+
+
+def shared_shape(shapes: list[Shape]) -> Shape:
+    """What is there whichever of them a record has: fields of one name and type."""
+    first, *rest = shapes
+    if not rest:
+        return first
+    found = [{name: shape.find(name) for name in shape.names()} for shape in shapes]
+    parts: dict[str, dict[str, TypeRef]] = {"body": {}, "result": {}, "own": dict(RECORD_TYPES), "any": {}}
+    for name, place in found[0].items():
+        places = [each.get(name) for each in found]
+        types = [place[1] for place in places if place is not None]
+        if place is None or len(types) < len(shapes) or any(ref.name != types[0].name for ref in types):
+            continue
+        ref = attrs.evolve(types[0], optional=any(ref.optional for ref in types))
+        source = place[0] if all(each is not None and each[0] == place[0] for each in places) else "any"
+        parts[source][name] = ref
+    known = all(shape.body is not None for shape in shapes)
+    return Shape(
+        " or ".join(dict.fromkeys(shape.type for shape in shapes)), parts["body"] if known or parts["body"] else None,
+        parts["result"] or None, all(shape.is_loose for shape in shapes), parts["own"], parts["any"],
+    )  # fmt: skip
 
 
 CODE: Final = TypeRef("int", optional=True)
 """The type of `code` in the result of a process that may not have begun."""
 CODE_OF_DONE: Final = TypeRef("int")
 
-Place = Literal["clause", "act", "run", "let", "value"]
-"""A `where` or guard over one record; a consequence; a task's `run` line; a `let`; a default or `start` argument."""
+Place = Literal["clause", "act", "ending", "run", "let", "value"]
+"""A `where` or guard over one record; a consequence; a `finally`; a task's `run` line; a `let`; a default or what is posted."""
+
+
+@attrs.frozen
+class Signature:
+    """What a procedure takes and hands back: all that its callers need to know."""
+
+    name: str
+    inputs: tuple[FieldDecl, ...] | None
+    result: tuple[FieldDecl, ...] | None
+    span: Span | None = attrs.field(default=None, eq=False)
+
+
+Procedure: TypeAlias = Signature | ProcedureDecl
+"""Before and after its rules are compiled; Python's are whole from the start."""
 
 
 @attrs.define
@@ -106,7 +160,7 @@ class Scope:
     record_alias: str | None = None
     aliases: dict[str, Shape] = attrs.field(factory=dict)
     names: dict[str, TypeRef] = attrs.field(factory=dict)
-    """Regex groups that are bound."""
+    """What is bound and no record: regex groups, keys of a join, parameters, loop variables."""
     loops: list[str] = attrs.field(factory=list)
     """Loop variables, the innermost last."""
     guarded: set[str] = attrs.field(factory=set)
@@ -117,6 +171,15 @@ class Scope:
     """The condition was refused: what it would have bound is not known, and no name is reported."""
     unbound: set[str] = attrs.field(factory=set)
     """Regex groups that are not bound, since their `matches` need not hold."""
+    procedure: Procedure | None = None
+    """Whose rules these are."""
+    takes_secrets: bool = False
+    """The values of a map here may be secrets."""
+
+    def callback(self, name: str) -> str | None:
+        """The name, where it is that of a parameter that is handed a task."""
+        inputs = self.procedure.inputs if self.procedure is not None else None
+        return name if any(field.name == name and field.type.name == "task" for field in inputs or ()) else None
 
     def shape(self, alias: str | None) -> Shape | None:
         """What a record has: that of the alias, or the one that bare names are fields of."""
@@ -138,45 +201,71 @@ class Scope:
 class Declared:
     """The declarations of all files of one load, and the shapes of their records."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        procedures: Mapping[str, Procedure] | None = None,
+        secrets: Mapping[str, SecretDecl] | None = None,
+    ) -> None:
         self.rules = rules
+        self.procedures: Mapping[str, Procedure] = {} if procedures is None else procedures
+        """All that may be called, also those whose rules are not compiled yet."""
+        self.secrets: Mapping[str, SecretDecl] = rules.secrets if secrets is None else {**secrets, **rules.secrets}
         self._shapes: dict[tuple[str, frozenset[str], bool], Shape] = {}
 
-    def type(self, name: str) -> TaskDecl | EventDecl | None:
-        """The task or event of that name, the engine's own events too."""
-        return self.rules.tasks.get(name) or self.rules.events.get(name) or ENGINE_EVENTS.get(name)
+    def type(self, name: str) -> TaskDecl | EventDecl | Procedure | None:
+        """The task, event or procedure of that name, the engine's own events too."""
+        return (
+            self.rules.tasks.get(name) or self.rules.events.get(name) or self.procedure(name) or ENGINE_EVENTS.get(name)
+        )
+
+    def procedure(self, name: str) -> Procedure | None:
+        """The procedure of that name; None where a task or event has it."""
+        if name in self.rules.tasks or name in self.rules.events:
+            return None
+        return self.procedures.get(name) or self.rules.procedures.get(name)
 
     def types(self) -> list[str]:
-        """The names of all tasks and events."""
-        return [*self.rules.tasks, *self.rules.events, *ENGINE_EVENTS]
+        """The names of all tasks, events and procedures."""
+        names = (*self.rules.tasks, *self.rules.events, *self.procedures, *self.rules.procedures, *ENGINE_EVENTS)
+        return list(dict.fromkeys(names))
+
+    def inputs(self, type: str) -> tuple[FieldDecl, ...] | None:
+        """The declared fields of a body; None where nothing is declared."""
+        declared = self.type(type)
+        if declared is None:
+            return None
+        return declared.fields if isinstance(declared, EventDecl) else declared.inputs
 
     def shape(self, family: str, outcomes: frozenset[str], *, is_loose: bool = False) -> Shape:
         """What a record of this family has, when it has ended in one of these ways."""
         key = (family, outcomes, is_loose)
         shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[key] = self._shape_of(family, outcomes, is_loose=is_loose)
+            shape = self._shapes[key] = shape_of(self.type(family), family, outcomes, is_loose=is_loose)
         return shape
 
-    def _shape_of(self, family: str, outcomes: frozenset[str], *, is_loose: bool) -> Shape:
-        declared = self.type(family)
-        own = _own_types(outcomes)
-        match declared:
-            case EventDecl(fields=fields):
-                return Shape(family, _types(fields), own=own)
-            case TaskDecl():
-                body = None if declared.inputs is None else _types(declared.inputs)
-                result = None if declared.result is None else _types(declared.result)
-                if result is not None and not outcomes <= {"done"}:
-                    # Only a task that is done is known to have handed back all that it declares.
-                    result = {name: attrs.evolve(ref, optional=True) for name, ref in result.items()}
-                if declared.run is not None and declared.run.kind == "process":
-                    result = {"code": CODE_OF_DONE if outcomes == {"done"} else CODE, **(result or {})}
-                if outcomes == {"done"}:
-                    own = {**own, "started": FLOAT, "took": FLOAT}
-                return Shape(family, body, result, is_loose=is_loose and declared.result is None, own=own)
-            case _:
-                return Shape("any" if family == "*" else family, is_loose=is_loose, own=own)
+
+def shape_of(
+    declared: TaskDecl | EventDecl | Procedure | None, family: str, outcomes: frozenset[str], *, is_loose: bool = False
+) -> Shape:
+    """What a record of this family has, when it is so declared and has ended in one of these ways."""
+    own = _own_types(outcomes)
+    match declared:
+        case EventDecl(fields=fields):
+            return Shape(family, _types(fields), own=own)
+        case None:
+            return Shape("any" if family == "*" else family, is_loose=is_loose, own=own)
+    body = None if declared.inputs is None else _types(declared.inputs)
+    result = None if declared.result is None else _types(declared.result)
+    if result is not None and not outcomes <= {"done"}:
+        # Only a task that is done is known to have handed back all that it declares.
+        result = {name: attrs.evolve(ref, optional=True) for name, ref in result.items()}
+    if isinstance(declared, TaskDecl) and declared.run is not None and declared.run.kind == "process":
+        result = {"code": CODE_OF_DONE if outcomes == {"done"} else CODE, **(result or {})}
+    if outcomes == {"done"}:
+        own = {**own, "started": FLOAT, "took": FLOAT}
+    return Shape(family, body, result, is_loose=is_loose and declared.result is None, own=own)
 
 
 def _types(fields: Iterable[FieldDecl]) -> dict[str, TypeRef]:

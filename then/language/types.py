@@ -37,6 +37,7 @@ from then.core.filters import (
     Not,
     Or,
     Quantified,
+    SecretRef,
     Template,
     path_text,
 )
@@ -87,6 +88,7 @@ class Typer:
         self._types: dict[type, Callable[[Any, Scope], TypeRef]] = {
             Const: lambda expr, scope: type_of_value(expr.value), Field: self._field, Name: self._name,
             FlowVariable: lambda expr, scope: ANY_TYPE, LoadRef: lambda expr, scope: ANY_TYPE,
+            SecretRef: lambda expr, scope: STR,
             Template: self._template, ListOf: self._list, MapOf: self._map, Not: self._not, And: self._all,
             Or: self._all, Compare: self._compare, In: self._in, Contains: self._contains, Matches: self._matches,
             IsNull: self._look, IsMissing: self._look, Coalesce: self._coalesce, Arithmetic: self._arithmetic,

@@ -36,14 +36,15 @@ from then.core.rules import (
     Unmatched,
 )
 from then.core.tasks import check_name
-from then.language.compile import DONE, EVENTS, Compiler
+from then.language.compile import Compiler
 from then.language.declare import constant_of
 from then.language.findings import Misplaced
-from then.language.notyet import is_there
 from then.language.parser import parse_expression
+from then.language.patterns import DONE, EVENTS
 from then.language.resolve import folded
 from then.language.scope import Declared, Scope, Shape
 from then.language.tree import Token, Tree
+from then.language.triggers import Awaited
 from then.language.units import Unit
 from then.language.yaml_text import Node, read_yaml
 from then.language.yaml_values import Refused, Values, items_of, mapping
@@ -146,11 +147,13 @@ class _YamlCompiler:
         scope = Scope("act", self.unit.constants)
         # Each part is looked at, whatever the others are, so that one run tells of all mistakes.
         name = self._kept(lambda: self._name(fields["name"], "rule"))
-        trigger = self._kept(lambda: self._trigger(fields["when"], scope))
+        awaited = self._kept(lambda: self._awaited(fields["when"], scope)) or Awaited(None)
+        scope.is_open = awaited.trigger is None
+        followed = self._kept(lambda: self._followed(fields["then"], awaited, scope))
+        if name is None or followed is None:
+            raise Refused
+        trigger, consequence = followed
         if trigger is None:
-            scope.is_open = True
-        consequence = self._kept(lambda: self._consequence(fields["then"], scope))
-        if name is None or trigger is None or consequence is None:
             raise Refused
         source = self.unit.text[node.begin : node.end]
         return Rule(name, trigger, consequence, final=final, source=source, span=fields["name"].span)
@@ -169,14 +172,15 @@ class _YamlCompiler:
 
     # -- when ----------------------------------------------------------------
 
-    def _trigger(self, node: Node, scope: Scope) -> Trigger:
+    def _awaited(self, node: Node, scope: Scope) -> Awaited:
         if isinstance(node.content, str):
             tree = self.values.parse(node, "when_text")
-            trigger_tree, *rest = tree.children if isinstance(tree, Tree) else (tree,)
-            trigger = self.compiler.trigger(trigger_tree, scope)
-            if trigger is None or not all(is_there(part, self.unit) for part in rest if isinstance(part, Tree)):
-                raise Refused
-            return trigger
+            assert isinstance(tree, Tree)
+            if tree.data != "when_text":
+                return self.compiler.triggers.trigger(tree, None, scope)
+            trigger = tree.children[0]
+            assert isinstance(trigger, Tree)
+            return self.compiler.triggers.trigger(trigger, tree.find("within"), scope)
         fields = mapping(self.unit, node, WHEN_KEYS, "when")
         if "type" not in fields:
             self.values.refuse(Misplaced("when needs type: a task, an event, a family such as deploy.*, or any"), node)
@@ -185,7 +189,7 @@ class _YamlCompiler:
         if unmatched is not None and not isinstance(unmatched.content, bool):
             self.values.refuse(Misplaced("unmatched is true or false"), unmatched)
         pattern = self._pattern(fields, scope, is_unmatched=is_unmatched)
-        return Unmatched(pattern) if is_unmatched else Single(pattern)
+        return Awaited(Unmatched(pattern) if is_unmatched else Single(pattern))
 
     def _pattern(self, fields: dict[str, Node], scope: Scope, *, is_unmatched: bool) -> Pattern:
         type_node = fields["type"]
@@ -196,7 +200,7 @@ class _YamlCompiler:
         except RuleError as error:
             self.values.refuse(error, type_node)
         outcome_node = fields.get("outcome")
-        outcomes = self.compiler.check_outcomes(
+        outcomes = self.compiler.patterns.check_outcomes(
             family, self._words(outcome_node), type_node.token,
             outcome_node.token if outcome_node is not None else None, is_unmatched=is_unmatched,
         )  # fmt: skip
@@ -221,15 +225,15 @@ class _YamlCompiler:
 
     def _where(self, node: Node, shape: Shape, alias: str | None, scope: Scope) -> Expr | None:
         if isinstance(node.content, str):
-            return self.compiler.where(self.values.parse(node, "expr"), shape, alias, scope)
+            return self.compiler.patterns.where(self.values.parse(node, "expr"), shape, alias, scope)
         if not isinstance(node.content, dict):
             self.values.refuse(Misplaced("where is a mapping of fields to values, or a text in the language"), node)
-        inner = self.compiler.clause_scope(shape, alias, scope)
+        inner = self.compiler.patterns.clause_scope(shape, alias, scope)
         clauses = [self._equal(key, value, inner) for key, value in node.content.items()]
         if not clauses:
             return None
         clause = clauses[0] if len(clauses) == 1 else And(tuple(clauses), span=node.span)
-        self.compiler.end_where(clause, inner, scope)
+        self.compiler.patterns.end_where(clause, inner, scope)
         return clause
 
     def _equal(self, key: Token, node: Node, scope: Scope) -> Expr:
@@ -251,16 +255,13 @@ class _YamlCompiler:
 
     # -- then ----------------------------------------------------------------
 
-    def _consequence(self, node: Node, scope: Scope) -> Consequence:
+    def _followed(self, node: Node, awaited: Awaited, scope: Scope) -> tuple[Trigger | None, Consequence]:
         if isinstance(node.content, str):
             tree = self.values.parse(node, "then_text")
             assert isinstance(tree, Tree)
-            steps, *rest = tree.children
-            assert isinstance(steps, Tree)
-            for part in rest:
-                assert isinstance(part, Tree)
-                is_there(part, self.unit)
-            return self.compiler.consequence(steps, scope)
+            steps = tree if tree.data == "steps" else tree.find("steps")
+            assert steps is not None
+            return self.compiler.consequence(awaited, steps, tree.find("late"), scope)
         shapes: dict[str, Shape] = {}
         step: list[Act] = []
         for item in items_of(node):
@@ -270,7 +271,7 @@ class _YamlCompiler:
                 step.append(self._act(item, scope, shapes))
         if not step:
             self.values.refuse(Misplaced("then needs at least one act"), node)
-        return Consequence((tuple(step),))
+        return awaited.trigger, Consequence((tuple(step),))
 
     def _written(self, node: Node, scope: Scope, shapes: dict[str, Shape]) -> Step:
         """Acts of a list that are written in the language."""
@@ -282,7 +283,7 @@ class _YamlCompiler:
             self.values.refuse(Misplaced("a chain stands alone: give `then` as one text, not as a list"), node)
         par = steps.children[0]
         assert isinstance(par, Tree)
-        step, inner = self.compiler.step(par, scope)
+        step, inner = self.compiler.acts.step(par, scope)
         shapes.update(inner)
         return step
 
@@ -346,7 +347,7 @@ class _YamlCompiler:
         if not isinstance(body, dict):
             assert body_node is not None
             self.values.refuse(Misplaced("body is a mapping of fields to values"), body_node)
-        args = self.compiler.arguments(
+        args = self.compiler.acts.arguments(
             type, type_node.token, body.items(), lambda node: self.values.value(node, scope), scope
         )
         return type, args

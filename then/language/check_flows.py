@@ -1,0 +1,137 @@
+"""Joins that nothing fills, procedures that do not return, tasks that nobody hands over.
+
+All warnings, as in `then.language.check`, which calls. What is waited for may
+also be posted from outside: so only tasks are looked at that something runs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from then.core.filters import Const
+from then.core.rules import Consequence, Emit, Join, ProcedureDecl, Return, Rule, RuleSet, Skip, family_covers
+from then.core.source import Span
+from then.language.walks import acts_of, all_rules, every_rule, patterns_of
+
+
+class Warn(Protocol):
+    """Keeps a warning."""
+
+    def __call__(self, number: str, message: str, span: Span | None, hint: str = "") -> None: ...
+
+
+def check_flows(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Warns of what can be told without running anything.
+
+    Args:
+        own: the files that were asked for.
+    """
+    for procedure in rules.procedures.values():
+        if procedure.span is not None and procedure.span.file in own:
+            _check_returns(procedure, warn)
+    if any(rule.generator is not None for rule in all_rules(rules)):
+        # What a function emits is not known before it runs.
+        return
+    _check_joins(rules, own, warn)
+    _check_callbacks(rules, own, warn)
+
+
+# -- joins ------------------------------------------------------------------------
+
+
+def _check_joins(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Joins with a part that comes only after they have fired, or never."""
+    found = list(every_rule(rules))
+    there = {name for name, task in rules.tasks.items() if task.run is None and task.function is None}
+    there.update(rules.events, (start.type for start in rules.starts))
+    emitted = {rule.name: _emitted(rule) for rule in found}
+    waiting = list(found)
+    grows = True
+    while grows:
+        grows = False
+        for rule in list(waiting):
+            if all(_comes(family, there) for family in _needed(rule)):
+                waiting.remove(rule)
+                there |= emitted[rule.name]
+                grows = True
+    everything = set().union(*emitted.values()) if emitted else set()
+    for rule in waiting:
+        if not isinstance(rule.trigger, Join) or rule.span is None or rule.span.file not in own:
+            continue
+        for family in _needed(rule):
+            if not _comes(family, there):
+                what = "what comes only after it" if _comes(family, everything) else "what nothing emits"
+                warn("T612", f'"{rule.name}" waits for "{family}", {what}', rule.span, "it never fires by itself")
+                break
+
+
+def _needed(rule: Rule) -> list[str]:
+    """The families that must be there for a rule to fire."""
+    trigger = rule.trigger
+    if not isinstance(trigger, Join):
+        return [pattern.family for pattern in patterns_of(trigger)]
+    if trigger.kind in ("any", "every"):
+        # Any of them will do; of a set there may be none.
+        return []
+    return [part.pattern.family for part in trigger.parts if not part.is_absent and part.pattern.callee is None]
+
+
+def _comes(family: str, there: set[str]) -> bool:
+    return family in there or any(family_covers(family, name) for name in there)
+
+
+def _emitted(rule: Rule) -> set[str]:
+    types: set[str] = set()
+    for act in acts_of(rule):
+        if isinstance(act, Emit | Skip):
+            types.add(act.type)
+        if isinstance(act, Emit):
+            # A task that is handed over is emitted by whom it is handed to.
+            types.update(str(value.value) for _, value in act.args if isinstance(value, Const))
+    return types
+
+
+# -- procedures ---------------------------------------------------------------------
+
+
+def _check_returns(procedure: ProcedureDecl, warn: Warn) -> None:
+    rules = [rule for rule in (procedure.first, *procedure.rules) if rule.consequence is not None]
+    if len(rules) <= len(procedure.rules):
+        return
+    returns = [act for rule in rules for act in acts_of(rule) if isinstance(act, Return)]
+    needed = [field.name for field in procedure.result or () if not field.type.optional and field.default is None]
+    if needed and not returns:
+        message = f'"{procedure.name}" hands back {", ".join(needed)} and never returns: each call of it fails'
+        warn("T613", message, procedure.span, "let one of its rules `return (…)`")
+    for rule in rules:
+        assert rule.consequence is not None
+        _check_twice(rule.consequence, warn)
+
+
+def _check_twice(consequence: Consequence, warn: Warn) -> None:
+    """A call completes at the first `return`; a further one is a fault."""
+    has_returned = False
+    for step in consequence.steps:
+        for act in step:
+            if isinstance(act, Return):
+                if has_returned:
+                    warn("T614", "the call has returned here already", act.span, "leave one of the two out")
+                has_returned |= act.guard is None
+
+
+def _check_callbacks(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Parameters for a task that are optional, and that no call gives."""
+    given: set[tuple[str, str]] = set()
+    called: set[str] = set()
+    for rule in every_rule(rules):
+        for act in acts_of(rule):
+            if isinstance(act, Emit) and act.type in rules.procedures:
+                called.add(act.type)
+                given.update((act.type, name) for name, _ in act.args)
+    for procedure in rules.procedures.values():
+        for field in procedure.inputs or ():
+            is_own = field.span is not None and field.span.file in own
+            is_handed = (procedure.name, field.name) in given or procedure.name not in called
+            if field.type.name == "task" and is_own and not is_handed and field.default is None:
+                message = f'no call of "{procedure.name}" hands over "{field.name}"'
+                warn("T615", message, field.span, "hand a task over, or leave the parameter out")
