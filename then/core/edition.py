@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from then.core.errors import UnknownName
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr, SecretRef, walk
 from then.core.index import FilterIndex
@@ -238,11 +239,18 @@ def is_variable(name: str) -> bool:
 
 
 def given_secrets(declared: TaskDecl, rules: RuleSet) -> tuple[SecretDecl, ...]:
-    """The secrets that a task is given at its start, each once; those that nobody declared are left out."""
+    """The secrets that a task is given at its start, each once.
+
+    Raises:
+        UnknownName: one is not declared.
+    """
     names = [secret for _, secret in declared.secrets]
     for _, expr in declared.run.options if declared.run is not None else ():
         names += [node.name for node in walk(expr) if isinstance(node, SecretRef)]
-    return tuple(rules.secrets[name] for name in dict.fromkeys(names) if name in rules.secrets)
+    unknown = next((name for name in names if name not in rules.secrets), None)
+    if unknown is not None:
+        raise UnknownName("secret", unknown, rules.secrets, declared.span)
+    return tuple(rules.secrets[name] for name in dict.fromkeys(names))
 
 
 _PLAIN: Final = Policy()

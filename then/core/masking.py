@@ -149,7 +149,14 @@ class MaskedStream:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it may be written: plain, and as it stands in a `repr`, in JSON, in a URL."""
+    """A value as it may be written: plain, and as it stands in a `repr`, in JSON, in a URL; with and without blank ends."""
+    stripped = value.strip()
+    yield from _written(value)
+    if stripped != value and len(stripped) >= VALUE_CHARACTERS_MIN:
+        yield from _written(stripped)
+
+
+def _written(value: str) -> Iterator[str]:
     yield value
     shown = repr(value)[1:-1]
     yield shown

@@ -327,7 +327,8 @@ class ProcessExecutor:
                     # One that nobody asked for stays with the keeper: an engine that was killed
                     # before it wrote so ordered it, and the journal may still order it again.
                     if job is not None:
-                        if "secrets" in job.options and id not in self._masked:
+                        has_words = kind == b"L" or (kind == b"X" and fields[-1] != b"empty")
+                        if has_words and "secrets" in job.options and id not in self._masked:
                             unmasked.append((job, fields, id in self._stops))
                         else:
                             reports.append(self._ended(job, fields, is_stopped=id in self._stops))

@@ -28,6 +28,8 @@ FULL_RETRY_S = 1.0
 """How long orders wait when the disk has no room for their intent."""
 FULL = (28, 122)
 """ENOSPC, EDQUOT."""
+LINGER_S = 86400.0
+"""So long it stays for values alone, that the next engine needs to mask what a task left; then that reads them anew."""
 STARTS_A_TURN = 4
 """So many orders are carried out before ends are looked for again."""
 
@@ -51,6 +53,8 @@ class Keeper:
         """The line of how each ended, until the engine says that it has it."""
         self.secrets: dict[bytes, list[bytes]] = {}
         """Values that a task was given, for the engine that hears of its end to mask; here alone, on no disk."""
+        self.linger_due: float | None = None
+        """When values alone keep it no more."""
         self.stopping: list[Child] = []
         self.watched: dict[int, Child] = {}
         """Pidfds of orphans, and of members of what is being stopped."""
@@ -119,12 +123,20 @@ class Keeper:
     def _is_needed(self) -> bool:
         if self.is_draining:
             self.queue.clear()
-        return bool(self.running or self.queue or (self.wire is not None and not self.is_draining))
+        if self.running or self.queue or (self.wire is not None and not self.is_draining):
+            self.linger_due = None
+            return True
+        if not self.secrets or self.is_draining:
+            return False
+        now = time.monotonic()
+        if self.linger_due is None:
+            self.linger_due = now + LINGER_S
+        return now < self.linger_due
 
     def _wait_ms(self) -> float | None:
-        if self.full_until is None and not self.stopping:
+        if self.full_until is None and not self.stopping and self.linger_due is None:
             return None if self.sync_due is None else max(0.0, 1000 * (self.sync_due - time.monotonic()))
-        dues = [child.due for child in self.stopping] + [self.sync_due, self.full_until]
+        dues = [child.due for child in self.stopping] + [self.sync_due, self.full_until, self.linger_due]
         set_dues = [due for due in dues if due is not None]
         return max(0.0, 1000 * (min(set_dues) - time.monotonic())) if set_dues else None
 
@@ -253,6 +265,8 @@ class Keeper:
             id = line.split(b" ", 2)[1]
             self.running.pop(id, None)
             self.finished[id] = line
+            if line.endswith(b" empty\n"):
+                self.secrets.pop(id, None)  # There is nothing that they could be masked in.
         self._write(lines)
         if self.wire is None:
             self.log.sync()
