@@ -25,6 +25,7 @@ Invariants:
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
@@ -35,9 +36,10 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
+from then.alarm import Alarm
 from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
-from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop
+from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Tick
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
@@ -58,6 +60,8 @@ TURN_S: Final = 0.002
 BATCH_ENTRIES_MAX: Final = 1000
 CHECKPOINT_ENTRIES: Final = 8000
 """Cells are written every so many entries: few enough that a start folds the rest in a tenth of a second."""
+CLOCK_STEP_US: Final = 100_000
+"""More than a clock drifts between two turns: it was set."""
 FULL_RETRY_S: Final = 0.5
 """How often a full disk is asked for room; no kernel tells when there is some."""
 GRACE_S: Final = 5.0
@@ -120,6 +124,8 @@ class Loop:
         self.watchers: list[Watcher] = []
         self.start_watchers: list[StartWatcher] = []
         self.fullness_watchers: list[Callable[[bool], None]] = []
+        self.chance: Callable[[], float] = random.random  # noqa: TID251 (here it comes in; what is drawn is recorded)
+        """What jitter is drawn from."""
         self._waiters = Waiters()
         self._terms = Terms(0, editions, slots, engine, may_start=False)
         self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
@@ -128,6 +134,10 @@ class Loop:
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._is_closed = False
+        self._alarm: Alarm | None = None
+        self._alarm_due: int | None = None
+        """What it is set to; microseconds since 1970."""
+        self._clock_offset_us = self._offset_us()
 
     # -- from outside -----------------------------------------------------------
 
@@ -267,6 +277,8 @@ class Loop:
                 if is_stopping:
                     stopping.append((kind, task.id))
             self._terms.may_start = True
+            # What was due while no engine ran.
+            self._inbox.append((Tick(), None, None))
         for kind, group in jobs.items():
             self.executors[kind].recover(group)
         for kind, id in stopping:
@@ -302,6 +314,8 @@ class Loop:
         """Writes what is unwritten and a checkpoint. The journal stays open; executors are the caller's."""
         if self.committer is not None:
             self.committer.close()
+        if self._alarm is not None:
+            self._alarm.close()
         self.drive(must_commit=True)
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
@@ -367,7 +381,12 @@ class Loop:
         The state may have gone ahead of what would ever be written; what is in the journal is right.
         """
         try:
+            self._terms.chance = self.chance()
+            if self.state.waits.next_due is not None:
+                self._heed_clock()
             self._turn(must_commit)
+            if self.state.waits.next_due != self._alarm_due:
+                self._set_alarm()
         except BaseException as error:
             fault = InternalError(
                 f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal"
@@ -400,6 +419,33 @@ class Loop:
             if not self._commit() or not (inbox or state.pending):
                 return
             must_commit = False
+
+    def tick(self) -> None:
+        """Does what is due by now; the alarm rings here."""
+        self._alarm_due = None
+        self.give(Tick())
+
+    def _set_alarm(self) -> None:
+        """Without a committer nobody is woken: who drives the loop by hand asks when something is due."""
+        due = self.state.waits.next_due
+        if due is None or self.committer is None or not self._terms.may_start:
+            return
+        if self._alarm is None:
+            self._alarm = Alarm(self.tick)
+        self._alarm_due = due
+        self._alarm.set(max(0.0, (due - self.clock.now_us()) / 1e6))
+
+    def _offset_us(self) -> int:
+        return self.clock.now_us() - round(self.clock.monotonic() * 1e6)
+
+    def _heed_clock(self) -> None:
+        """Spans that run go by elapsed time: where the machine's clock was set, they move with it."""
+        offset_us = self._offset_us()
+        step_us = offset_us - self._clock_offset_us
+        if abs(step_us) > CLOCK_STEP_US:
+            self.state.waits.shift(step_us)
+            self._clock_offset_us = offset_us
+            self._alarm_due = None
 
     def _may_put_off(self, now: float) -> bool:
         batch = self._batch

@@ -150,7 +150,9 @@ def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:
     due = terms.at_us
     if terms.after_us is not None:
         due = max(due or 0, time + terms.after_us)
-    policy = replace(policy, due=due if due is not None and due > time else None)
+    policy = replace(
+        policy, due=due if due is not None and due > time else None, is_due_by_clock=terms.after_us is None
+    )
     own = terms.policy
     if own is None:
         return policy

@@ -60,6 +60,8 @@ class Policy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A failure in this call that nothing takes up cancels what else lives in it."""
     due: int | None = None
     """It may start then: of `after`, `at` and the wait before a further attempt."""
+    is_due_by_clock: bool = False
+    """When the clock shows it (`at`), and not after a span."""
     deadline: int | None = None
     """It ends then, and is not tried again; what its call emits inherits it."""
     expires: int | None = None

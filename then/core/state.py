@@ -231,7 +231,7 @@ class State:
         policy, waits = task.policy, self.waits
         assert policy is not None
         if policy.due is not None:
-            waits.set_due(policy.due, "start", task.id)
+            waits.set_due(policy.due, "at" if policy.is_due_by_clock else "start", task.id)
         if policy.expires is not None and task.started is None:
             waits.set_due(policy.expires, "expires", task.id)
         if policy.deadline is not None:
@@ -240,7 +240,7 @@ class State:
             waits.set_due(task.started + policy.timeout_us, "timeout", task.id)
 
     def _forget_times(self, id: str) -> None:
-        for kind in ("start", "expires", "deadline", "timeout"):
+        for kind in ("start", "at", "expires", "deadline", "timeout"):
             self.waits.forget_due(kind, id)
 
     def touch(self, kind: str, key: str, is_new: bool = False) -> None:

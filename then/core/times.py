@@ -28,7 +28,7 @@ def _come(at: Stepping, task: Task, kind: str) -> None:
     """The time of a record has come."""
     state = at.state
     is_running = task.started is not None or task.id in state.running
-    if kind == "start":
+    if kind in ("start", "at"):
         at.add(task.flow, f.Ripened(task.id))
     elif kind == "expires" and not is_running:
         error = {"kind": "expired", "message": "it had not started when it expired"}

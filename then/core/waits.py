@@ -223,7 +223,7 @@ class Waits:
 
     def shift(self, by_us: int) -> None:
         """Moves all spans that run by so much: the machine's clock was set, and they go by elapsed time."""
-        self._dues = {key: at + by_us for key, at in self._dues.items()}
+        self._dues = {key: at if key[0] in BY_CLOCK else at + by_us for key, at in self._dues.items()}
         self._heap = [(at, kind, of) for (kind, of), at in self._dues.items()]
         heapq.heapify(self._heap)
 
@@ -258,6 +258,9 @@ class Waits:
                     if due is not None:
                         self.set_due(due, "wait", key)
 
+
+BY_CLOCK: Final = frozenset(("at", "timer"))
+"""What is due when the clock shows a time, and not when a span is over."""
 
 KINDS: Final = ("frame", "tally", "mark", "wait")
 """The kinds of its cells."""
