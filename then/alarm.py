@@ -1,4 +1,4 @@
-"""A thread that rings when it is time: for what an engine does because time has come.
+"""The machine's clock, and a thread that rings when it is time.
 
 There is one where something is due; an engine of which nothing is due has none.
 """
@@ -10,8 +10,22 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from then.abc import Clock
+from then.core.waits import Waits
+
+CLOCK_STEP_US: Final = 100_000
+"""More than a clock drifts between two looks: it was set."""
 LOOK_S: Final = 30.0
 """It rings at least so often while something is due: the machine's clock may have been set."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000  # noqa: TID251 (this is the clock)
+
+    monotonic = staticmethod(time.monotonic)
 
 
 class Alarm:
@@ -48,3 +62,45 @@ class Alarm:
                     return
                 self._due = None
             self._ring()
+
+
+class Timekeeper:
+    """Has an engine woken when something is due, and heeds that the machine's clock is set."""
+
+    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._alarm: Alarm | None = None
+        self._due: int | None = None
+        self._offset_us = self._offset()
+
+    def heed_clock(self, waits: Waits) -> None:
+        """Spans that run go by elapsed time: where the machine's clock was set, they move with it."""
+        offset_us = self._offset()
+        step_us = offset_us - self._offset_us
+        if abs(step_us) > CLOCK_STEP_US:
+            waits.shift(step_us)
+            self._offset_us = offset_us
+            self._due = None
+
+    def set(self, due: int | None) -> None:
+        """Rings when that time has come: microseconds since 1970; None: when set again."""
+        if due == self._due:
+            return
+        self._due = due
+        if due is not None:
+            if self._alarm is None:
+                self._alarm = Alarm(self._rung)
+            self._alarm.set(max(0.0, (due - self._clock.now_us()) / 1e6))
+
+    def close(self) -> None:
+        """Rings no more."""
+        if self._alarm is not None:
+            self._alarm.close()
+
+    def _rung(self) -> None:
+        self._due = None
+        self._ring()
+
+    def _offset(self) -> int:
+        return self._clock.now_us() - round(self._clock.monotonic() * 1e6)

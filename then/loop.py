@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
-from then.alarm import Alarm
+from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
 from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Tick
@@ -60,20 +59,9 @@ TURN_S: Final = 0.002
 BATCH_ENTRIES_MAX: Final = 1000
 CHECKPOINT_ENTRIES: Final = 8000
 """Cells are written every so many entries: few enough that a start folds the rest in a tenth of a second."""
-CLOCK_STEP_US: Final = 100_000
-"""More than a clock drifts between two turns: it was set."""
 FULL_RETRY_S: Final = 0.5
 """How often a full disk is asked for room; no kernel tells when there is some."""
 GRACE_S: Final = 5.0
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now_us(self) -> int:
-        return time.time_ns() // 1000  # noqa: TID251 (this is the clock)
-
-    monotonic = staticmethod(time.monotonic)
 
 
 Watcher: TypeAlias = Callable[[f.Page], None]
@@ -134,10 +122,7 @@ class Loop:
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._is_closed = False
-        self._alarm: Alarm | None = None
-        self._alarm_due: int | None = None
-        """What it is set to; microseconds since 1970."""
-        self._clock_offset_us = self._offset_us()
+        self._times = Timekeeper(clock, lambda: self.give(Tick()))
 
     # -- from outside -----------------------------------------------------------
 
@@ -314,8 +299,7 @@ class Loop:
         """Writes what is unwritten and a checkpoint. The journal stays open; executors are the caller's."""
         if self.committer is not None:
             self.committer.close()
-        if self._alarm is not None:
-            self._alarm.close()
+        self._times.close()
         self.drive(must_commit=True)
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
@@ -383,10 +367,11 @@ class Loop:
         try:
             self._terms.chance = self.chance()
             if self.state.waits.next_due is not None:
-                self._heed_clock()
+                self._times.heed_clock(self.state.waits)
             self._turn(must_commit)
-            if self.state.waits.next_due != self._alarm_due:
-                self._set_alarm()
+            if self.committer is not None and self._terms.may_start:
+                # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
+                self._times.set(self.state.waits.next_due)
         except BaseException as error:
             fault = InternalError(
                 f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal"
@@ -419,33 +404,6 @@ class Loop:
             if not self._commit() or not (inbox or state.pending):
                 return
             must_commit = False
-
-    def tick(self) -> None:
-        """Does what is due by now; the alarm rings here."""
-        self._alarm_due = None
-        self.give(Tick())
-
-    def _set_alarm(self) -> None:
-        """Without a committer nobody is woken: who drives the loop by hand asks when something is due."""
-        due = self.state.waits.next_due
-        if due is None or self.committer is None or not self._terms.may_start:
-            return
-        if self._alarm is None:
-            self._alarm = Alarm(self.tick)
-        self._alarm_due = due
-        self._alarm.set(max(0.0, (due - self.clock.now_us()) / 1e6))
-
-    def _offset_us(self) -> int:
-        return self.clock.now_us() - round(self.clock.monotonic() * 1e6)
-
-    def _heed_clock(self) -> None:
-        """Spans that run go by elapsed time: where the machine's clock was set, they move with it."""
-        offset_us = self._offset_us()
-        step_us = offset_us - self._clock_offset_us
-        if abs(step_us) > CLOCK_STEP_US:
-            self.state.waits.shift(step_us)
-            self._clock_offset_us = offset_us
-            self._alarm_due = None
 
     def _may_put_off(self, now: float) -> bool:
         batch = self._batch

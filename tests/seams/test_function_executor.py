@@ -14,10 +14,10 @@ import pytest
 
 from tests.seams.executor_suite import PATIENCE_S, ExecutorSuite, Reports, job
 from then.abc import Executor, Job, Report
+from then.alarm import SystemClock
 from then.core.tasks import Body, Task
 from then.executors.coroutines import OwnLoop
 from then.executors.function import MESSAGE_CHARACTERS_MAX, FunctionExecutor
-from then.loop import SystemClock
 
 
 def quick(n: int) -> Body:

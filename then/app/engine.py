@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
 from then.abc import Executor, Journal
+from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules, check_rules
@@ -23,7 +24,7 @@ from then.core.folds import restore
 from then.core.state import FAILURES
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name, own_copy
 from then.executors.coroutines import Coroutines, OwnLoop
-from then.loop import Loop, SystemClock
+from then.loop import Loop
 from then.waiting import FlowNews
 
 Durability = Literal["power", "process"]
