@@ -61,10 +61,9 @@ def _numbers(kind: str, text: str) -> set[str]:
 
 
 def test_every_number_has_its_section_and_every_section_its_number() -> None:
-    # What the rules of others, and bodies, are refused for has its row in docs/errors.md; so has T115,
-    # of which no text can be an example as long as timers are not in the language.
+    # What the rules of others, and bodies, are refused for has its row in docs/errors.md.
     modules = ("then.core.errors", "then.language.findings")
-    errors = {cls.number for cls in _descendants(RuleError) if cls.__module__ in modules} - {"T110", "T115", "T120"}
+    errors = {cls.number for cls in _descendants(RuleError) if cls.__module__ in modules} - {"T110", "T120"}
     assert set(SECTIONS) == errors | set(WARNINGS)
 
 

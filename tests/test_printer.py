@@ -76,6 +76,7 @@ def assert_same(first: RuleSet, second: RuleSet) -> None:
     assert second.procedures == first.procedures
     assert second.endings == first.endings
     assert second.secrets == first.secrets
+    assert second.timers == first.timers
 
 
 # -- rule sets -----------------------------------------------------------------

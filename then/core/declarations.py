@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from then.core.filters import Expr
 from then.core.policies import Policy
+from then.core.schedule import Schedule
 from then.core.source import Span
 
 
@@ -147,6 +148,23 @@ class Start:
 
     type: str
     args: tuple[tuple[str, Expr], ...]
+    span: Span | None = _span()
+
+
+@attrs.frozen
+class TimerDecl:
+    """`every 15m start T(…)`, `cron "0 3 1 * *" in "Europe/Rome" start T(…) catch up all`: posts a record when it is due."""
+
+    name: str
+    """The type that it posts, with `.2`, `.3` where several timers do."""
+    schedule: Schedule
+    type: str
+    args: tuple[tuple[str, Expr], ...] = ()
+    """May name the time that it is due: `today`, the date in its zone as text, and `now`, seconds since 1970."""
+    overlap: Literal["skip", "queue", "allow"] = "skip"
+    """What becomes of a time that is due while the flow of the last one lives."""
+    catch_up: Literal["none", "once", "all"] = "once"
+    """What becomes of the times that were due while no engine ran."""
     span: Span | None = _span()
 
 

@@ -45,6 +45,7 @@ from then.core.declarations import (
     SecretDecl,
     Start,
     TaskDecl,
+    TimerDecl,
     TypeRef,
 )
 from then.core.errors import DuplicateRule, RuleError
@@ -58,7 +59,7 @@ __all__ = [
     "Consequence", "Declaration", "Emission", "Emit", "Ended", "EndFlow", "EventDecl", "FieldDecl", "Generator",
     "Join", "Limit", "Loop", "Match", "Met", "Need", "OutcomeWord", "Part", "Pattern", "ProcedureDecl", "RecordDecl",
     "Return", "Rule", "RuleSet", "Run", "Save", "SecretDecl", "Single", "Skip", "Start", "Step", "TaskDecl",
-    "Trigger", "TypeRef", "Unmatched", "family_covers", "outcome_words",
+    "TimerDecl", "Trigger", "TypeRef", "Unmatched", "family_covers", "outcome_words",
 ]  # fmt: skip
 
 ANY: Final = "*"
@@ -296,6 +297,7 @@ class RuleSet:
     endings: dict[str, Rule] = attrs.field(factory=dict)
     """By type: `finally` of a task or procedure; its name is `TYPE.finally`, its trigger `Ended`."""
     secrets: dict[str, SecretDecl] = attrs.field(factory=dict)
+    timers: dict[str, TimerDecl] = attrs.field(factory=dict)
     scenarios: list[Scenario] = attrs.field(factory=list)
     """The tests beside the rules, in file order."""
     sources: dict[str, str] = attrs.field(factory=dict)
@@ -332,8 +334,8 @@ class RuleSet:
         self._name(rule)
         self.endings[rule.trigger.type] = rule
 
-    def declare(self, declaration: Declaration | ProcedureDecl | SecretDecl) -> None:
-        """Adds a declaration; with a procedure its rules.
+    def declare(self, declaration: Declaration | ProcedureDecl | SecretDecl | TimerDecl) -> None:
+        """Adds a declaration; with a procedure its rules. A timer whose name is taken gets the next number.
 
         Raises:
             DuplicateRule: a task, event, record or procedure of that name is there, or a secret for a secret.
@@ -342,6 +344,13 @@ class RuleSet:
             if declaration.name in self.secrets:
                 raise DuplicateRule("secret", declaration.name, declaration.span, self.secrets[declaration.name].span)
             self.secrets[declaration.name] = declaration
+            return
+        if isinstance(declaration, TimerDecl):
+            name, number = declaration.type, 1
+            while name in self.timers:
+                number += 1
+                name = f"{declaration.type}.{number}"
+            self.timers[name] = attrs.evolve(declaration, name=name)
             return
         for known in (self.tasks, self.events, self.records, self.procedures):
             other = known.get(declaration.name)
@@ -363,7 +372,7 @@ class RuleSet:
         """Appends all of another set, in its order."""
         for rule in other.rules:
             self.add(rule)
-        for group in (other.records, other.events, other.tasks, other.procedures, other.secrets):
+        for group in (other.records, other.events, other.tasks, other.procedures, other.secrets, other.timers):
             for declaration in group.values():
                 self.declare(declaration)
         for rule in other.endings.values():

@@ -229,7 +229,7 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
 
 
 def _check_events(rules: RuleSet, own: set[str], warn: Warn) -> None:
-    used = {start.type for start in rules.starts}
+    used = {start.type for start in rules.starts} | {timer.type for timer in rules.timers.values()}
     families = []
     if any(rule.generator is not None for rule in all_rules(rules)):
         # What a function emits is not known before it runs.

@@ -43,7 +43,7 @@ def _check_joins(rules: RuleSet, own: set[str], warn: Warn) -> None:
     """Joins with a part that comes only after they have fired, or never."""
     found = list(every_rule(rules))
     there = {name for name, task in rules.tasks.items() if task.run is None and task.function is None}
-    there.update(rules.events, (start.type for start in rules.starts))
+    there.update(rules.events, (start.type for start in rules.starts), (t.type for t in rules.timers.values()))
     emitted = {rule.name: _emitted(rule) for rule in found}
     waiting = list(found)
     grows = True

@@ -42,6 +42,7 @@ from then.language.procedures import procedure_of, task_ending
 from then.language.scenarios import ScenarioCompiler
 from then.language.scope import Declared, Procedure
 from then.language.templates import read_text
+from then.language.timers import timer_of
 from then.language.tree import Token, Tree
 from then.language.units import Unit
 
@@ -230,6 +231,8 @@ class Loader:
                     self.plan_tree(unit, item)
                 case "post":
                     self._plan_start(unit, item)
+                case "timer":
+                    self._plan_timer(unit, item)
                 case "test":
                     self._tests.append((unit, item))
                 case _:
@@ -264,7 +267,7 @@ class Loader:
         if self.load_python is None:
             raise FileRefused(f'"{self.reader.shown(key)}" is Python, which is not run here')
         given = self.load_python(self.root / key)
-        for group in (given.records, given.events, given.tasks, given.procedures, given.secrets):
+        for group in (given.records, given.events, given.tasks, given.procedures, given.secrets, given.timers):
             for declaration in group.values():
                 try:
                     self.rules.declare(declaration)
@@ -381,6 +384,16 @@ class Loader:
             return []
 
         self._plan.append(compile_start)
+
+    def _plan_timer(self, unit: Unit, item: Tree) -> None:
+        def compile_timer(declared: Declared) -> list[Rule]:
+            timer = timer_of(item, self._compiler(unit, declared))
+            if timer is not None:
+                self.rules.declare(timer)
+            return []
+
+        self._trees.append((unit, item))
+        self._plan.append(compile_timer)
 
     def _compiler(self, unit: Unit, declared: Declared) -> Compiler:
         compiler = self._compilers.get(unit.key)

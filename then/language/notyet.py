@@ -14,7 +14,6 @@ from then.language.tree import Tree
 from then.language.units import Unit
 
 NOT_YET: Final = {
-    "timer": "`every` and `cron`",
     "breakpoint": "`breakpoint`",
     "logpoint": "`logpoint`",
 }

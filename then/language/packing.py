@@ -50,10 +50,13 @@ from then.core.rules import (
     Skip,
     Start,
     TaskDecl,
+    TimerDecl,
     Trigger,
     TypeRef,
     Unmatched,
 )
+from then.core.scenarios import Scenario
+from then.core.schedule import Cron, Daily, Every
 from then.core.source import Span
 
 _Packed: TypeAlias = Any
@@ -141,6 +144,7 @@ _POOLED: Final[dict[type, Callable[[list[Any], _Pool], Any]]] = {
 }
 """How each is made again, in the order of its number; a test holds the fields to those of the classes."""
 
+_SCHEDULES: Final = (Every, Daily, Cron)
 _NUMBERS: Final = {cls: number for number, cls in enumerate(_POOLED)}
 _MAKERS: Final = list(_POOLED.values())
 _FIELDS: Final = {cls: tuple(field.name for field in attrs.fields(cls) if field.name != "span") for cls in _POOLED}
@@ -180,6 +184,8 @@ class _Packer:
             [[s.name, s.source, s.reference, self._span(s.span)] for s in given.secrets.values()],
             [self._procedure(procedure) for procedure in self._again(given.procedures.values())],
             [self._rule(rule) for rule in self._again(given.endings.values())],
+            given.scenarios,
+            [self._timer(timer) for timer in given.timers.values()],
         ]
         return msgspec.msgpack.encode([self._keys, list(self._files), self._pool, *body])
 
@@ -285,6 +291,13 @@ class _Packer:
         late = None if trigger.late is None else self._number(trigger.late)
         return [4, trigger.kind, parts, list(trigger.names), trigger.is_by_flow, trigger.within_us, trigger.count, late]
 
+    def _timer(self, timer: TimerDecl) -> _Packed:
+        schedule = timer.schedule
+        number = next(number for number, kind in enumerate(_SCHEDULES) if type(schedule) is kind)
+        said = [getattr(schedule, field.name) for field in attrs.fields(type(schedule))]
+        span = self._span(timer.span)
+        return [timer.name, [number, said], timer.type, self._args(timer.args), timer.overlap, timer.catch_up, span]
+
     def _pattern(self, pattern: Pattern) -> _Packed:
         where = self._maybe(pattern.where)
         return [pattern.family, sorted(pattern.outcomes), where, pattern.alias, pattern.callee]
@@ -336,7 +349,7 @@ class _Unpacker:
             add(_MAKERS[entry[0]](entry, self._pool))
 
     def rules(self) -> RuleSet:
-        records, events, tasks, starts, ruled, secrets, procedures, endings = self._body
+        records, events, tasks, starts, ruled, secrets, procedures, endings, scenarios, timers = self._body
         made = RuleSet([self._rule(rule) for rule in ruled], sources=self._sources)
         for name, fields, span in records:
             made.declare(RecordDecl(name, self._fields(fields), span=self._span(span)))
@@ -350,6 +363,9 @@ class _Unpacker:
             made.declare(self._procedure(procedure))
         for rule in endings:
             made.finish(self._rule(rule))
+        for timer in timers:
+            made.declare(self._timer(timer))
+        made.scenarios = msgspec.convert(scenarios, list[Scenario])
         made.starts += [Start(type, _args(self._pool, args), span=self._span(span)) for type, args, span in starts]
         return made
 
@@ -371,6 +387,13 @@ class _Unpacker:
             name, None if inputs is None else self._fields(inputs), None if result is None else self._fields(result),
             self._rule(first), tuple([self._rule(rule) for rule in rules]), deadline_us, may_fail,
             span=self._span(span),
+        )  # fmt: skip
+
+    def _timer(self, packed: _Packed) -> TimerDecl:
+        name, (number, said), type, args, overlap, catch_up, span = packed
+        schedule = _SCHEDULES[number](*said)
+        return TimerDecl(
+            name, schedule, type, _args(self._pool, args), overlap, catch_up, span=self._span(span)
         )  # fmt: skip
 
     def _task(self, packed: _Packed) -> TaskDecl:

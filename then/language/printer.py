@@ -33,7 +33,9 @@ from then.core.rules import (
     Save,
     Skip,
     TaskDecl,
+    TimerDecl,
 )
+from then.core.schedule import Cron
 from then.core.tasks import Json
 from then.language.executors import KINDS, Kinds
 from then.language.format import format_text
@@ -90,6 +92,8 @@ class _Printer:
         for start in self._rules.starts:
             args = self._texts.args(start.type, start.args, Scope("value", {}))
             yield f"start {self._texts.type_name(start.type, start.span)}({args})"
+        for timer in self._rules.timers.values():
+            yield self._timer(timer)
         for procedure in self._rules.procedures.values():
             is_python = _is_python(procedure, self._rules)
             yield f"# procedure {procedure.name} is Python" if is_python else self._procedure(procedure)
@@ -131,6 +135,20 @@ class _Printer:
             inputs = Signature(task.name, task.inputs, ())
             text += f" {self._texts.ending(ending, inputs)}"
         return text
+
+    def _timer(self, timer: TimerDecl) -> str:
+        schedule = timer.schedule
+        if isinstance(schedule, Cron) and schedule.is_long:
+            raise Unprintable(f'"{schedule.expression}" has more than the five fields of the language', timer.span)
+        text = schedule.text()
+        if isinstance(schedule, Cron):
+            zone = f' in "{schedule.zone}"' if schedule.zone != Cron(schedule.expression).zone else ""
+            text = f"cron {text_literal(schedule.expression, is_template=False)}{zone}"
+        args = self._texts.args(timer.type, timer.args, Scope("value", {}))
+        text += f" start {self._texts.type_name(timer.type, timer.span)}({args})"
+        plain = TimerDecl(timer.name, schedule, timer.type)
+        text += f" overlap {timer.overlap}" if timer.overlap != plain.overlap else ""
+        return text + (f" catch up {timer.catch_up}" if timer.catch_up != plain.catch_up else "")
 
     def _policies(self, task: TaskDecl) -> str:
         """How often, how long, how many, with what."""
@@ -246,8 +264,8 @@ def _expressions(rules: RuleSet) -> Iterator[Expr]:
         yield from _defaults(event.fields)
     for record in rules.records.values():
         yield from _defaults(record.fields)
-    for start in rules.starts:
-        yield from (value for _, value in start.args)
+    for posted in [start.args for start in rules.starts] + [timer.args for timer in rules.timers.values()]:
+        yield from (value for _, value in posted)
     for procedure in rules.procedures.values():
         yield from _defaults((*(procedure.inputs or ()), *(procedure.result or ())))
     for rule in all_rules(rules):

@@ -66,7 +66,8 @@ class Strangers:
                     self._warn("T616", f'{pattern.family} declares no "{name}"{near}', node.span or pattern.span)
 
     def _is_declared(self, type: str) -> bool:
-        return type in self._known.tasks or type in self._known.events or type in ENGINE_EVENTS
+        known = self._known
+        return any(type in group for group in (known.tasks, known.events, known.procedures, ENGINE_EVENTS))
 
     def _nearest(self, type: str) -> str:
         if type not in self._near and len(self._near) < STRANGERS_MAX:
