@@ -34,6 +34,7 @@ from then.core.rules import TaskDecl
 from then.core.scenarios import BEGIN_US, END_US, Answer
 from then.core.state import RULE_FAILED, State, ended
 from then.core.tasks import Body, Task
+from then.core.waits import Wait
 
 STEPS_MAX: Final = 50_000
 """Between two lines of a test, or between two due times: tasks that bring forth each other would take for ever."""
@@ -74,6 +75,8 @@ class Trial:
         """What went wrong beside: rules that failed, flows that a guard holds."""
         self.hanging: set[str] = set()
         """Running by their stub's will."""
+        self.dues: dict[str, int] = {}
+        """When what is put off is due."""
         self._fired: set[str] = set()
         self._stubs: dict[str, deque[tuple[Reply, int | None]]] = {}
         self._running: dict[str, Task] = {}
@@ -142,13 +145,15 @@ class Trial:
     def emitted(self, type: str) -> Iterator[Task]:
         """What rules, timers and the engine brought forth of a type; of several attempts the one that is settled.
 
-        What `skip` completed without running it is left out.
+        Left out: what `skip` completed without running it, and what `after` or `at` puts off as long as it is.
         """
         if type == FLOW_ENDED:
             yield from self.ends
             return
         for task in self.records.values():
-            if task.type == type and task.id not in self.own and task.settled and not is_skipped(task):
+            if task.type != type or task.id in self.own or not task.settled or is_skipped(task):
+                continue
+            if task.id not in self.dues or task.origin is not None:
                 yield task
 
     def unanswered(self) -> dict[str, list[Task]]:
@@ -159,6 +164,10 @@ class Trial:
                 found.setdefault(task.type, []).append(task)
         return found
 
+    def running(self) -> list[Task]:
+        """What has begun and did not end, in the order of the beginnings."""
+        return [self.records[id] for id in self._running]
+
     def awaited(self, rule: str) -> dict[str, list[str]]:
         """By step of a chain of that rule, the types of the tasks that it waits for."""
         found: dict[str, list[str]] = {}
@@ -167,6 +176,10 @@ class Trial:
                 types = [self.records[id].type for id, lives in chain.waiting.items() if lives and id in self.records]
                 found[f"{rule}/{chain.step}"] = types
         return found
+
+    def open_joins(self) -> Iterable[Wait]:
+        """Half-filled ones."""
+        return self._state.waits.open_waits()
 
     def has_fired(self, rule: str) -> bool:
         return rule in self._fired
@@ -192,7 +205,10 @@ class Trial:
         match fact:
             case f.Posted(task=task) | f.Emitted(task=task):
                 self.records[task.id] = task
-                if task.outcome is None and task.started is not None and not task.is_held and not task.is_call:
+                due = task.policy.due if task.policy is not None else None
+                if due is not None:
+                    self.dues[task.id] = due
+                elif task.outcome is None and task.started is not None and not task.is_held and not task.is_call:
                     self._begin(task)  # A person's task: it runs as soon as it is there.
                 elif task.type == RULE_FAILED:
                     self.notes.append(f"rule {task.body['rule']} failed: {task.body['error']}")
@@ -201,6 +217,10 @@ class Trial:
             case f.Completed(id=id):
                 self.records[id] = ended(self.records[id], fact)
                 self._running.pop(id, None)
+            case f.Ripened(id=id):
+                self.dues.pop(id, None)
+                if self.edition.kind_of(self.records[id].type) is None:
+                    self._begin(self.records[id])
             case f.Matched(rules=rules):
                 self._fired.update(rules)
             case f.Loaded(id=id, body=body):
@@ -275,8 +295,7 @@ class Trial:
 
 def _next_due(state: State) -> int | None:
     """When the core wants to be told that time has come."""
-    due: int | None = getattr(state, "next_due", None)
-    return due
+    return state.waits.next_due
 
 
 def is_skipped(task: Task) -> bool:

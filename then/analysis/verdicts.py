@@ -7,27 +7,22 @@ the rules is `then.analysis.trial`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from then.analysis.coverage import Coverage, clause_text, names_of
-from then.analysis.trial import Restless, Trial
-from then.analysis.wordings import call_text, cut, expect_text, pattern_text, record_text, stub_text
+from then.analysis.coverage import Coverage
+from then.analysis.reasons import unfired
+from then.analysis.trial import Restless, Trial, is_skipped
+from then.analysis.wordings import cut, expect_text, record_text, span_text, stub_text
 from then.core.edition import Edition
 from then.core.errors import RuleError
-from then.core.evaluate import Explanation, explain
-from then.core.fields import Scope
-from then.core.filters import Field, FlowVariable, Name
-from then.core.rules import Act, Emit, Loop, Pattern, Rule, Single
 from then.core.scenarios import Advance, Expect, Given, Line, Posted, Scenario, Stub, covers
 from then.core.source import Span
 from then.core.tasks import Body, Json, Task
-from then.core.values import CannotSay, equal
+from then.core.values import equal
 from then.language.phrases import value_text
-from then.language.scope import Declared
-from then.language.scope import Scope as Names
 
 SHOWN_MAX: Final = 5
 """Records that are listed of one kind."""
@@ -151,7 +146,7 @@ def unmet(trial: Trial, expect: Expect) -> Failure | None:
     if is_too_few:
         if nearest is not None:
             hints += _why_not_counted(trial, nearest)
-        hints += _unfired(trial, expect)
+        hints += unfired(trial, expect)[:SHOWN_MAX]
         hints += _emitted(trial) if nearest is None else []
         hints += _unanswered(trial)
     hints += _notes(trial)
@@ -184,13 +179,21 @@ def _why_not_counted(trial: Trial, task: Task) -> list[tuple[str, str]]:
     """Records that are there and do not count."""
     if task.id in trial.own:
         return [("", "  posted by the test, not emitted")]
+    due = trial.dues.get(task.id)
+    if due is not None and task.outcome is None:
+        return [("", f"  due in {span_text(due - trial.now_us)}: it does not count before")]
+    if due is not None:
+        return [("", "  ended before it was due: it does not count")]
+    if is_skipped(task):
+        return [("", "  skipped: it never ran")]
     if not task.settled:
         return [("", "  an attempt that is tried again: it does not count")]
     return []
 
 
 def _emitted(trial: Trial) -> list[tuple[str, str]]:
-    counts = Counter(task.type for task in trial.records.values() if task.id not in trial.own)
+    types = dict.fromkeys(task.type for task in trial.records.values() if task.id not in trial.own)
+    counts = Counter({type: count for type in types if (count := sum(1 for _ in trial.emitted(type)))})
     if not counts:
         return [("emitted", "nothing")]
     shown = [f"{type} {count}" for type, count in counts.most_common(SHOWN_MAX)]
@@ -209,70 +212,6 @@ def _unanswered(trial: Trial) -> list[tuple[str, str]]:
 
 def _notes(trial: Trial) -> tuple[tuple[str, str], ...]:
     return tuple(("note", cut(note, 200)) for note in dict.fromkeys(trial.notes))[:SHOWN_MAX]
-
-
-# -- rules that did not fire, steps that wait -------------------------------------------
-
-
-def _unfired(trial: Trial, expect: Expect) -> list[tuple[str, str]]:
-    """Rules that would have emitted it, and what kept each from it: a clause, or what its chain waits for."""
-    rows: list[tuple[str, str]] = []
-    for rule in trial.edition.rules.rules:
-        is_asked = expect.rule is None or covers(rule.name, expect.rule)
-        if len(rows) >= SHOWN_MAX or not is_asked or not _emits(rule, expect.type):
-            continue
-        waiting = trial.awaited(rule.name)
-        if waiting:
-            rows += [("rule", f"{step} waits for {', '.join(types)}") for step, types in waiting.items()]
-        elif isinstance(rule.trigger, Single):
-            reason = _why_not(trial, rule, rule.trigger.pattern)
-            if reason is not None:
-                rows.append(("rule", f"{rule.name} did not fire: {reason}"))
-    return rows[:SHOWN_MAX]
-
-
-def _emits(rule: Rule, type: str) -> bool:
-    """Whether one of its acts emits that."""
-    todo: list[Act] = [act for step in rule.consequence.steps for act in step] if rule.consequence is not None else []
-    while todo:
-        act = todo.pop()
-        emit = act.emit if isinstance(act, Loop) else act
-        if isinstance(emit, Emit) and emit.type == type:
-            return True
-        if act.otherwise is not None:
-            todo.append(act.otherwise)
-    return False
-
-
-def _why_not(trial: Trial, rule: Rule, pattern: Pattern) -> str | None:
-    """The last record that it might have fired on, and its first clause that did not hold; None where it fired."""
-    seen = [task for task in trial.records.values() if task.outcome is not None and pattern.fits(task)]
-    if not seen:
-        return f"no `{pattern_text(pattern)}` came"
-    if pattern.where is None or trial.has_fired(rule.name):
-        return None
-    task = seen[-1]
-    flow = trial.flow(task.flow)
-    bindings: dict[str, Json | Task] = {} if pattern.alias is None else {pattern.alias: task}
-    scope = Scope(task, bindings, flow.variables if flow is not None else None)
-    first = explain(pattern.where, scope).first_unmet
-    if first is None:
-        return None
-    names = names_of(pattern, Declared(trial.edition.rules))
-    said = "is false" if first.value is False else "cannot be said"
-    held = first.reason if said != "is false" else ", ".join(dict.fromkeys(_held(first, names)))
-    return f"on {call_text(task.type, task.body)}, `{clause_text(first.expr, names)}` {said}" + (
-        f" ({cut(held)})" if held else ""
-    )
-
-
-def _held(explanation: Explanation, names: Names) -> Iterator[str]:
-    """What the places of a clause held."""
-    if isinstance(explanation.expr, Field | Name | FlowVariable):
-        is_there = not isinstance(explanation.value, CannotSay)
-        yield f"{clause_text(explanation.expr, names)} {f'is {value_text(explanation.value)}' if is_there else 'is missing'}"
-    for child in explanation.children:
-        yield from _held(child, names)
 
 
 def as_json(failure: Failure) -> Body:

@@ -23,7 +23,7 @@ from then.core.errors import NotYet, RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
 from then.language.cache import cache_folder, load_cached, load_stored_cached
-from then.language.loading import Loaded
+from then.language.loading import Loaded, load_path
 
 _PREFIX: Final = "then_rules_"
 
@@ -53,6 +53,15 @@ def load_rules(path: str) -> Rules:
         RulesRefused: with all errors.
     """
     return Rules().load(path)
+
+
+def load_afresh(path: str) -> RuleSet:
+    """The rules of a file or folder, never from the cache: what comes from there has lost the places of its clauses.
+
+    Raises:
+        RulesRefused: with all errors.
+    """
+    return load_path(Path(path), env=environment(), load_python=run_python_rules).rules
 
 
 def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:

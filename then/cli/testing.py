@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from then.analysis.coverage import Coverage, Covered
 from then.analysis.verdicts import Verdict, as_json, judge
-from then.app.loading import environment, run_python_rules
+from then.app.loading import load_afresh
 from then.cli.listing import print_object
 from then.cli.settings import Settings, say
 from then.cli.texts import clean, duration
@@ -20,7 +20,6 @@ from then.core.edition import Edition
 from then.core.errors import ConfigError
 from then.core.scenarios import Scenario
 from then.core.source import Span
-from then.language.loading import load_path
 
 UNSEEN_MAX: Final = 30
 """Lines about what no test has seen; `--json` tells all."""
@@ -38,8 +37,7 @@ class Played(NamedTuple):
 
 def test(settings: Settings, path: str, junit: str | None, chosen: str | None) -> int:
     """Plays the tests of a file or folder. Gives 1 where one failed."""
-    # Not from the cache of compiled rules, whose clauses have lost their places.
-    rules = load_path(Path(path), env=environment(), load_python=run_python_rules).rules
+    rules = load_afresh(path)
     scenarios = _chosen(path, rules.scenarios, chosen)
     edition, coverage = Edition("tests", rules), Coverage(rules)
     began = time.perf_counter()
