@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import shlex
@@ -13,6 +14,9 @@ from typing import IO, Final
 LIMIT_S: Final = 30.0
 """A vault that has not answered by then will not; a person that is asked for a PIN by then has gone."""
 _CHUNK_BYTES: Final = 1 << 16
+
+_running: set[int] = set()
+"""Groups of programs that were not waited for yet: they end with this process."""
 
 
 class Unreadable(Exception):
@@ -46,7 +50,8 @@ def output_of(reference: str, root: Path, bytes_max: int) -> bytes:
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise Unreadable(f'program "{argv[0]}": {reason}; install it, or give its path') from None
+        raise Unreadable(f'program "{argv[0]}": {reason}; install it, make it executable, or give its path') from None
+    _running.add(process.pid)
     assert process.stdout is not None
     deadline = time.monotonic() + LIMIT_S
     try:
@@ -61,11 +66,21 @@ def output_of(reference: str, root: Path, bytes_max: int) -> bytes:
     finally:
         # Not reaped yet: the number of its group is nobody else's.
         os.killpg(process.pid, signal.SIGKILL)
+        _running.discard(process.pid)
         code = process.wait()
     if code and len(data) <= bytes_max:
         how = f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
         raise Unreadable(f"the program {how}; run it by hand to see why")
     return data
+
+
+def _end_all() -> None:
+    """This process ends, and with it the threads that would have killed what takes too long."""
+    for group in list(_running):
+        os.killpg(group, signal.SIGKILL)
+
+
+atexit.register(_end_all)
 
 
 def _split(reference: str) -> list[str]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from then.abc import Clock, Job, Mask
-from then.app.secret_programs import Unreadable, output_of
+from then.app.secret_programs import Unreadable as Unreadable  # noqa: PLC0414 (plugins find it here)
+from then.app.secret_programs import output_of
 from then.core.declarations import SecretDecl
 from then.core.errors import nearest
 from then.core.launch import CannotRead
