@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Texts to be read and refused; where this package is installed, pytest would take their tests for ours.
+collect_ignore_glob = ["language/*.then"]
+
 FOLDERS_MARKED = ("crash", "simulation")
 """tests/crash and tests/simulation carry their marker by where they stand."""
 
