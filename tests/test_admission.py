@@ -62,6 +62,7 @@ class AgainstThePlainTruth(RuleBasedStateMachine):
         super().__init__()
         self.quick, self.plain = Admission(), PlainAdmission()
         self.count = 0
+        self.plain.running["beside"] = claim([])
 
     @rule(claim=claims, flow=flows, priority=priorities, times=st.sampled_from([1, 1, 2, 5]))
     def add(self, claim: Claim, flow: str, priority: int, times: int) -> None:
@@ -85,10 +86,18 @@ class AgainstThePlainTruth(RuleBasedStateMachine):
         assert self.plain.next() is None
         self.the_highest_priority_waits_for_what_is_not_there()
 
-    @precondition(lambda self: self.plain.running)
+    @rule(wanted=st.integers(0, SLOTS_THERE))
+    def occupy(self, wanted: int) -> None:
+        """Tasks that take a slot alone run beside, as many as there is room for."""
+        del self.plain.running["beside"]
+        amount = min(wanted, SLOTS_THERE - self.taken()[SLOTS])
+        self.plain.running["beside"] = claim([Take(SLOTS, amount, SLOTS_THERE)])
+        self.quick.occupy(SLOTS, amount)
+
+    @precondition(lambda self: len(self.plain.running) > 1)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        id = data.draw(st.sampled_from(sorted(self.plain.running)))
+        id = data.draw(st.sampled_from(sorted(self.plain.running.keys() - {"beside"})))
         self.quick.release(id)
         self.plain.release(id)
 
@@ -99,7 +108,7 @@ class AgainstThePlainTruth(RuleBasedStateMachine):
         self.quick.release(id)
         self.plain.release(id)
 
-    def free(self) -> dict[str, int]:
+    def taken(self) -> dict[str, int]:
         """What is taken, by name."""
         used: Counter[str] = Counter()
         for running in self.plain.running.values():
@@ -113,18 +122,18 @@ class AgainstThePlainTruth(RuleBasedStateMachine):
         highest = max((one.priority for one in waiting), default=priority)
         heads = {one.lane: one for one in reversed(waiting) if one.priority == highest}
         if highest > priority and len(heads) == 1:
-            used = self.free()
+            used = self.taken()
             (one,) = heads.values()
             assert any(used[take.resource] + take.amount > take.of for take in one.claim.takes)
 
     def the_highest_priority_waits_for_what_is_not_there(self) -> None:
-        if not self.plain.running:
+        if not any(running.takes for running in self.plain.running.values()):
             assert not self.plain.waiting, "nothing runs, and something waits"
         self.nobody_before_it_could_have_started(-(10**9))
 
     @invariant()
     def never_is_more_taken_than_there_is(self) -> None:
-        used = self.free()
+        used = self.taken()
         for running in self.plain.running.values():
             for take in running.takes:
                 assert used[take.resource] <= take.of
@@ -138,9 +147,10 @@ class AgainstThePlainTruth(RuleBasedStateMachine):
         assert len(self.quick) == len(self.plain.waiting)
 
     def teardown(self) -> None:
+        self.occupy(0)
         self.start_all()
-        while self.plain.running:
-            for id in list(self.plain.running):
+        while len(self.plain.running) > 1:
+            for id in self.plain.running.keys() - {"beside"}:
                 self.quick.release(id)
                 self.plain.release(id)
             self.start_all()
@@ -380,6 +390,16 @@ def test_a_task_given_back_may_be_added_again() -> None:
     admission.release("a")
     admission.release("a")
     admission.add("a", slot(1), "A")
+    assert granted(admission) == ["a"]
+
+
+def test_slots_of_tasks_that_are_not_known_here_count() -> None:
+    admission = Admission()
+    admission.occupy(SLOTS, 2)
+    admission.add("a", slot(2), "A")
+    assert granted(admission) == []
+    assert admission.reason("a") == "waits for slots: 1 needed, 0 of 2 free"
+    admission.occupy(SLOTS, 1)
     assert granted(admission) == ["a"]
 
 

@@ -128,7 +128,8 @@ class Admission:
 
     A task is `add`ed when it may be started, given by `next` when it is to start (it has all it takes from then
     on), and `release`d when it has ended, or does not start after all; `take` is for those found running after a
-    restart. All are by id; a task is here once.
+    restart. All are by id; a task is here once. Tasks that take a slot and nothing else may start without coming
+    here while nobody waits here; their slots are told by `occupy`.
 
     Cost: of each call, grows with the resources of the claims it moves, the priorities in use among them, and the
     logarithm of the lines that became free at once; not with how many wait.
@@ -141,6 +142,7 @@ class Admission:
         self._pools: dict[Resource, _Pool] = {}
         self._todo: list[Todo] = []
         self._count = count()
+        self._occupied: dict[Resource, int] = {}
 
     def __len__(self) -> int:
         """How many wait."""
@@ -214,6 +216,17 @@ class Admission:
             self._come_anew(lane)
         elif not lane.tasks:
             del self._lanes[lane.flow, lane.priority, lane.resources]
+
+    def occupy(self, resource: Resource, amount: int) -> None:
+        """So much of a resource, in place of what was said before, is taken by tasks that are not known here."""
+        change = amount - self._occupied.get(resource, 0)
+        if not change:
+            return
+        self._occupied[resource] = amount
+        pool = self._pool(resource)
+        pool.used += change
+        if change < 0:
+            self._freed(pool)
 
     def reason(self, id: str) -> str | None:
         """What a waiting task waits for, in words; None where it does not wait, or was not looked at yet."""
