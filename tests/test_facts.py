@@ -49,6 +49,8 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     30: (f.Gathered, "key"),
     31: (f.Ripened, "id"),
     32: (f.Marked, "key until"),
+    33: (f.Scheduled, "name due flow is_paused queued"),
+    34: (f.Unscheduled, "name"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

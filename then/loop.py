@@ -122,6 +122,7 @@ class Loop:
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._is_closed = False
+        self._heeds_time = False
         self._times = Timekeeper(clock, lambda: self.give(Tick()))
 
     # -- from outside -----------------------------------------------------------
@@ -234,7 +235,7 @@ class Loop:
         """After a start: asks the executors for what still runs, or ended, since the engine before.
 
         Args:
-            starts: False where what certainly never ran is not to be started now.
+            starts: False where nothing is to be started now, be it because it is due.
         """
         jobs: dict[str, list[Job]] = {kind: [] for kind in self.executors}
         stopping: list[tuple[str, str]] = []
@@ -261,9 +262,11 @@ class Loop:
                 jobs[kind].append(_job_again(task, edition))
                 if is_stopping:
                     stopping.append((kind, task.id))
-            self._terms.may_start = True
-            # What was due while no engine ran.
-            self._inbox.append((Tick(), None, None))
+            self._terms.may_start, self._terms.began = True, now
+            self._heeds_time = starts
+            if starts:
+                # What was due while no engine ran.
+                self._inbox.append((Tick(), None, None))
         for kind, group in jobs.items():
             self.executors[kind].recover(group)
         for kind, id in stopping:
@@ -369,7 +372,7 @@ class Loop:
             if self.state.waits.next_due is not None:
                 self._times.heed_clock(self.state.waits)
             self._turn(must_commit)
-            if self.committer is not None and self._terms.may_start:
+            if self.committer is not None and self._heeds_time:
                 # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
                 self._times.set(self.state.waits.next_due)
         except BaseException as error:
@@ -515,7 +518,7 @@ class Loop:
             try:
                 options = order.edition.runners[task.type].options or launch_options(task, order.edition)
             except CannotLaunch as error:
-                refused: Body = {"kind": "spawn", "message": str(error)}
+                refused: Body = {"kind": error.kind, "message": str(error)}
                 self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
                 continue
             for watcher in watchers:

@@ -15,7 +15,7 @@ from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
 from then.app.rules import Rules, check_rules
-from then.app.secrets import Secrets, readable_by_others
+from then.app.secrets import Secrets, masked, readable_by_others
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.errors import ConfigError, ExecutorError, ThenError
@@ -245,7 +245,7 @@ class Engine:
         One of a type that nothing declares is an event; where it is nearly called like a declared one, with a warning.
         """
         known = self.rules.set
-        if type not in known.tasks and type not in known.events:
+        if not (type in known.tasks or type in known.events or type in known.procedures):
             from then.app.posting import warn_of_stranger
 
             warn_of_stranger(known, type)
@@ -441,18 +441,19 @@ class Engine:
             from then.executors.function import FunctionExecutor
 
             executor = FunctionExecutor(
-                self.loop.reporter(kind, forgets=False),
-                self.loop.reporter(kind, forgets=False, hurries=True),
+                masked(self.loop.reporter(kind, forgets=False), self.secrets.mask),
+                masked(self.loop.reporter(kind, forgets=False, hurries=True), self.secrets.mask),
                 self.clock,
                 self._coroutines or OwnLoop(),
                 str(root.resolve()),
+                self.secrets,
             )
         elif kind == "process":
             from then.executors.process import ProcessExecutor
 
             executor = ProcessExecutor(
                 self._task_folder(),
-                self.loop.reporter(kind),
+                masked(self.loop.reporter(kind), self.secrets.mask),
                 root=root.resolve(),
                 syncs=self._durability == "power",
                 secrets=self.secrets,

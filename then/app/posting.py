@@ -25,7 +25,7 @@ def check_type(rules: RuleSet, type: str) -> None:
         UnknownName: nothing here knows it; with the nearest name.
     """
     check_name(type)
-    if type in rules.tasks or type in rules.events:
+    if type in rules.tasks or type in rules.events or type in rules.procedures:
         return
     is_closed = bool(rules.sources) and all(re.fullmatch(r".*\.then(#.*)?", key) for key in rules.sources)
     families = {rule.pattern.family for rule in rules.rules}
@@ -39,10 +39,10 @@ def warn_of_stranger(rules: RuleSet, type: str) -> None:
 
     A record of a type that nothing declares is an event, by design: another program may wait for it. So it is no error.
     """
-    if type in rules.tasks or type in rules.events:
+    if type in rules.tasks or type in rules.events or type in rules.procedures:
         return
     families = {rule.pattern.family for rule in rules.rules if isinstance(rule.trigger, Single | Unmatched | Join)}
-    near = nearest(type, [*rules.tasks, *rules.events])
+    near = nearest(type, [*rules.tasks, *rules.events, *rules.procedures])
     if not near or any(family == type or (family != ANY and _covers(family, type)) for family in families):
         return
     level, frame = 1, sys._getframe()  # noqa: SLF001  (3.11 has no `skip_file_prefixes`)

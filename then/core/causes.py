@@ -8,7 +8,7 @@ What is made for each task is a Struct, as `Task` is; the rest are plain tuples.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -91,7 +91,14 @@ class Tick(NamedTuple):
     """Time has come: whatever is due by the terms' time happens. `State.next_due` says when one is wanted."""
 
 
-Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed | Tick
+class SetTimer(NamedTuple):
+    """A person pauses a timer, takes it up again, or fires it now."""
+
+    name: str
+    what: Literal["pause", "resume", "fire"]
+
+
+Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | SetTimer
 
 
 # -- orders ------------------------------------------------------------------

@@ -209,15 +209,15 @@ class Edition:
         """A record as it is born: an event is done, a person's task runs, an unknown type has failed."""
         birth = self._births.get(type)
         if birth is None:
-            if is_posted or type in self.rules.events or type in _OWN_EVENTS:
-                return Task(
-                    type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont,
-                    outcome="done", created=time, completed=time, event=True, by_unmatched=by_unmatched,
-                )  # fmt: skip
             if type in self.rules.procedures:
                 return Task(
                     type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont, created=time,
                     by_unmatched=by_unmatched, is_call=True,
+                )  # fmt: skip
+            if is_posted or type in self.rules.events or type in _OWN_EVENTS:
+                return Task(
+                    type, body, id=id, flow=flow, parent=parent, rule=rule, call=call, cont=cont,
+                    outcome="done", created=time, completed=time, event=True, by_unmatched=by_unmatched,
                 )  # fmt: skip
             message = f'nothing here runs "{type}" and it is no declared event'
             return Task(

@@ -28,6 +28,7 @@ from then.core.causes import (
     Release,
     Report,
     Retry,
+    SetTimer,
     Start,
     Step,
     Tick,
@@ -46,6 +47,7 @@ from then.core.state import FAILURES, RULE_FAILED, Chain, State
 from then.core.stepping import Stepping
 from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs both)
 from then.core.tasks import Body, Json, Outcome, Task
+from then.core.timers import arm, flow_ended, set_timer
 from then.core.times import tick
 from then.core.variables import with_variables
 
@@ -104,9 +106,13 @@ class _Stepper(Stepping):
                 release(self, id)
             case Adopt(version=version):
                 self.add("", f.InForce(version))
+                if self.terms.editions[version].rules.timers or self.state.waits.timers:
+                    arm(self, self.terms.editions[version])
             case Move(flow=flow, version=version):
                 if flow in self.state.flows and self.state.flows[flow].version != version:
                     self.add(flow, f.FlowMoved(version))
+            case SetTimer(name=name, what=what):
+                set_timer(self, name, what)
             case Tick() if self.terms.may_start:
                 tick(self)
 
@@ -308,6 +314,9 @@ class _Stepper(Stepping):
             version = flow.version
             self.add(id, f.FlowEnded(outcome, flow.text))
             self.orders.append(Over(flow))
+            if self.state.waits.timers:
+                for timer in [one.name for one in self.state.waits.timers.values() if one.flow == id]:
+                    flow_ended(self, id, timer)
             edition = self.terms.editions[version]
             if flow.type != FLOW_ENDED and edition.announces_ends:
                 fresh = self.new_id()

@@ -166,7 +166,7 @@ class Stopping(_Fact, tag=11, frozen=True):
 
     id: str
     kind: str | None = None
-    """`timeout` or `deadline`: it ends as `timed_out`."""
+    """`timeout` or `deadline`: it ends as `timed_out`; null of one that had a kind: it ends as cancelled after all."""
 
 
 class Held(_Fact, tag=12, frozen=True):
@@ -268,14 +268,16 @@ class Joined(_Fact, tag=25, frozen=True):
 
 
 class Met(_Fact, tag=26, frozen=True):
-    """A join fired, or was closed by an absent part: the oldest so many of each part are used up."""
+    """A join fired, or was closed by an absent part: these records are used up."""
 
     key: str
-    taken: list[int]
+    used: list[str]
     is_spent: bool = False
     """It takes what comes until its window ends, and fires no more."""
     due: int | None = None
     """When the window of what is left ends."""
+    keeper: str = ""
+    """The flow that lives until then; empty: none."""
 
 
 class Parted(_Fact, tag=27, frozen=True):
@@ -285,6 +287,8 @@ class Parted(_Fact, tag=27, frozen=True):
     upto: int | None = None
     due: int | None = None
     """When the window of what is left ends."""
+    keeper: str = ""
+    """The flow that lives until then; empty: none."""
 
 
 class Counted(_Fact, tag=28, frozen=True):
@@ -307,9 +311,11 @@ class Gathered(_Fact, tag=30, frozen=True):
 
 
 class Ripened(_Fact, tag=31, frozen=True):
-    """The time has come at which a task may start."""
+    """The time has come at which a task may start, or an event is."""
 
     id: str
+    is_asked: bool = False
+    """Nothing runs it: it counts as started, and a person answers."""
 
 
 class Marked(_Fact, tag=32, frozen=True):
@@ -319,11 +325,36 @@ class Marked(_Fact, tag=32, frozen=True):
     until: int
 
 
+class Scheduled(_Fact, tag=33, frozen=True):
+    """A timer was set, fired, paused, or taken up again. On a page of no flow."""
+
+    name: str
+    due: int | None
+    """When it fires next; null: it does no more, or is paused."""
+    flow: str | None = None
+    """The last that it started."""
+    is_paused: bool = False
+    queued: int = 0
+    """Times that have come and wait for the end of that flow."""
+
+
+class Unscheduled(_Fact, tag=34, frozen=True):
+    """A timer is not in the rules any more."""
+
+    name: str
+
+
+class Left(_Fact, tag=35, frozen=True):
+    """Nothing lives any more in a call that had completed before."""
+
+    id: str
+
+
 Fact: TypeAlias = (
     Posted | Emitted | Started | Completed | Matched | Waited | Taken | Dropped | Saved | Late
     | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
-    | Settled | Gathered | Ripened | Marked
+    | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
 )  # fmt: skip
 
 

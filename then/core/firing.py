@@ -178,7 +178,7 @@ def _plan_steps(firing: Firing, edition: Edition, rule: Rule, step: int, variabl
     while True:
         acted = [_plan_act(firing, edition, act, scope) for act in steps[step]]
         step += 1
-        if not any(acted) or step == len(steps):
+        if not any(acted) or step == len(steps) or firing.returns is not None:
             return
         if firing.emissions and any(
             planned.terms is None or not planned.terms.is_skipped for planned in firing.emissions

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.ids import id_number
 from then.core.state import RECORD_FOLDS, State
-from then.core.waits import KINDS, Tally, Wait
+from then.core.waits import KINDS, Tally, TimerState, Wait
 
 
 def turn(state: State, page: f.Page) -> None:
@@ -44,40 +44,79 @@ def _entered(state: State, fact: f.Entered, flow: str, time: int) -> None:
 
 def _ripened(state: State, fact: f.Ripened, flow: str, time: int) -> None:
     task = state.task(fact.id)
-    if task is not None and task.policy is not None:
-        state.change(fact.id, policy=replace(task.policy, due=None))
-        state.enqueue(state.tasks[fact.id])  # type: ignore[arg-type]
+    if task is None or task.policy is None:
+        return
+    # A replay did not see it come.
+    state.waits.forget_due("start", fact.id)
+    policy = replace(task.policy, due=None)
+    if task.event:
+        state.change(fact.id, policy=policy, outcome="done", completed=time)
+    else:
+        state.change(fact.id, policy=policy, started=time if fact.is_asked else None)
+    fresh = state.task(fact.id)
+    assert fresh is not None
+    state.enqueue(fresh)
+
+
+def _left(state: State, fact: f.Left, flow: str, time: int) -> None:
+    frame = state.waits.frames.get(fact.id)
+    if frame is not None:
+        state.drop_frame(frame)
 
 
 def _joined(state: State, fact: f.Joined, flow: str, time: int) -> None:
-    is_new = state.waits.cell("wait", fact.key) is None
-    if state.waits.joined(fact, flow):
-        state.flows[flow].live += 1
-    state.touch("wait", fact.key, is_new=is_new)
-    if fact.scope or fact.keeps:
-        state.flows[flow].waits[fact.key] = True
-        state.touch("flow", flow)
+    before = state.waits.wait(fact.key)
+    _changed(state, fact.key, before, state.waits.joined(fact, flow))
 
 
 def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
-    _wait_is_over(state, fact.key, state.waits.met(fact))
+    before = state.waits.wait(fact.key)
+    _changed(state, fact.key, before, state.waits.met(fact))
 
 
 def _parted(state: State, fact: f.Parted, flow: str, time: int) -> None:
-    _wait_is_over(state, fact.key, state.waits.parted(fact))
+    before = state.waits.wait(fact.key)
+    _changed(state, fact.key, before, state.waits.parted(fact))
 
 
-def _wait_is_over(state: State, key: str, over: Wait | None) -> None:
-    if over is None:
-        state.touch("wait", key)
+def _changed(state: State, key: str, before: Wait | None, after: Wait | None) -> None:
+    """Notes what flow and call know of a wait: that they live on for it, and that it ends with them."""
+    if after is not None:
+        state.touch("wait", key, is_new=before is None)
+    elif before is not None:
+        state.drop("wait", key)
+    _keep(state, before, after)
+    for wait, is_there in ((before, False), (after, True)):
+        if wait is None or not (wait.scope or wait.keeps):
+            continue
+        frame = state.waits.frames.get(wait.scope)
+        owners = (state.flows.get(wait.flow), "flow"), (frame, "frame")
+        for owner, kind in owners:
+            if owner is None or (key in owner.waits) is is_there:
+                continue
+            if is_there:
+                owner.waits[key] = True
+            else:
+                del owner.waits[key]
+            state.touch(kind, owner.id)
+
+
+def _keep(state: State, before: Wait | None, after: Wait | None) -> None:
+    was = before.flow if before is not None and before.keeps else ""
+    now = after.flow if after is not None and after.keeps else ""
+    if was == now:
         return
-    state.drop("wait", key)
-    flow = state.flows.get(over.flow)
-    if flow is not None:
-        flow.waits.pop(key, None)
-        if over.keeps:
-            flow.live -= 1
-        state.touch("flow", flow.id)
+    for id, more in ((was, -1), (now, 1)):
+        flow = state.flows.get(id)
+        if flow is not None:
+            flow.live += more
+            state.touch("flow", id)
+    wait = after or before
+    frame = state.waits.frames.get(wait.scope) if wait is not None else None
+    if frame is not None and bool(was) != bool(now):
+        frame.live += 1 if now else -1
+        state.touch("frame", frame.id)
+        state.end_frame(frame)
 
 
 def _counted(state: State, fact: f.Counted, flow: str, time: int) -> None:
@@ -101,7 +140,21 @@ def _tally(state: State, key: str, flow: str) -> Tally:
         tally = state.waits.tallies[key] = Tally(key)
         state.flows[flow].waits[key] = True
         state.touch("flow", flow)
+        frame = state.waits.frames.get(key.split("\0")[1])
+        if frame is not None:
+            frame.waits[key] = True
+            state.touch("frame", frame.id)
     return tally
+
+
+def _scheduled(state: State, fact: f.Scheduled, flow: str, time: int) -> None:
+    state.touch("timer", fact.name, is_new=fact.name not in state.waits.timers)
+    state.waits.schedule(TimerState(fact.name, fact.due, fact.flow, fact.is_paused, fact.queued))
+
+
+def _unscheduled(state: State, fact: f.Unscheduled, flow: str, time: int) -> None:
+    state.waits.unschedule(fact.name)
+    state.drop("timer", fact.name)
 
 
 def _marked(state: State, fact: f.Marked, flow: str, time: int) -> None:
@@ -114,6 +167,7 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     **RECORD_FOLDS,
     f.Entered: _entered,
     f.Ripened: _ripened,
+    f.Left: _left,
     f.Joined: _joined,
     f.Met: _met,
     f.Parted: _parted,
@@ -121,6 +175,8 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Settled: _settled,
     f.Gathered: _gathered,
     f.Marked: _marked,
+    f.Scheduled: _scheduled,
+    f.Unscheduled: _unscheduled,
 }
 
 

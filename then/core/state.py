@@ -317,6 +317,8 @@ class State:
             self.slots_used -= taken
         self.stopping.discard(id)
         self.begun.discard(id)
+        if task.is_call:
+            self.pending.pop(id, None)  # It may not have begun.
         if self.stop_kinds:
             self.stop_kinds.pop(id, None)
         open_flow = self.flows[flow]
@@ -357,17 +359,31 @@ class State:
                     self.flows[task.flow].untaken.pop(id, None)
             own.untaken = {}
             self.touch("frame", own.id)
-            self._end_frame(own)
+            if not own.live:
+                self.drop_frame(own)
 
-    def _end_frame(self, frame: Frame) -> None:
-        """A frame of which nothing lives: gone where its call has completed, else its call is to be completed."""
-        if frame.live:
-            return
-        if frame.is_over:
-            self.waits.frames.pop(frame.id, None)
-            self.drop("frame", frame.id)
-        else:
+    def end_frame(self, frame: Frame) -> None:
+        """Notes a frame of which nothing lives: the match under way may yet bring something forth in it."""
+        if not frame.live:
             self.waits.quiet.append(frame.id)
+
+    def drop_frame(self, frame: Frame) -> None:
+        """A call is over, and nothing lives in it: its joins and sets end with it."""
+        flow = self.flows[frame.flow]
+        for key in frame.waits:
+            flow.waits.pop(key, None)
+            self._drop_wait(key)
+        if frame.waits:
+            self.touch("flow", flow.id)
+        del self.waits.frames[frame.id]
+        self.drop("frame", frame.id)
+
+    def _drop_wait(self, key: str) -> None:
+        if self.waits.tallies.pop(key, None) is not None:
+            self.drop("tally", key)
+        elif self.waits.cell("wait", key) is not None:
+            self.waits.drop(key)
+            self.drop("wait", key)
 
     def _leave(self, task: Task) -> None:
         """A record is not live any more: it was matched."""
@@ -378,7 +394,7 @@ class State:
         if task.call is not None and (frame := self.waits.frames.get(task.call)) is not None:
             frame.live -= 1
             self.touch("frame", frame.id)
-            self._end_frame(frame)
+            self.end_frame(frame)
         dirty = self.dirty["task"]
         if dirty.get(id) is False:
             del dirty[id]  # The journal never had it.
@@ -459,8 +475,11 @@ class State:
 
     def _stopping(self, fact: f.Stopping, flow: str, time: int) -> None:
         self.stopping.add(fact.id)
-        if fact.kind is not None:
+        if fact.kind is None:
+            self.stop_kinds.pop(fact.id, None)
+        else:
             self.stop_kinds[fact.id] = fact.kind
+            self.waits.forget_due(fact.kind, fact.id)
 
     def _held(self, fact: f.Held, flow: str, time: int) -> None:
         self.pending.pop(fact.id, None)
@@ -517,11 +536,8 @@ class State:
             # Half-filled, and nothing is left to fill it.
             if self.chains.pop(key, None) is not None:
                 self.drop("chain", key)
-            elif self.waits.tallies.pop(key, None) is not None:
-                self.drop("tally", key)
-            elif self.waits.cell("wait", key) is not None:
-                self.waits.drop(key)
-                self.drop("wait", key)
+            else:
+                self._drop_wait(key)
         over.waits = {}
         self.drop("flow", flow)
         self.past.append(over)

@@ -32,6 +32,8 @@ class Terms:
     """The executors that are here."""
     only: frozenset[str] | None = None
     """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
+    began: int = 0
+    """When this engine took its state up: what was due before was missed."""
     chance: float = 0.5
     """Drawn anew for each step, 0 <= chance < 1: what jitter comes from."""
     may_start: bool = True

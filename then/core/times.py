@@ -7,6 +7,7 @@ from then.core.ending import complete, stop
 from then.core.joins import end_window
 from then.core.stepping import Stepping
 from then.core.tasks import Task
+from then.core.timers import come
 
 
 def tick(at: Stepping) -> None:
@@ -14,6 +15,9 @@ def tick(at: Stepping) -> None:
     waits, now = at.state.waits, at.terms.time
     while (due := waits.take_due(now)) is not None:
         kind, of = due
+        if kind == "timer":
+            come(at, of)
+            continue
         if kind == "wait":
             wait = waits.wait(of)
             if wait is not None:

@@ -4,7 +4,7 @@ Cells like those of `then.core.state`, which keeps this and folds facts into it;
 the decisions are of `then.core.joins`, `then.core.calls` and `then.core.times`.
 
 Invariants:
-1. `frames[c].live` is the number of live records whose innermost call is c.
+1. `frames[c].live` is the number of live records whose innermost call is c, and of its open windows with `on timeout`.
 2. Each open wait with a `due`, and each live record with a time in its policy, has an entry
    in the heap; an entry whose time is no longer that of `due_of` is old, and passed over.
 3. A wait of a flow or call ends with it. One across flows ends with its window.
@@ -46,6 +46,8 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
     """It has completed: a further return is a fault."""
     was_cancelled: bool = False
     """Something in it ended as cancelled."""
+    waits: dict[str, bool] = {}
+    """Joins and sets of its rules, by key: they end with it."""
 
 
 class Wait(msgspec.Struct, array_like=True, gc=False):
@@ -56,7 +58,7 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
     scope: str
     """The flow or call whose records it joins; empty: all that share its values."""
     flow: str
-    """Of its first part."""
+    """Of its first part; where it keeps one, that."""
     values: list[Json]
     """The key's components."""
     parts: list[list[Task]]
@@ -78,12 +80,23 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     """It fired, or one ended otherwise."""
 
 
+class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A timer of the rules in force, and when it fires."""
+
+    name: str
+    due: int | None
+    flow: str | None
+    is_paused: bool
+    queued: int
+
+
 Due: TypeAlias = tuple[int, str, str]
 """A time, what it is the time of (`start`, `expires`, `timeout`, `deadline`, `wait`), and whose."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
+_decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 _decode_tally = msgspec.msgpack.Decoder(Tally).decode
 
 
@@ -112,6 +125,7 @@ class Waits:
     tallies: dict[str, Tally] = attrs.field(factory=dict)
     quiet: list[str] = attrs.field(factory=list)
     """Calls in which nothing lives any more: to be looked at once the match under way is over."""
+    timers: dict[str, TimerState] = attrs.field(factory=dict)
     marks: dict[str, int] = attrs.field(factory=dict)
     """`at most once`: by key, until when its act is dropped."""
     _waits: dict[str, Wait | bytes] = attrs.field(factory=dict)
@@ -126,8 +140,8 @@ class Waits:
         data = self._waits.get(key)
         return _decode_wait(data) if type(data) is bytes else data  # type: ignore[return-value]
 
-    def joined(self, fact: f.Joined, flow: str) -> bool:
-        """Takes a record in. Whether its flow is kept by it from now on."""
+    def joined(self, fact: f.Joined, flow: str) -> Wait:
+        """Takes a record in."""
         wait = self.wait(fact.key)
         if wait is None:
             parts: list[list[Task]] = [[] for _ in range(fact.parts)]
@@ -137,41 +151,38 @@ class Waits:
         else:
             wait.parts[fact.part].append(fact.task)
         wait.due = fact.due
-        is_kept_now = fact.keeps and not wait.keeps
-        if is_kept_now:
-            wait.flow = flow
-        wait.keeps |= fact.keeps
+        if fact.keeps and not wait.keeps:
+            wait.keeps, wait.flow = True, flow
         self._put(wait)
-        return is_kept_now
+        return wait
 
     def met(self, fact: f.Met) -> Wait | None:
-        """Uses up what fired. The wait, where it is over with that."""
+        """Uses up what fired. What is left of the wait."""
         wait = self.wait(fact.key)
         if wait is None:
             return None
-        for part, count in zip(wait.parts, fact.taken, strict=True):
-            del part[:count]
+        for part in wait.parts:
+            part[:] = [task for task in part if task.id not in fact.used]
         wait.is_spent |= fact.is_spent
-        wait.due = fact.due
-        return self._put_or_drop(wait)
+        return self._put_or_drop(wait, fact.due, fact.keeper)
 
     def parted(self, fact: f.Parted) -> Wait | None:
-        """Lets go what is out of its window. The wait, where it is over with that."""
+        """Lets go what is out of its window. What is left of the wait."""
         wait = self.wait(fact.key)
         if wait is None:
             return None
         upto = fact.upto
         for part in wait.parts:
             part[:] = [] if upto is None else [task for task in part if (task.completed or 0) > upto]
-        wait.is_spent &= upto is not None
-        wait.due = fact.due
-        return self._put_or_drop(wait)
+        wait.is_spent = False
+        return self._put_or_drop(wait, fact.due, fact.keeper)
 
-    def _put_or_drop(self, wait: Wait) -> Wait | None:
-        if wait.is_spent or any(wait.parts):
-            self._put(wait)
+    def _put_or_drop(self, wait: Wait, due: int | None, keeper: str) -> Wait | None:
+        if not wait.is_spent and not any(wait.parts):
+            self.drop(wait.key)
             return None
-        self.drop(wait.key)
+        wait.due, wait.keeps, wait.flow = due, bool(keeper), keeper or wait.flow
+        self._put(wait)
         return wait
 
     def _put(self, wait: Wait) -> None:
@@ -193,6 +204,18 @@ class Waits:
                 yield wait
 
     # -- times
+
+    def schedule(self, timer: TimerState) -> None:
+        """Sets a timer."""
+        self.timers[timer.name] = timer
+        if timer.due is None:
+            self.forget_due("timer", timer.name)
+        else:
+            self.set_due(timer.due, "timer", timer.name)
+
+    def unschedule(self, name: str) -> None:
+        self.timers.pop(name, None)
+        self.forget_due("timer", name)
 
     def set_due(self, at: int, kind: str, of: str) -> None:
         """Notes that something is due."""
@@ -240,6 +263,8 @@ class Waits:
                 return self._waits.get(key)
             case "mark":
                 return self.marks.get(key)
+            case "timer":
+                return self.timers.get(key)
         return None
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -251,6 +276,9 @@ class Waits:
                 self.tallies.update((key, _decode_tally(data)) for key, data in rows)
             case "mark":
                 self.marks.update((key, msgspec.msgpack.decode(data)) for key, data in rows)
+            case "timer":
+                for _, data in rows:
+                    self.schedule(_decode_timer(data))
             case "wait":
                 for key, data in rows:
                     self._waits[key] = data
@@ -262,5 +290,5 @@ class Waits:
 BY_CLOCK: Final = frozenset(("at", "timer"))
 """What is due when the clock shows a time, and not when a span is over."""
 
-KINDS: Final = ("frame", "tally", "mark", "wait")
+KINDS: Final = ("frame", "tally", "mark", "timer", "wait")
 """The kinds of its cells."""

@@ -1,0 +1,134 @@
+"""Timers: `every` and `cron` of the rules in force, each with the time at which it fires next.
+
+A timer starts a flow of its own each time. Times that come while its last flow
+is open are dropped, kept for later, or start another, as its `overlap` says;
+times that came while no engine ran, as its `catch up` says.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from msgspec.structs import replace
+
+from then.core import facts as f
+from then.core.declarations import TimerDecl
+from then.core.edition import Edition
+from then.core.errors import ConfigError, nearest
+from then.core.evaluate import Scope
+from then.core.schedule import Every, next_after, occurrences
+from then.core.stepping import Stepping
+from then.core.tasks import Body
+from then.core.values import CannotSay
+from then.core.waits import TimerState
+from then.core.zones import zone
+
+CATCH_UP_MAX: Final = 10_000
+"""Times that `catch up all` makes good at once."""
+
+
+def arm(at: Stepping, edition: Edition) -> None:
+    """Sets the timers of the rules that come into force; those that run already go on."""
+    declared, running = edition.rules.timers, at.state.waits.timers
+    for name in [name for name in running if name not in declared]:
+        at.add("", f.Unscheduled(name))
+    for name, timer in declared.items():
+        if name not in running:
+            at.add("", f.Scheduled(name, _next(timer, at.terms.time)))
+
+
+def _next(timer: TimerDecl, after: int) -> int | None:
+    schedule = timer.schedule
+    if isinstance(schedule, Every):
+        # From when it was set, or fired: its own time is the anchor.
+        return after + schedule.period_us
+    return next_after(schedule, after)
+
+
+def come(at: Stepping, name: str) -> None:
+    """The time of a timer has come, once or more often."""
+    state, now = at.state.waits.timers.get(name), at.terms.time
+    edition = at.terms.editions.get(at.state.version)
+    timer = edition.rules.timers.get(name) if edition is not None else None
+    if state is None or state.due is None or edition is None or timer is None:
+        return
+    came = _came(timer, state.due, now)
+    due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
+    at.add("", f.Scheduled(name, due, state.flow, False, state.queued))
+    for time in _made_good(timer, came, at.terms.began):
+        _fire(at, edition, timer, time)
+
+
+def _came(timer: TimerDecl, due: int, now: int) -> list[int]:
+    """The times from the one that was due up to now."""
+    if isinstance(timer.schedule, Every):
+        period = timer.schedule.period_us
+        whole = (now - due) // period
+        first = max(0, whole - CATCH_UP_MAX)
+        return [due + number * period for number in range(first, whole + 1)]
+    return [due, *islice(occurrences(timer.schedule, due, now), CATCH_UP_MAX)]
+
+
+def _made_good(timer: TimerDecl, came: list[int], began: int) -> list[int]:
+    """The times that count: of several at once, as after a stop or a clock that was set, all, the last, or none."""
+    if timer.catch_up == "all":
+        return came
+    return came[-1:] if timer.catch_up == "once" or came[-1] >= began else []
+
+
+def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
+    """Starts a flow, unless its last one is open and it is to wait for that."""
+    state = at.state.waits.timers[timer.name]
+    is_open = state.flow is not None and state.flow in at.state.flows
+    if is_open and timer.overlap == "skip":
+        return
+    if is_open and timer.overlap == "queue":
+        _set(at, state, queued=state.queued + 1)
+        return
+    body: Body = {}
+    today = datetime.fromtimestamp(due / 1e6, zone(getattr(timer.schedule, "zone", "UTC"))).date()
+    scope = Scope(None, {"today": today.isoformat(), "now": due / 1e6})
+    for name, expr in timer.args:
+        value = edition.value(expr, scope)
+        if not isinstance(value, CannotSay):
+            body[name] = value
+    id = at.new_id()
+    task = edition.new_task(timer.type, edition.check_body(timer.type, body), id, id, at.terms.time, is_posted=True)
+    at.add(id, f.Posted(replace(task, rule=timer.name), None, edition.version))
+    _set(at, state, flow=id)
+
+
+def _set(at: Stepping, state: TimerState, **changes: object) -> None:
+    new = replace(state, **changes)
+    at.add("", f.Scheduled(new.name, new.due, new.flow, new.is_paused, new.queued))
+
+
+def flow_ended(at: Stepping, flow: str, name: str) -> None:
+    """A flow that a timer started has ended: what waited for that starts."""
+    state = at.state.waits.timers.get(name)
+    edition = at.terms.editions.get(at.state.version)
+    timer = edition.rules.timers.get(name) if edition is not None else None
+    if state is not None and edition is not None and timer is not None and state.flow == flow and state.queued:
+        _set(at, state, queued=state.queued - 1)
+        _fire(at, edition, timer, at.terms.time)
+
+
+def set_timer(at: Stepping, name: str, what: str) -> None:
+    """Pauses a timer, takes it up again, or fires it now.
+
+    Raises:
+        ConfigError: no timer of that name is in force.
+    """
+    state = at.state.waits.timers.get(name)
+    edition = at.terms.editions.get(at.state.version)
+    timer = edition.rules.timers.get(name) if edition is not None else None
+    if state is None or edition is None or timer is None:
+        raise ConfigError(f'no timer "{name}"{nearest(name, at.state.waits.timers)}; `andthen timers` lists them')
+    if what == "pause":
+        _set(at, state, due=None, is_paused=True)
+    elif what == "resume":
+        _set(at, state, due=_next(timer, at.terms.time), is_paused=False)
+    else:
+        _fire(at, edition, timer, at.terms.time)
