@@ -15,6 +15,7 @@ import pytest
 
 import then
 from then import it
+from then.abc import Report
 from then.alarm import SystemClock
 from then.app import secret_programs
 from then.app.engine import Engine
@@ -23,6 +24,7 @@ from then.app.secrets import SOURCES, Secrets, readable_by_others
 from then.core.declarations import SecretDecl
 from then.core.errors import DuplicateRule, RuleError, UnknownName
 from then.core.launch import CannotRead
+from then.executors import results
 
 ROOT = Path(__file__).parent.parent
 
@@ -269,7 +271,9 @@ def test_where_the_keeper_was_killed_too_the_value_is_read_again_or_the_result_w
     said = _resumed(project, {"K": "canary-killed"} if is_readable else {})
     # Whether the next keeper can still tell how it ended depends on who reaps orphans here.
     if not said.startswith("failed None lost "):
-        expected = "done {'told': '***', 'code': 0} None" if is_readable else "failed {'code': 0} load what it handed back"
+        expected = (
+            "done {'told': '***', 'code': 0} None" if is_readable else "failed {'code': 0} load what it handed back"
+        )
         assert said.startswith(expected)
     assert "canary" not in said
     assert "canary" not in (project / ".then" / "keeper.log").read_text()
@@ -498,3 +502,42 @@ def test_a_file_that_others_may_read_is_warned_of_when_the_engine_opens(project:
     assert readable_by_others(rules.set.secrets.values(), project) == [said]
     with then.Engine(rules) as engine:
         assert engine.notices == [said]
+
+
+# -- at the seams --------------------------------------------------------------------------
+
+
+def test_what_a_task_said_itself_is_withheld_and_what_the_system_said_is_not() -> None:
+    error = CannotRead(SecretDecl("k", "env", "K"), "it is not set")
+    why = 'it was given a secret that cannot be read any more: secret "k" (env "K"): it is not set'
+
+    def after(outcome: str, result: Any, error_: Any) -> tuple[str, Any, Any]:
+        report = results.withheld(Report("1", outcome, result, error_, 1, 2), error)  # type: ignore[arg-type]
+        return report.outcome, report.result, report.error
+
+    assert after("done", {"code": 0}, None) == ("done", {"code": 0}, None)
+    exited = {"kind": "exit", "code": 3, "message": "exited with code 3"}
+    assert after("failed", {"code": 3}, exited) == ("failed", {"code": 3}, exited)
+    assert after("failed", None, {"kind": "spawn", "message": "m"}) == (
+        "failed",
+        None,
+        {"kind": "spawn", "message": "m"},
+    )
+    withheld = f"what it handed back is withheld, since {why}"
+    loaded = {"kind": "load", "message": withheld}
+    assert after("done", {"code": 0, "x": 1}, None) == ("failed", {"code": 0}, loaded)
+    assert after("failed", {"code": 0}, {"kind": "result", "message": "m"}) == ("failed", {"code": 0}, loaded)
+    told = {**exited, "message": f"exited with code 3; {withheld}"}
+    assert after("failed", {"code": 3}, {"kind": "mine", "message": "m"}) == ("failed", {"code": 3}, told)
+    assert after("failed", {"code": 3, "x": 1}, exited) == ("failed", {"code": 3}, told)
+
+
+def test_the_keeper_lets_values_go_with_the_task_and_ends(project: Path) -> None:
+    rules = rules_for(project)
+    rules.task("says", run=("process", ["sh", "-c", SAYS]), secrets={"T": "from_env"})
+    with then.Engine(rules, project / ".then") as engine:
+        engine.run("says").check()
+        keeper = int((project / ".then" / "keeper.lock").read_text())
+    while not _has_ended(keeper):
+        pass  # It hears that the engine has gone.
+    assert held(project / ".then") == []

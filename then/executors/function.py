@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from then.abc import Clock, Job, Report, ReportTo
+from then.abc import Clock, Job, Report, ReportTo, Secrets
 from then.core.errors import BodyRefused
+from then.core.launch import CannotRead
 from then.core.tasks import Body, Outcome, own_copy, taken_over
 from then.executors.coroutines import Coroutines
 
@@ -55,6 +56,7 @@ class FunctionExecutor:
         clock: Clock,
         coroutines: Coroutines,
         root: str | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         """Starts no thread yet.
 
@@ -62,12 +64,14 @@ class FunctionExecutor:
             report: takes the reports of threads.
             report_from_loop: takes those of coroutines, and does not keep their event loop.
             root: the project's root, where `module:function` is imported from.
+            secrets: reads the values that jobs name; none is needed where no job does.
         """
         self._report = report
         self._report_from_loop = report_from_loop
         self._clock = clock
         self._coroutines = coroutines
         self._root = root
+        self._secrets = secrets
         self._jobs: deque[Job] = deque()
         self._idle: list[threading.Lock] = []
         self._workers: list[threading.Thread] = []
@@ -93,7 +97,7 @@ class FunctionExecutor:
             is_async = known.get(function) if function is not None else False  # type: ignore[call-overload]
             if is_async is None:
                 is_async = callable(function) and self._is_coroutine_function(function)
-            if is_async:
+            if is_async and "secrets" not in job.options:
                 self._start_coroutine(job, function)  # type: ignore[arg-type]
             else:
                 waiting_jobs.append(job)
@@ -227,7 +231,7 @@ class FunctionExecutor:
         try:
             function = options.get("function") or self._import(str(options["target"]))
             body = own_copy(job.task.body)
-            given = function(**body, **_extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
+            given = function(**body, **self._extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
         except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
             report = self._raised(job, error, started)
         else:
@@ -239,6 +243,18 @@ class FunctionExecutor:
         own.takes_next = True
         self._report((report,))
         own.takes_next = False
+
+    def _extra(self, job: Job) -> dict[str, Any]:
+        """`with {…}` of the run line: keyword arguments that are in no record. Secrets are read now.
+
+        Raises:
+            CannotRead: one cannot be.
+        """
+        if "secrets" in job.options:
+            assert self._secrets is not None
+            job = self._secrets.filled(job)
+        extra = job.options.get("with")
+        return extra if isinstance(extra, dict) else {}
 
     def _import(self, target: str) -> Callable[..., Any]:
         """`module:function`, imported with the project's root on the path; once."""
@@ -261,7 +277,7 @@ class FunctionExecutor:
     def _start_coroutine(self, job: Job, function: Callable[..., Any]) -> None:
         started = self._clock.now_us()
         try:
-            coroutine = function(**own_copy(job.task.body), **_extra(job))
+            coroutine = function(**own_copy(job.task.body), **self._extra(job))
         except TypeError as error:  # The body does not fit the parameters.
             self._report_from_loop((self._raised(job, error, started),))
             return
@@ -305,10 +321,16 @@ class FunctionExecutor:
 
     def _raised(self, job: Job, error: BaseException, started: int) -> Report:
         """What a function raised, as an outcome."""
+        if isinstance(error, CannotRead):
+            return self._ended(job, "failed", None, {"kind": error.kind, "message": str(error)}, None)
         shown = "".join(traceback.format_exception(type(error), error, _own_frames_off(error)))
+        said = f"{type(error).__name__}: {_said(error)}"
+        if self._secrets is not None:
+            # Here already, though all reports are masked: of a long text only the ends are kept, and one may begin in a value.
+            shown, said = self._secrets.mask.text(shown), self._secrets.mask.text(said)
         failure: Body = {
             "kind": "exception",
-            "message": _printable(f"{type(error).__name__}: {_said(error)}", MESSAGE_CHARACTERS_MAX),
+            "message": _printable(said, MESSAGE_CHARACTERS_MAX),
             "type": type(error).__name__,
             "traceback": _printable(shown, TRACEBACK_CHARACTERS_MAX),
         }
@@ -337,12 +359,6 @@ def _printable(text: str, characters_max: int) -> str:
         half = characters_max // 2
         text = f"{text[:half]}… ({len(text) - 2 * half} characters left out) …{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _extra(job: Job) -> dict[str, Any]:
-    """`with {…}` of the run line: keyword arguments that are in no record."""
-    extra = job.options.get("with")
-    return extra if isinstance(extra, dict) else {}
 
 
 def _own_frames_off(error: BaseException) -> Any:
