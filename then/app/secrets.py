@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from then.abc import Clock, Job, Mask
+import msgspec
+
+from then.abc import Clock, Job, Mask, Report, ReportTo
 from then.app.secret_programs import Unreadable as Unreadable  # noqa: PLC0414 (plugins find it here)
 from then.app.secret_programs import output_of
 from then.core.declarations import SecretDecl
@@ -121,6 +123,20 @@ class Secrets:
         except Exception as error:  # noqa: BLE001 (a plugin's own; its text may hold anything)
             failure = f"the source raised {type(error).__name__}; its text is not repeated, since it may hold the value"
         return _Kept(self._clock.monotonic(), value, failure)
+
+
+def masked(report: ReportTo, mask: Mask) -> ReportTo:
+    """Where an executor brings its reports, so that nothing of them that the mask knows is recorded."""
+
+    def report_masked(reports: Sequence[Report]) -> None:
+        if not mask.is_empty:
+            reports = [
+                msgspec.structs.replace(one, result=mask.body(one.result), error=mask.body(one.error))
+                for one in reports
+            ]
+        report(reports)
+
+    return report_masked
 
 
 def source_of(name: str) -> Source:
