@@ -149,6 +149,7 @@ def unmet(trial: Trial, expect: Expect) -> Failure | None:
         hints += unfired(trial, expect)[:SHOWN_MAX]
         hints += _emitted(trial) if nearest is None else []
         hints += _unanswered(trial)
+        hints += _put_off(trial)
     hints += _notes(trial)
     differences = tuple(_differences(nearest, expect)) if nearest is not None else ()
     return Failure(message, expect.span, text, tuple(got), nearest, differences, tuple(hints), trial.begin_us)
@@ -207,6 +208,16 @@ def _unanswered(trial: Trial) -> list[tuple[str, str]]:
     for type, tasks in trial.unanswered().items():
         times = f" {len(tasks)} times" if len(tasks) > 1 else ""
         rows.append(("running", f"{type}{times}, unanswered: `{stub_text(type, trial.edition.rules)}` would answer"))
+    return rows[:SHOWN_MAX]
+
+
+def _put_off(trial: Trial) -> list[tuple[str, str]]:
+    """Attempts that wait for their time: what follows of them is not there yet."""
+    rows: list[tuple[str, str]] = []
+    for id, due in trial.dues.items():
+        task = trial.records[id]
+        if task.origin is not None and task.outcome is None:
+            rows.append(("due", f"{task.type}, attempt {task.attempt}, in {span_text(due - trial.now_us)}"))
     return rows[:SHOWN_MAX]
 
 
