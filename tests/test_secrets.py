@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import then
+from tests.desk import Desk
+from tests.seams.executor_suite import job
 from then import it
 from then.abc import Report
 from then.alarm import SystemClock
-from then.app import secret_programs
 from then.app.engine import Engine
-from then.app.secret_programs import Unreadable
-from then.app.secrets import SOURCES, Secrets, readable_by_others
+from then.app.secrets import Secrets, readable_by_others
 from then.core.declarations import SecretDecl
 from then.core.errors import DuplicateRule, RuleError, UnknownName
 from then.core.launch import CannotRead
@@ -136,10 +136,9 @@ def test_a_coroutine_is_given_secrets_too(project: Path) -> None:
         assert engine.run("use").check().tasks[0].result == {"told": "***"}
 
 
-def test_what_a_task_posts_and_a_person_answers_is_masked(project: Path) -> None:
+def test_what_a_task_posts_is_masked(project: Path) -> None:
     rules = rules_for(project)
     rules.event("heard", text=str)
-    rules.task("ask", run=None)(lambda: None)
 
     @rules.task("use", secrets={"key": "from_env"})
     def use(key: str) -> None:
@@ -148,6 +147,17 @@ def test_what_a_task_posts_and_a_person_answers_is_masked(project: Path) -> None
     with then.Engine(rules, project / ".then") as engine:
         engine.run("use").check()
         assert "***" in [flow.history.records[flow.id].task.body.get("text") for flow in flows(engine)]
+    assert held(project / ".then") == []
+
+
+def test_what_a_person_answers_is_masked(project: Path) -> None:
+    (project / "ask.then").write_text("task ask() -> (answer: str)\n")
+    rules = rules_for(project).load(project / "ask.then")
+    with then.Engine(rules, project / ".then") as engine:
+        engine.secrets.value(rules.set.secrets["from_env"])
+        flow = engine.post("ask")
+        engine.complete(flow.id, "done", answer=f"it is {FROM_ENV}")
+        assert flow.wait().tasks[0].result == {"answer": "it is ***"}
     assert held(project / ".then") == []
 
 
@@ -282,62 +292,6 @@ def test_where_the_keeper_was_killed_too_the_value_is_read_again_or_the_result_w
 # -- what cannot be read ---------------------------------------------------------------
 
 
-def reason(project: Path, source: str, reference: str) -> str:
-    with pytest.raises(CannotRead) as caught:
-        Secrets(project, SystemClock()).value(SecretDecl("token", source, reference))
-    return str(caught.value)
-
-
-def test_what_cannot_be_read_says_which_where_and_what_to_do(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMPTY", "")
-    monkeypatch.setenv("SHORT", "abc")
-    (project / "binary").write_bytes(b"\xff\xfe\x00key")
-    (project / "long").write_text("k" * 70_000)
-    os.mkfifo(project / "pipe")
-    said = {
-        (source, reference): reason(project, source, reference).replace(str(project), "")
-        for source, reference in (
-            ("env", "NOT_SET"), ("env", "EMPTY"), ("env", "SHORT"), ("file", "nowhere"), ("file", "."),
-            ("file", "pipe"), ("file", "binary"), ("file", "long"), ("file", "a\0b"), ("command", ""),
-            ("command", "'open"), ("command", "./nothing"), ("command", "false"), ("command", "true"),
-            ("command", "sh -c 'kill -9 $$'"), ("command", "yes"), ("vualt", "pay"),
-        )
-    }  # fmt: skip
-    for (source, reference), text in said.items():
-        start = f'secret "token" ({source} "{reference}"): '
-        assert text.startswith(start)
-        said[source, reference] = text.removeprefix(start)
-    assert said["env", "NOT_SET"].startswith("the variable NOT_SET is not set where the engine runs; set it")
-    assert said["env", "EMPTY"] == "the value is empty; put one there"
-    assert said["env", "SHORT"].startswith("the value is shorter than 4 characters, which cannot be masked")
-    assert said["file", "nowhere"].startswith("/nowhere: No such file or directory; put the value there")
-    assert said["file", "."].startswith(": not a file") or "Is a directory" in said["file", "."]
-    assert said["file", "pipe"].startswith("/pipe: not a file; name a file that holds nothing but the value")
-    assert said["file", "binary"].startswith("no text in UTF-8; give it in an encoding such as base64")
-    assert said["file", "long"].startswith("more than 64 KiB; a secret is short")
-    assert "null byte" in said["file", "a\0b"]
-    assert said["command", ""] == "no command; name a program and its arguments"
-    assert said["command", "'open"] == "no command: No closing quotation; quote as for a shell"
-    assert said["command", "./nothing"].startswith('program "./nothing": No such file or directory; install it')
-    assert said["command", "false"] == "the program ended with exit code 1; run it by hand to see why"
-    assert said["command", "true"] == "the value is empty; put one there"
-    assert said["command", "sh -c 'kill -9 $$'"].startswith("the program was killed by signal 9")
-    assert said["command", "yes"].startswith("more than 64 KiB; a secret is short")
-    assert said["vualt", "pay"].startswith('no source is called "vualt"; env, file, command are known, and a plugin')
-
-
-def test_a_program_that_hangs_is_killed_with_all_that_it_started(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(secret_programs, "LIMIT_S", 0.5)
-    os.mkfifo(project / "never")
-    script = "echo half a value; cat <never & echo $! >child; cat <never"
-    assert "did not end within" in reason(project, "command", f"sh -c '{script}'")
-    child = int((project / "child").read_text())
-    while not _has_ended(child):
-        pass  # The signal is on its way.
-
-
 def _has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -376,6 +330,15 @@ def test_a_task_whose_secret_is_being_read_can_be_cancelled(project: Path) -> No
     assert not (project / "started").exists()
 
 
+def test_a_file_that_others_may_read_is_warned_of_when_the_engine_opens(project: Path) -> None:
+    rules = rules_for(project)
+    (project / "key").chmod(0o640)
+    said = f'secret "from_file": {project}/key can be read by others (mode 0640); `chmod 600` it'
+    assert readable_by_others(rules.set.secrets.values(), project) == [said]
+    with then.Engine(rules) as engine:
+        assert engine.notices == [said]
+
+
 # -- declarations ------------------------------------------------------------------------
 
 
@@ -409,99 +372,6 @@ def test_nothing_is_read_when_rules_load_or_an_engine_opens(project: Path) -> No
     rules.task("t", secrets={"key": "trap"})(lambda key: None)
     with then.Engine(rules, project / ".then"):
         assert not (project / "trapped").exists()
-
-
-# -- sources -----------------------------------------------------------------------------
-
-
-def test_variable_and_file_are_read_anew_each_time(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = Secrets(project, SystemClock())
-    for value in ("one value", "another value\n"):
-        monkeypatch.setenv("CANARY", value)
-        (project / "key").write_text(f"{value}\r\n")
-        assert secrets.value(SecretDecl("a", "env", "CANARY")) == value
-        assert secrets.value(SecretDecl("b", "file", "key")) == value
-    assert secrets.mask.text("one value, another value") == "***, ***"
-
-
-class Hand:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now_us(self) -> int:
-        return round(self.at * 1e6)
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-def test_a_programs_answer_serves_the_starts_of_the_next_seconds_a_failure_too(project: Path) -> None:
-    clock = Hand()
-    secrets = Secrets(project, clock)
-    secret = SecretDecl("a", "command", "sh -c 'echo x >>asked; wc -l asked; test $(wc -l <asked) -ne 2'")
-    assert secrets.value(secret) == "1 asked"
-    clock.at = 4.9
-    assert secrets.value(secret) == "1 asked"
-    clock.at = 5.1
-    for _ in range(2):
-        with pytest.raises(CannotRead, match="exit code 1"):
-            secrets.value(secret)
-    clock.at = 10.2
-    assert secrets.value(secret) == "3 asked"
-
-
-def test_many_that_start_at_once_ask_once(project: Path) -> None:
-    secrets = Secrets(project, SystemClock())
-    secret = SecretDecl("a", "command", "sh -c 'echo x >>asked; wc -l asked'")
-    threads = [threading.Thread(target=secrets.value, args=(secret,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (project / "asked").read_text() == "x\n"
-
-
-def test_a_plugin_brings_a_source_and_what_it_raises_is_not_repeated(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def vault(reference: str) -> str:
-        if reference == "raises":
-            raise ValueError(FROM_ENV)
-        if reference == "says":
-            raise Unreadable("the vault is sealed; unseal it")
-        return f"value of {reference}" if reference != "number" else 12345  # type: ignore[return-value]
-
-    monkeypatch.setitem(SOURCES, "vault", vault)
-    assert Secrets(project, SystemClock()).value(SecretDecl("k", "vault", "pay#key")) == "value of pay#key"
-    assert reason(project, "vault", "raises").endswith(
-        "the source raised ValueError; its text is not repeated, since it may hold the value"
-    )
-    assert reason(project, "vault", "says").endswith(": the vault is sealed; unseal it")
-    assert reason(project, "vault", "number").endswith(": the source gave int; a text is expected")
-
-
-def test_an_installed_plugin_is_found_by_its_entry_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = project / "vaulting-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vaulting\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[then.secrets]\nvaulted = vaulting:read\n")
-    (project / "vaulting.py").write_text("def read(reference):\n    return reference * 2\n")
-    monkeypatch.syspath_prepend(project)
-    try:
-        assert Secrets(project, SystemClock()).value(SecretDecl("k", "vaulted", "ab")) == "abab"
-    finally:
-        SOURCES.pop("vaulted", None)
-
-
-def test_a_file_that_others_may_read_is_warned_of_when_the_engine_opens(project: Path) -> None:
-    rules = rules_for(project)
-    (project / "key").chmod(0o640)
-    said = f'secret "from_file": {project}/key can be read by others (mode 0640); `chmod 600` it'
-    assert readable_by_others(rules.set.secrets.values(), project) == [said]
-    with then.Engine(rules) as engine:
-        assert engine.notices == [said]
 
 
 # -- at the seams --------------------------------------------------------------------------
@@ -541,3 +411,20 @@ def test_the_keeper_lets_values_go_with_the_task_and_ends(project: Path) -> None
     while not _has_ended(keeper):
         pass  # It hears that the engine has gone.
     assert held(project / ".then") == []
+
+
+def test_a_stop_that_comes_before_the_keeper_answers_takes_the_start_back(tmp_path: Path) -> None:
+    # An engine that was killed had ordered neither; the next is told to stop what it recovers.
+    with Desk(tmp_path) as desk:
+        secrets = Secrets(tmp_path, SystemClock())
+        desk.executor._secrets = secrets
+        os.mkfifo(tmp_path / "asked")
+        os.mkfifo(tmp_path / "answer")
+        secret = SecretDecl("k", "command", "sh -c 'echo >asked; cat answer'")
+        given = job("1", argv=["touch", "started"], env={"K": secret}, secrets=(secret,))
+        desk.executor.recover([given])
+        desk.executor.stop("1", 0)
+        (tmp_path / "asked").read_text()
+        (tmp_path / "answer").write_text("too late")
+        assert desk.reports.wait(1)["1"].outcome == "cancelled"
+    assert not (tmp_path / "started").exists()

@@ -192,6 +192,9 @@ class ProcessExecutor:
                 return  # It was stopped meanwhile, and reported.
             self._filling.discard(id)
             self._masked.add(id)
+            if id in self._stops:
+                # Told before the keeper said that it never had it: the order goes, and is taken back with it.
+                data += stop_frame(id, max(0.0, self._stops[id] - time.monotonic()))
             try:
                 self._send(data)
             except ExecutorError as error:
