@@ -129,8 +129,8 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert not long, f"longer than {FUNCTION_LINES_MAX} lines"
 
 
-MANY_METHODS = {"then/loop.py:Loop": 14}
-"""One lock, and all that has to be done under it: parting it would hand the lock about."""
+MANY_METHODS = {"then/loop.py:Loop": 14, "then/core/state.py:State": 14, "then/core/waits.py:Waits": 14}
+"""One lock, or one set of cells, and all that has to be done under it: parting it would hand that about."""
 
 
 def test_no_class_has_more_methods_than_a_page_lists() -> None:

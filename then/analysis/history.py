@@ -48,6 +48,14 @@ class FlowHistory:
     chains: dict[str, f.Waited] = attrs.field(factory=dict)
     variables: dict[str, object] = attrs.field(factory=dict)
 
+    def stack(self, task: Task) -> list[Task]:
+        """The calls that a record runs in, the innermost first."""
+        found: list[Task] = []
+        while task.call is not None and task.call in self.records:
+            task = self.records[task.call].task
+            found.append(task)
+        return found
+
 
 class History:
     """Reads one journal; made anew for each question, so that it sees what is durable now.

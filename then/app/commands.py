@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from then.app.engine import Engine
-from then.app.objects import record_object
+from then.app.objects import record_object, timer_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
+from then.core.causes import SetTimer
 from then.core.errors import ConfigError
 from then.core.tasks import OUTCOMES, Body, Json
 
@@ -68,6 +69,14 @@ class Commands:
         self._engine.release(flow if held and full == flow else full)
         return full
 
+    def timer(self, name: str, what: str) -> Json:
+        """Pauses a timer, takes it up again, or fires it now; gives it."""
+        if what not in ("pause", "resume", "fire"):
+            raise ConfigError(f'"{what}" is nothing that is done to a timer; one of pause, resume, fire')
+        loop = self._engine.loop
+        loop.ask(SetTimer(name, what))  # type: ignore[arg-type]
+        return timer_object(loop.look(lambda state: state.waits.timers[name]), self._engine.rules.set.timers.get(name))
+
     def running(self) -> Json:
         """Since when the tasks that run do so, in microseconds, by id; null where an engine before started them."""
         return self._since()
@@ -89,6 +98,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "cancel": Commands.cancel,
     "retry": Commands.retry,
     "continue": Commands.go_on,
+    "timer": Commands.timer,
     "running": Commands.running,
     "prune": Commands.prune,
 }

@@ -9,8 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from then.core.declarations import TimerDecl
 from then.core.facts import Flow
+from then.core.rules import Join, RuleSet
 from then.core.tasks import Body, Task
+from then.core.waits import TimerState, Wait
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,10 +25,13 @@ def time_text(time_us: int | None) -> str | None:
     return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def record_object(task: Task, state: str | None = None, *, started: int | None = None) -> Body:
+def record_object(
+    task: Task, state: str | None = None, *, started: int | None = None, stack: list[str] | None = None
+) -> Body:
     """A record, the fields of the model.
 
     Args:
+        stack: the ids of the calls that it runs in, the innermost first; without it that one is shown alone.
         state: what is known of it beside: an engine's `running` is not in the journal.
         started: likewise, in microseconds; for a record whose own start is not known yet.
     """
@@ -36,7 +42,7 @@ def record_object(task: Task, state: str | None = None, *, started: int | None =
         "flow": task.flow,
         "parent": task.parent,
         "rule": task.rule,
-        "stack": [task.call] if task.call is not None else [],
+        "stack": stack if stack is not None else [task.call] if task.call is not None else [],
         "attempt": task.attempt,
         "origin": task.origin,
         "state": state or task.state,
@@ -66,4 +72,56 @@ def flow_object(flow: Flow) -> Body:
         "variables": flow.variables,
         "created": time_text(flow.created),
         "ended": time_text(flow.ended),
+    }
+
+
+def wait_object(wait: Wait, rules: RuleSet | None) -> Body:
+    """A half-filled join: `rule`, `key` (a list of values), `parts` with what came, `missing` types, `until`.
+
+    Args:
+        rules: those of its flow; without them types are not known.
+    """
+    rule = rules.rule(wait.rule) if rules is not None else None
+    join = rule.trigger if rule is not None else None
+    declared = join.parts if isinstance(join, Join) else ()
+    parts: list[Body] = []
+    for number, came in enumerate(wait.parts):
+        part = declared[number] if number < len(declared) else None
+        parts.append(
+            {
+                "type": part.pattern.family if part is not None else came[0].type if came else "?",
+                "absent": part is not None and part.is_absent,
+                "came": len(came),
+                "records": [task.id for task in came],
+            }
+        )
+    needs = join.count if isinstance(join, Join) and join.kind == "times" else 1
+    missing = [
+        str(part["type"])
+        for number, part in enumerate(parts)
+        if not part["absent"] and int(part["came"]) < (needs if number == 0 else 1)
+    ]
+    is_waiting = isinstance(join, Join) and join.kind in ("all", "times")
+    return {
+        "rule": wait.rule,
+        "kind": join.kind if isinstance(join, Join) else None,
+        "scope": wait.scope or None,
+        "key": wait.values,
+        "flow": wait.flow,
+        "parts": parts,
+        "missing": missing if is_waiting else [],
+        "until": time_text(wait.due),
+    }
+
+
+def timer_object(timer: TimerState, declared: TimerDecl | None) -> Body:
+    """A timer: `name`, `when` in words, `next`, `flow` (the last), `paused`, `queued`."""
+    return {
+        "name": timer.name,
+        "type": declared.type if declared is not None else None,
+        "when": declared.schedule.text() if declared is not None else None,
+        "next": time_text(timer.due),
+        "flow": timer.flow,
+        "paused": timer.is_paused,
+        "queued": timer.queued,
     }

@@ -110,13 +110,13 @@ def posts_of(
 
     Raises:
         RuleError: nothing knows the type, or the body is not as declared.
-        ConfigError: neither a type is given nor a `start` line there.
+        ConfigError: neither a type is given nor a `start` line or a timer there.
     """
     if type is not None:
         check_type(edition.rules, type)
         return [(type, edition.check_body(type, body_of(edition, type, texts, values)))]
     posts = list(starts(edition))
-    if not posts:
+    if not posts and not edition.rules.timers:
         names = ", ".join(postable(edition.rules)[:20])
         could = f"it could be: {names}" if names else "and no task or event is declared"
         raise ConfigError(f"{path}: no `start` line, and no TYPE is given; {could}")

@@ -12,6 +12,8 @@ from then.abc import Journal, Mask
 from then.analysis.history import FlowHistory, History, Record
 from then.app.editions import Editions
 from then.app.rules import Rules
+from then.core.errors import ThenError
+from then.core.rules import RuleSet
 from then.executors.kept import Kept, read_kept
 
 
@@ -52,6 +54,15 @@ class Reading:
             RulesRefused: they do not load any more.
         """
         return Editions(self.journal).load(self.history().state.version)
+
+    def rules_of(self, history: History, flow: str) -> RuleSet | None:
+        """The rules of an open flow, or those in force; None where they do not load here."""
+        open_flow = history.state.flows.get(flow)
+        version = open_flow.version if open_flow is not None else history.state.version
+        try:
+            return Editions(self.journal).load(version).set
+        except ThenError:
+            return None
 
     def veil(self, record: Record, history: FlowHistory) -> Veil:
         """What to mask in the output of a record, and what cannot be.

@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, str]] = {
     "retry": "Try again what failed.",
     "continue": "Let go on what is held.",
     "resume": "Take up what a stopped engine left.",
+    "joins": "Half-filled joins, and what they wait for.",
+    "timers": "Timers, and when they fire.",
     "rules": "The rules in force.",
     "check": "What is wrong with rules, or looks wrong.",
     "test": "The tests beside rules, in virtual time.",

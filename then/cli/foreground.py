@@ -63,6 +63,7 @@ class Foreground:
         """Whether the next word on a full disk was said already."""
         self._said: set[str] = set()
         """Ids of what is held, and was said to be."""
+        self._stays = False
         self._interrupts = 0
         self._code: int | None = None
         """Of the signal that ends us."""
@@ -125,11 +126,12 @@ class Foreground:
             raise errors[0]
         return flows
 
-    def follow(self, flows: Iterable[str], timeout_s: float | None = None) -> int:
+    def follow(self, flows: Iterable[str], timeout_s: float | None = None, *, stays: bool = False) -> int:
         """Shows these flows to their end. Gives the exit code.
 
         Args:
             timeout_s: after so long they are cancelled.
+            stays: goes on until it is told to end, and shows all flows that begin meanwhile.
 
         Raises:
             ThenError: the engine ended by itself.
@@ -140,7 +142,8 @@ class Foreground:
         with self.feed.resting() as loop:
             for flow in self._flows:
                 loop.wait_for(flow, self.feed.put)
-        while self._open and not self._is_stopped():
+        self._stays = stays
+        while (self._open or self._stays) and not self._is_stopped():
             self._show(self.feed.take(self._patience()))
             self._look_at_clock()
         self._show_rest()
@@ -153,9 +156,13 @@ class Foreground:
             case None:
                 self.view.tick()
             case f.Page():
+                if self._stays and any(isinstance(fact, f.Posted) for fact in item.facts):
+                    self._flows.add(item.flow)
                 for change in self._changes.of(item):
                     if change.task.flow in self._flows:
                         self.view.changed(change)
+                if self._stays and item.flow not in self._open and any(isinstance(o, f.FlowEnded) for o in item.facts):
+                    self._flows.discard(item.flow)
             case Begun(task=task, time_us=time_us):
                 change = self._changes.begun(task, time_us)
                 if task.flow in self._flows:
@@ -299,7 +306,7 @@ class Foreground:
             return False
         if self._deadline is not None and self._now() >= self._deadline:
             return True
-        if self._interrupts == 2:
+        if self._interrupts == 2 and not self._stays:
             return False  # The flows end by themselves.
         with self.feed.resting():
             running = self._running()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from then.cli import candidates
-from then.cli.settings import RunOptions, Settings, command, run_options
+from then.cli.settings import RunOptions, Settings, command, run_options, say
 
 
 @command("run")
@@ -26,7 +26,7 @@ def command_(
 ) -> int:
     """Loads the rules at PATH, a file or a folder, posts a record TYPE, and shows what follows until its flow has ended.
 
-    Without TYPE it posts what the `start` lines of the rules say. A value is read by the type that is declared for
+    Without TYPE it posts what the `start` lines of the rules say, and stays where there are timers. A value is read by the type that is declared for
     its field; else as JSON where it is JSON, else as text. KEY:=JSON is JSON whatever is declared, KEY=@FILE the text
     of a file.
 
@@ -53,4 +53,7 @@ def command_(
     posts = posts_of(rules.edition, type, texts, {**fields, **values}, path)
     with at_work(settings, options, open_engine(settings, options, rules)) as work:
         flows = work.post(lambda: [work.engine.post_record(posted, body_).id for posted, body_ in posts])
-        return work.follow(flows, options.timeout_s)
+        stays = type is None and bool(rules.edition.rules.timers)
+        if stays:
+            say(f"stays for {', '.join(rules.edition.rules.timers)}: Ctrl-C ends it, `andthen timers` lists them")
+        return work.follow(flows, options.timeout_s, stays=stays)

@@ -18,7 +18,7 @@ from then.cli.words import COLORS, colored, word
 from then.core.errors import UnknownName
 from then.core.facts import Late
 from then.core.rules import ANY, EVENT, FINISHED, Rule, Unmatched
-from then.core.tasks import Body, Json
+from then.core.tasks import Body, Json, Task
 
 
 def show_record(settings: Settings, reading: Reading, record: Record, history: FlowHistory) -> None:
@@ -26,7 +26,8 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
     task = record.task
     running = reading.running().since if task.outcome is None else {}
     now = seen(task, running)
-    shown = record_object(task, now.state, started=now.since)
+    stack = history.stack(task)
+    shown = record_object(task, now.state, started=now.since, stack=[call.id for call in stack])
     shown.update(
         {
             "key": record.key,
@@ -66,6 +67,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
         yield "parent", f"{task.parent}{_type_of(task.parent, history)}"
     if task.rule is not None:
         yield "by rule", task.rule
+    if task.call is not None:
+        yield "stack", "\n".join(_frame(call, history) for call in history.stack(task))
     if task.attempt > 1 or task.origin is not None:
         yield "attempt", f"{task.attempt} of {task.origin or task.id}"
     if record.key is not None:
@@ -92,6 +95,18 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
     for fault in record.faults:
         yield "fault", fault
     yield "rules", f"version {shown['version']}"
+
+
+def _frame(call: Task, history: FlowHistory) -> str:
+    """A line of a backtrace: the call, what it was given, and the rule that called, where that goes on."""
+    back = history.chains.get(call.cont) if call.cont is not None else None
+    returns = f", back to {back.rule}/{back.step}" if back is not None and back.step else ""
+    caller = f" by rule {call.rule}" if call.rule is not None else ""
+    return f"{call.type}({_inner(call.body)}) {call.id}{caller}{returns}"
+
+
+def _inner(body: Body) -> str:
+    return ", ".join(f"{name}: {_json(value)}" for name, value in body.items())
 
 
 def _state(record: Record, state: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from then.core import facts as f
-from then.core.ending import complete, stop
+from then.core.ending import complete, runs_here, stop
 from then.core.joins import end_window
 from then.core.stepping import Stepping
 from then.core.tasks import Task
@@ -16,11 +16,14 @@ def tick(at: Stepping) -> None:
     while (due := waits.take_due(now)) is not None:
         kind, of = due
         if kind == "timer":
-            come(at, of)
+            # An engine that is ending starts nothing: to the next it is a time that was missed.
+            if at.terms.only is None:
+                come(at, of)
             continue
         if kind == "wait":
             wait = waits.wait(of)
             if wait is not None:
+                at.match_began = at.state.last_id
                 end_window(at, wait)
             continue
         task = at.state.task(of)
@@ -33,7 +36,8 @@ def _come(at: Stepping, task: Task, kind: str) -> None:
     state = at.state
     is_running = task.started is not None or task.id in state.running
     if kind in ("start", "at"):
-        at.add(task.flow, f.Ripened(task.id))
+        is_run = task.event or task.is_call or runs_here(at, task)
+        at.add(task.flow, f.Ripened(task.id, not is_run))
     elif kind == "expires" and not is_running:
         error = {"kind": "expired", "message": "it had not started when it expired"}
         complete(at, task, "timed_out", None, error, None, at.terms.time)

@@ -1,0 +1,88 @@
+"""`joins`, `timers`, and the stack in `show`: what a state waits for, beside its engine and after it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.cli.shell import Shell
+
+RULES = """
+event go(order: int)
+task pay(order: int) -> (receipt: str)
+task reserve(order: int) -> (shelf: str)
+task ask(who: str) -> (answer: str)
+task notify(text: str)
+event scan(day: str)
+procedure approve(what: str, who: str) -> (ok: bool)
+  first ask(who: who)
+  when ask done as a then return (ok: a.answer == "yes")
+end
+rule start when go as o
+  then pay(order: o.order), reserve(order: o.order), call approve(what: "it", who: "me") as x
+  then notify(text: "ok {x.ok}")
+rule pack when all of pay done as p, reserve done as r by order within 2h
+  then notify(text: "order {order}") on timeout then notify(text: "{missing}")
+every weekday at 06:30 in "Europe/Rome" start scan(day: today)
+every 15m start scan(day: today)
+"""
+
+
+def _begun(shell: Shell) -> dict[str, str]:
+    """A state in which order 7 is paid and waits. Gives ids by type."""
+    shell.write("a.then", RULES)
+    assert shell("run", "a.then", "go", "order=7", "--timeout", "1ms").code == 1
+    shell("post", "go", "order=7")
+    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+    shell("complete", ids["pay"], "done", "receipt=r1")
+    return ids
+
+
+def test_a_half_filled_join_is_listed_with_its_key_and_what_is_missing(shell: Shell) -> None:
+    ids = _begun(shell)
+    (join,) = shell("joins", "--json").objects
+    assert (join["rule"], join["key"], join["missing"]) == ("pack", [7], ["reserve"])
+    assert [(part["type"], part["came"]) for part in join["parts"]] == [("pay", 1), ("reserve", 0)]
+    assert join["parts"][0]["records"] == [ids["pay"]]
+    head, row = shell("joins").out.splitlines()
+    assert head.split() == ["RULE", "KEY", "CAME", "MISSING", "UNTIL"]
+    assert row.split()[:5] == ["pack", "[7]", "pay", "1", "reserve"]
+    assert shell("joins", "--rule", "other", "--json").objects == []
+
+
+def test_a_join_that_was_filled_is_listed_no_more(shell: Shell) -> None:
+    ids = _begun(shell)
+    shell("complete", ids["reserve"], "done", "shelf=s")
+    assert shell("joins", "--json").objects == []
+    assert [task["body"] for task in shell("ps", "--type", "notify", "--json").objects] == [{"text": "order 7"}]
+
+
+def test_a_record_in_a_call_shows_its_stack_with_rule_and_return(shell: Shell) -> None:
+    ids = _begun(shell)
+    shown = shell("show", ids["ask"], "--json").objects[0]
+    assert shown["stack"] == [ids["approve"]]
+    lines = shell("show", ids["ask"]).out.splitlines()
+    (stack,) = [line for line in lines if line.startswith("stack")]
+    assert re.fullmatch(
+        r'stack +approve\(what: "it", who: "me"\) \w{13} by rule start, back to start/1', stack.rstrip()
+    )
+
+
+def test_timers_are_listed_paused_taken_up_and_fired(shell: Shell) -> None:
+    _begun(shell)
+    by_name = {timer["name"]: timer for timer in shell("timers", "--json").objects}
+    assert by_name["scan"]["when"] == 'every weekday at 06:30 in "Europe/Rome"'
+    assert by_name["scan.2"]["next"] is not None
+    assert shell("timers", "pause", "scan").code == 0
+    assert {t["name"]: (t["paused"], t["next"]) for t in shell("timers", "--json").objects}["scan"] == (True, None)
+    (fired,) = shell("timers", "fire", "scan.2", "--json").objects
+    assert fired["flow"] in {flow["id"] for flow in shell("flows", "--json").objects}
+    shell("timers", "resume", "scan")
+    assert not any(timer["paused"] for timer in shell("timers", "--json").objects)
+
+
+def test_a_timer_that_is_not_there_is_named_with_the_nearest(shell: Shell) -> None:
+    _begun(shell)
+    said = shell("timers", "pause", "scna")
+    assert said.code == 2
+    assert 'no timer "scna" (did you mean "scan"?)' in said.err
+    assert shell("timers", "pause").code == 2
