@@ -323,6 +323,16 @@ def test_readers_do_not_share_a_lock_on_and_on_before_a_writer() -> None:
     assert granted(admission) == ["reader1"]
 
 
+def test_who_waits_in_a_line_goes_before_who_comes_anew() -> None:
+    admission = Admission()
+    admission.add("first", limited(there=1), "A")
+    admission.add("second", limited(there=1), "A")
+    assert granted(admission) == ["first"]
+    admission.add("new", slot(1), "B")
+    admission.release("first")
+    assert granted(admission) == ["second"]
+
+
 def test_a_higher_priority_takes_what_was_kept_for_a_lower_one() -> None:
     admission = Admission()
     admission.add("busy", slot(1), "A")
