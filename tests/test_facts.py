@@ -42,15 +42,16 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     23: (f.Fault, "id text"),
     24: (f.Entered, "id"),
     25: (f.Joined, "key rule scope values parts part task is_last due keeps"),
-    26: (f.Met, "key taken is_spent due"),
-    27: (f.Parted, "key upto due"),
+    26: (f.Met, "key used is_spent due keeper"),
+    27: (f.Parted, "key upto due keeper"),
     28: (f.Counted, "key more"),
     29: (f.Settled, "key"),
     30: (f.Gathered, "key"),
-    31: (f.Ripened, "id"),
+    31: (f.Ripened, "id is_asked"),
     32: (f.Marked, "key until"),
     33: (f.Scheduled, "name due flow is_paused queued"),
     34: (f.Unscheduled, "name"),
+    35: (f.Left, "id"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from random import Random
 
 import msgspec
 import pytest
 
+from tests.readings import Cells, replayed, restored, store, told
 from tests.rulesets import EVENTS, N_MAX, TASKS, outcome_of, random_rules
 from tests.world import World
 from then.core import ending
 from then.core import facts as f
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry
-from then.core.folds import evolve, restore, turn
+from then.core.folds import evolve, turn
 from then.core.ids import id_number, id_text, id_time_us, next_id
 from then.core.state import Chain, State
-from then.core.tasks import Body
-
-Cells = dict[tuple[str, str], bytes]
-
-
-def told(state: State) -> Body:
-    """All that a state says, in plain values.
-
-    What is running waits, for that is not in the journal; what a held flow would start is queued at its release.
-    """
-    tasks = {task.id: msgspec.to_builtins(task) for task in state.live()}
-    waiting = {*state.queue, *state.free, *(id for _, id in state.waiting), *state.running, *state.stuck}
-    may_start = {
-        task.id
-        for task in state.live()
-        if task.id in waiting and task.outcome is None and task.started is None and not task.is_held
-        if state.flows[task.flow].held is None
-    }
-    return {
-        "tasks": tasks,
-        "flows": {id: msgspec.to_builtins(flow) for id, flow in state.flows.items()},
-        "chains": {id: msgspec.to_builtins(chain) for id, chain in state.chains.items()},
-        "keys": {key: msgspec.to_builtins(value) for key, value in state.keys.items()},
-        "pending": sorted(state.pending),
-        "may start": sorted(may_start),
-        "stopping": sorted(state.stopping),
-        "seq": state.seq,
-        "version": state.version,
-    }
-
-
-def replayed(pages: Iterable[f.Page], version: str = "v1") -> State:
-    state = State()
-    state.version = version
-    for page in pages:
-        turn(state, page)
-    return state
-
-
-def store(cells: Cells, changed: Iterable[tuple[str, str, bytes | None]]) -> None:
-    for kind, key, data in changed:
-        if data is None:
-            cells.pop((kind, key), None)
-        else:
-            cells[kind, key] = data
-
-
-def restored(cells: Cells, pages: list[f.Page]) -> State:
-    def of(kind: str) -> list[tuple[str, bytes]]:
-        return sorted((key, data) for (one, key), data in cells.items() if one == kind)
-
-    return restore(of, lambda after: (f.encode(page) for page in pages[after:]))
 
 
 def drive(run: World, chance: Random, seed: int) -> None:

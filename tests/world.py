@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from then.app.rules import Rules
 from then.core import facts as f
-from then.core.causes import AllHeld, Cancel, Cause, Order, Over, Post, Proceed, Report, Start, Step, Stop
+from then.core.causes import AllHeld, Cancel, Cause, Order, Over, Post, Proceed, Report, Start, Step, Stop, Tick
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.rules import RuleSet
@@ -85,6 +85,14 @@ class World:
     def cancel(self, *which: str | Task, flow: str | None = None) -> None:
         tasks = [one if isinstance(one, Task) else self.live(one)[0] for one in which]
         self.give(Cancel(tuple(task.id for task in tasks), flow))
+
+    def advance(self, seconds: float) -> None:
+        """Time passes, and what is due in it happens when it is due."""
+        until = self.terms.time + int(seconds * 1e6)
+        while (due := self.state.waits.next_due) is not None and due <= until:
+            self.terms.time = max(self.terms.time, due - 1000)
+            self.give(Tick())
+        self.terms.time = max(self.terms.time, until)
 
     # -- looking -------------------------------------------------------------------
 

@@ -250,8 +250,10 @@ def _fold(history: FlowHistory, page: f.Page) -> None:
                 history.chains[fact.id] = fact
             case f.Loaded(id=id, body=body):
                 records[id].task = msgspec.structs.replace(records[id].task, body=body)
-            case f.Started(id=id):
+            case f.Started(id=id) | f.Entered(id=id):
                 records[id].task = msgspec.structs.replace(records[id].task, started=page.time)
+            case f.Ripened(id=id):
+                records[id].task = _ripe(records[id].task, page.time, is_asked=fact.is_asked)
             case f.Late(id=id) if id in records:
                 records[id].late.append(fact)
             case f.Fault(id=id) if id in records:
@@ -264,6 +266,13 @@ def _fold(history: FlowHistory, page: f.Page) -> None:
                 history.variables[name] = value
             case _:
                 pass
+
+
+def _ripe(task: Task, time: int, *, is_asked: bool) -> Task:
+    """A record that was put off, when its time has come: an event is, a person is asked."""
+    if task.event:
+        return msgspec.structs.replace(task, outcome="done", completed=time)
+    return msgspec.structs.replace(task, started=time) if is_asked else task
 
 
 def _born(history: FlowHistory, task: Task) -> Record:

@@ -48,8 +48,17 @@ def try_again(at: Stepping, task: Task) -> None:
     policy = task.policy
     assert policy is not None
     due = _due(at, task, policy)
+    timing = at.terms.editions[at.state.flows[task.flow].version].timed.get(task.type)
+    if timing is not None and timing.expires_us is not None:
+        policy = replace(policy, expires=due + timing.expires_us)
     chain = at.state.chains.get(task.cont) if task.cont is not None else None
     next_attempt(at, task, chain, replace(policy, due=due if due > at.terms.time else None))
+
+
+def on_policy(task: Task, policy: Policy | None) -> Task:
+    """The record tried like that. What nobody runs is asked for when it is due, and not before."""
+    is_put_off = policy is not None and policy.due is not None
+    return replace(task, policy=policy, started=None if is_put_off else task.started)
 
 
 def next_attempt(at: Stepping, task: Task, chain: Chain | None, policy: Policy | None) -> Task:
@@ -60,8 +69,9 @@ def next_attempt(at: Stepping, task: Task, chain: Chain | None, policy: Policy |
     fresh = edition.new_task(task.type, task.body, id, task.flow, at.terms.time)
     fresh = replace(
         fresh, parent=task.parent, rule=task.rule, call=task.call, cont=cont, attempt=task.attempt + 1,
-        origin=task.key, by_unmatched=task.by_unmatched, priority=task.priority, policy=policy,
+        origin=task.key, by_unmatched=task.by_unmatched, priority=task.priority,
     )  # fmt: skip
+    fresh = on_policy(fresh, policy)
     at.add(task.flow, f.Emitted(fresh))
     return fresh
 

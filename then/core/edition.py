@@ -7,7 +7,7 @@ expressions and type checks, and what is known of the declared types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -154,14 +154,23 @@ class Edition:
             }
         return self._conditional
 
-    def sets_of(self, procedure: str | None, type: str) -> tuple[Rule, ...]:
-        """The rules that wait for every record of a type: those of a procedure, or those at top level."""
+    def sets_of(self, procedure: str | None, type: str, names: Mapping[str, Json]) -> tuple[Rule, ...]:
+        """The rules that wait for every record of a type: those of a procedure, or those at top level.
+
+        Args:
+            names: the arguments of the call, of which one may be the type that a rule waits for.
+        """
         key = (procedure, type)
-        if key not in self._sets:
-            self._sets[key] = tuple(
-                rule for rule in self._rules_of(procedure) if _is_set(rule) and family_covers(rule.pattern.family, type)
+        found = self._sets.get(key)
+        if found is None:
+            found = self._sets[key] = tuple(
+                rule
+                for rule in self._rules_of(procedure)
+                if _is_set(rule) and (rule.pattern.callee is not None or family_covers(rule.pattern.family, type))
             )
-        return self._sets[key]
+        if all(rule.pattern.callee is None for rule in found):
+            return found
+        return tuple(rule for rule in found if rule.pattern.callee is None or names.get(rule.pattern.callee) == type)
 
     def _rules_of(self, procedure: str | None) -> Iterable[Rule]:
         return self.rules.rules if procedure is None else self.rules.procedures[procedure].rules
@@ -191,6 +200,12 @@ class Edition:
     def unmatched(self, record: Task, variables: dict[str, Json]) -> Iterable[Match]:
         """The `unmatched` rules for a record on which nothing fired."""
         return self.index.match_unmatched(record, variables)
+
+    def posted(self, type: str, body: Body, id: str, flow: str, time: int) -> Task:
+        """A record that comes from outside, tried as it is declared."""
+        task = self.new_task(type, body, id, flow, time, is_posted=True)
+        timing = self.timed.get(type)
+        return task if timing is None or task.outcome is not None else replace(task, policy=timing.policy_of(time))
 
     def new_task(  # noqa: PLR0913, PLR0917 (the fields of a record; by place, since it is made for each)
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.attempts import on_policy
 from then.core.edition import Edition
 from then.core.ending import bend, end_live, give_back
 from then.core.evaluate import Scope
@@ -16,7 +17,7 @@ from then.core.facts import Flow
 from then.core.firing import EmissionTerms, Firing, PlanFailed, plan_rule
 from then.core.ids import id_text
 from then.core.policies import Policy
-from then.core.rules import CancelTasks, Match
+from then.core.rules import CancelTasks, Match, Rule
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.values import equal
@@ -32,14 +33,16 @@ def fire(
     flow: Flow,
     by_unmatched: bool = False,
     names: Mapping[str, Json] | None = None,
+    call: str | None = None,
 ) -> Firing:
     """One rule on one record: plans all it emits, then writes it. A rule that fails emits `rule.failed`.
 
     Args:
         names: the arguments of the call that the record belongs to.
+        call: where that is not the record's own: of a set that is full as its call begins.
     """
     record = match.record
-    firing = Firing(record, match.rule.name, record.call, by_unmatched or record.by_unmatched)
+    firing = Firing(record, match.rule.name, call or record.call, by_unmatched or record.by_unmatched)
     if names:
         firing.values = dict(names)
     try:
@@ -64,6 +67,8 @@ def carry_out(at: Stepping, firing: Firing, edition: Edition) -> None:
         _cancel_tasks(at, flow, act, scope, edition)
     if firing.emissions:
         _emit(at, firing, edition)
+    if firing.empty:
+        at.empty.append(firing)
     if firing.returns is not None:
         give_back(at, record, firing.call, firing.returns)
 
@@ -79,6 +84,7 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
     aliases: dict[str, str] = {}
     shared = at.new_id() if next_step is not None else None
     timed, call = edition.timed, firing.call
+    counted: Counter[str] | None = Counter() if edition.has_sets else None
     for planned in emissions:
         terms = planned.terms
         if terms is not None and terms.mark is not None and not _is_first(at, flow, *terms.mark):
@@ -102,6 +108,8 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
         if task.is_call:
             _guard_depth(at, task)
         at.add(flow, f.Emitted(task))
+        if counted is not None:
+            counted[task.type] += 1
         if cont is shared and task.outcome != "cancelled":
             members.append(id)
             if planned.alias is not None:
@@ -114,8 +122,8 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
                 shared, rule, step_, members, aliases, firing.records, firing.values, call, firing.by_unmatched
             ),
         )  # fmt: skip
-    if edition.has_sets:
-        _count_sets(at, firing, edition)
+    if counted:
+        _count_sets(at, flow, call, counted, edition)
 
 
 def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
@@ -128,8 +136,13 @@ def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
 
 def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Edition) -> Task:
     """The record with what its declaration, its act and its call say of how it is tried."""
+    if task.event:
+        put_off = _overlaid(Policy(), terms, at.terms.time) if terms is not None else None
+        if put_off is None or put_off.due is None:
+            return task
+        return replace(task, outcome=None, completed=None, policy=put_off)
     if task.outcome is not None:
-        return task  # An event, or nothing runs it.
+        return task  # Nothing runs it.
     if terms is not None and terms.is_skipped:
         error = {"kind": "skipped", "message": "left out by a rule"}
         return replace(task, outcome="cancelled", error=error, started=None, completed=at.terms.time)
@@ -142,7 +155,7 @@ def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Ed
         inherited = call.policy.deadline
         own = policy.deadline if policy is not None else None
         policy = replace(policy or Policy(), deadline=inherited if own is None else min(own, inherited))
-    return task if policy is None else replace(task, policy=policy)
+    return task if policy is None else on_policy(task, policy)
 
 
 def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:
@@ -150,9 +163,10 @@ def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:
     due = terms.at_us
     if terms.after_us is not None:
         due = max(due or 0, time + terms.after_us)
-    policy = replace(
-        policy, due=due if due is not None and due > time else None, is_due_by_clock=terms.after_us is None
-    )
+    if due is not None and due > time:
+        # It expires so long after it might have started.
+        expires = policy.expires + due - time if policy.expires is not None else None
+        policy = replace(policy, due=due, expires=expires, is_due_by_clock=terms.after_us is None)
     own = terms.policy
     if own is None:
         return policy
@@ -189,20 +203,35 @@ def _cancel_tasks(at: Stepping, flow: str, act: CancelTasks, scope: Scope, editi
             end_live(at, task)
 
 
-def _count_sets(at: Stepping, firing: Firing, edition: Edition) -> None:
+def _count_sets(at: Stepping, flow: str, call: str | None, emitted: Mapping[str, int], edition: Edition) -> None:
     """Notes how many records more a set waits for."""
-    frame = at.state.waits.frames.get(firing.call) if firing.call is not None else None
     counts: dict[str, int] = {}
-    for type, count in Counter([planned.type for planned in firing.emissions]).items():
-        for key in set_keys(edition, type, firing.record.flow, frame.type if frame else None, firing.call):
+    for type, count in emitted.items():
+        for _, key, _ in sets_with(at, edition, type, flow, call):
             counts[key] = counts.get(key, 0) + count
     for key, more in counts.items():
-        at.add(firing.record.flow, f.Counted(key, more))
+        at.add(flow, f.Counted(key, more))
 
 
-def set_keys(edition: Edition, type: str, flow: str, procedure: str | None, call: str | None) -> list[str]:
-    """The sets, by key, that a record of this type belongs to: those of its flow, and those of its call."""
-    keys = [wait_key(rule.name, flow, ()) for rule in edition.sets_of(None, type)]
-    if procedure is not None and call is not None and procedure in edition.within:
-        keys += [wait_key(rule.name, call, ()) for rule in edition.sets_of(procedure, type)]
-    return keys
+def count_again(at: Stepping, flow: str, edition: Edition) -> None:
+    """Counts what lives for the sets of rules that a flow was moved to, where they count nothing yet."""
+    counts: dict[str, int] = {}
+    for task in at.state.live(flow):
+        if task.parent is not None:
+            for _, key, _ in sets_with(at, edition, task.type, flow, task.call):
+                if key not in at.state.waits.tallies:
+                    counts[key] = counts.get(key, 0) + 1
+    for key, more in counts.items():
+        at.add(flow, f.Counted(key, more))
+
+
+def sets_with(
+    at: Stepping, edition: Edition, type: str, flow: str, call: str | None
+) -> Iterator[tuple[Rule, str, Mapping[str, Json]]]:
+    """The sets that a record of this type belongs to, those of its flow and those of its call: rule, key, names."""
+    for rule in edition.sets_of(None, type, {}):
+        yield rule, wait_key(rule.name, flow, ()), {}
+    frame = at.state.waits.frames.get(call) if call is not None else None
+    if frame is not None and frame.type in edition.within:
+        for rule in edition.sets_of(frame.type, type, frame.body):
+            yield rule, wait_key(rule.name, frame.id, ()), frame.body

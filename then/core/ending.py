@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from then.core import facts as f
@@ -79,25 +80,55 @@ def bend(at: Stepping, flow: Flow, outcome: Outcome, text: str | None, upto: int
     at.add(flow.id, f.FlowBent(outcome, text))
     for key in list(flow.waits):
         if "\0" in key:
-            # A half-filled join, or a set: what it would follow from is over.
-            at.add(flow.id, f.Parted(key) if at.state.waits.wait(key) is not None else f.Gathered(key))
+            _end_wait(at, flow.id, key)
         elif key <= newest:
             at.add(flow.id, f.Dropped(key))
     for task in [task for task in at.state.live(flow.id) if task.id <= newest]:
         end_live(at, task)
 
 
+def _end_wait(at: Stepping, flow: str, key: str) -> None:
+    """A half-filled join, or a set: what it would follow from is over. Parts from other flows wait on."""
+    wait = at.state.waits.wait(key)
+    if wait is None:
+        at.add(flow, f.Gathered(key))
+        return
+    left = [task for part in wait.parts for task in part if task.flow != flow]
+    if wait.scope or not left:
+        at.add(flow, f.Parted(key))
+        return
+    used = [task.id for part in wait.parts for task in part if task.flow == flow]
+    at.add(flow, f.Met(key, used, wait.is_spent, wait.due, keeper(at, left)))
+
+
+def keeper(at: Stepping, left: Iterable[Task]) -> str:
+    """The flow that lives on for what is left of a window with `on timeout`: that of the oldest whose flow is open."""
+    flows = at.state.flows
+    lives = [task for task in left if task.flow in flows and flows[task.flow].bent is None]
+    return min(lives, key=lambda task: task.completed or 0).flow if lives else ""
+
+
 def end_live(at: Stepping, task: Task) -> None:
-    """Cancels one live record: at once where nothing runs, else by an order to stop."""
+    """Cancels one live record: at once where nothing runs, else by an order to stop. Nothing, where it has ended."""
+    now = at.state.task(task.id)
+    if now is None:
+        return
+    task = now
     if task.outcome is not None:
         # Completed and held, or an event before its match: let go to no rule.
         at.add(task.flow, f.Taken(task.id))
+    elif task.event:
+        # It was put off: no rule hears of it.
+        at.add(task.flow, f.Completed(task.id, "cancelled", None, {"kind": "cancelled"}, None, at.terms.time))
     elif task.is_call:
         end_call(at, task, "cancelled", {"kind": "cancelled"})
     elif task.id in at.state.running or (task.started is not None and runs_here(at, task)):
         if task.id not in at.state.stopping:
             at.add(task.flow, f.Stopping(task.id))
             at.orders.append(Stop(task))
+        elif task.id in at.state.stop_kinds:
+            # Its time was over; who cancels it wants no further attempt.
+            at.add(task.flow, f.Stopping(task.id))
     else:
         complete(at, task, "cancelled", None, {"kind": "cancelled"}, task.started, at.terms.time)
 
@@ -128,12 +159,25 @@ def end_call(at: Stepping, call: Task, outcome: Outcome, error: Body) -> None:
 
 
 def end_within(at: Stepping, call: Task) -> None:
-    """Cancels what lives in a call.
+    """Cancels what lives in a call, and in the calls in it; its half-filled joins and sets end too.
 
-    Cost: grows with what lives in its flow.
+    Cost: grows with what is live; not with how deep the calls are in one another.
     """
-    for task in [task for task in at.state.live(call.flow) if task.call == call.id]:
-        end_live(at, task)
+    frames = at.state.waits.frames
+    if call.id not in frames:
+        return
+    inside = {call.id: True}
+    for id in sorted(id for id, frame in frames.items() if frame.flow == call.flow):
+        # A call has a later id than the one that it is in.
+        if frames[id].call in inside:
+            inside[id] = True
+    for key in [key for id in inside for key in frames[id].waits]:
+        _end_wait(at, call.flow, key)
+    for task in [task for task in at.state.live(call.flow) if task.call in inside]:
+        if task.is_call and at.state.task(task.id) is not None and task.outcome is None:
+            complete(at, task, "cancelled", None, {"kind": "cancelled"}, task.started, at.terms.time)
+        else:
+            end_live(at, task)
 
 
 def give_back(at: Stepping, record: Task, call: str | None, result: Body) -> None:
@@ -155,8 +199,13 @@ def settle_call(at: Stepping) -> None:
     """Completes a call in which nothing lives any more and that was not returned from."""
     waits = at.state.waits
     frame = waits.frames.get(waits.quiet.pop())
-    call = at.state.task(frame.id) if frame is not None else None
-    if frame is None or call is None or frame.live or frame.is_over or call.started is None or call.is_held:
+    if frame is None or frame.live:
+        return
+    if frame.is_over:
+        at.add(frame.flow, f.Left(frame.id))
+        return
+    call = at.state.task(frame.id)
+    if call is None or call.started is None or call.is_held:
         return
     if frame.untaken:
         error = next(iter(frame.untaken.values()))

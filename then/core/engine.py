@@ -34,11 +34,11 @@ from then.core.causes import (
     Tick,
 )
 from then.core.edition import FLOW_ENDED, Edition
-from then.core.emitting import carry_out, fire
+from then.core.emitting import carry_out, count_again, fire
 from then.core.ending import OVER, complete, end_within, hold_reason, settle_call
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
-from then.core.joins import gather_empty, take
+from then.core.joins import Taking, gather_empty, take
 from then.core.listening import Listening, match_within
 from then.core.outside import cancel, post, release, retry
 from then.core.rules import FINISHED, Match, Met
@@ -111,10 +111,14 @@ class _Stepper(Stepping):
             case Move(flow=flow, version=version):
                 if flow in self.state.flows and self.state.flows[flow].version != version:
                     self.add(flow, f.FlowMoved(version))
+                    if self.terms.editions[version].has_sets:
+                        count_again(self, flow, self.terms.editions[version])
             case SetTimer(name=name, what=what):
                 set_timer(self, name, what)
             case Tick() if self.terms.may_start:
                 tick(self)
+                for firing in self.empty[:]:
+                    self.gather(firing.record, [])
 
     # -- what comes from outside ----------------------------------------------
 
@@ -164,12 +168,12 @@ class _Stepper(Stepping):
         first = declared.first
         firing = Firing(call, first.name, call.id, call.by_unmatched, values=dict(call.body))
         try:
-            plan_rule(firing, edition, Match(first, call, None, Met((), dict(call.body))), {})
+            variables = self.state.flows[call.flow].variables
+            plan_rule(firing, edition, Match(first, call, None, Met((), dict(call.body))), variables)
         except PlanFailed as failed:
             firing.fail(str(failed))
         carry_out(self, firing, edition)
-        if firing.empty:
-            gather_empty(self, firing, edition, call.type, call.body, [])
+        self.gather(call, [])
         self.state.waits.quiet.append(call.id)
 
     # -- matching --------------------------------------------------------------
@@ -185,45 +189,53 @@ class _Stepper(Stepping):
         fired: list[str] = []
         is_failure = record.outcome in FAILURES
         taken = is_failure and edition.may_fail(record.type)
-        is_awaited = is_joined = False
+        is_awaited = is_joined = is_over = False
         is_settled = record.settled
         if record.cont is not None and is_settled:
             chain = state.chains.get(record.cont)
             if chain is not None:
                 # Who waits for it hears of a done one; what ended otherwise is matched like any.
                 is_awaited = record.outcome == "done"
-                taken |= self.go_on(chain, record, edition, fired)
-        found = edition.index.match(record, variables)
-        if record.call is not None:
-            took, is_over = self.match_in_call(record, edition, flow, variables, fired)
-            taken |= is_failure and took
-            found = () if is_over else found
+                took, is_over = self.go_on(chain, record, edition, fired)
+                taken |= took
+        found = () if is_over else edition.index.match(record, variables)
+        if record.call is not None and not is_over:
+            in_call = self.match_in_call(record, edition, flow, variables, fired)
+            taken |= is_failure and in_call.takes_up
+            is_joined |= in_call.is_part
+            found = () if in_call.is_last else found
         for match in found:
             if type(match.rule) is Listening:
-                is_joined |= is_settled
-                took = is_settled and take(self, match.rule, record, edition, False, {}, fired)
+                if not is_settled:
+                    continue
+                part = take(self, match.rule, record, edition, False, {}, fired)
+                is_joined |= part.is_part
                 # Inside a call only its own rules take a failure up.
-                taken |= took and is_failure and record.call is None
+                taken |= part.takes_up and is_failure and record.call is None
+                if part.is_last:
+                    break
                 continue
             firing = fire(self, match, edition, flow)
             fired.append(match.rule.name)
             taken |= is_failure and record.call is None and _says_failure(match)
-            if firing.empty:
-                gather_empty(self, firing, edition, None, {}, fired)
             if firing.returns is not None:
                 break
+        if self.empty:
+            self.gather(record, fired)
         is_unmatched = False
-        if edition.rules.endings and is_settled and record.type in edition.rules.endings:
+        is_stray = not (fired or is_awaited or is_joined or record.by_unmatched or record.type == FLOW_ENDED)
+        if edition.rules.endings and is_settled and record.type in edition.rules.endings and not _is_skipped(record):
             ending = edition.rules.endings[record.type]
             fire(self, Match(ending, record, None, Met((), {**record.body, **(record.result or {})})), edition, flow)
             fired.append(ending.name)
-        is_stray = not (fired or is_awaited or is_joined or record.by_unmatched or record.type == FLOW_ENDED)
         if is_stray and is_settled:
             for match in edition.unmatched(record, variables):
                 fire(self, match, edition, flow, by_unmatched=True)
                 fired.append(match.rule.name)
                 is_unmatched = True
-                taken |= is_failure
+                taken |= is_failure and record.call is None
+        if self.empty:
+            self.gather(record, fired)
         if fired or taken:
             taken |= record.type == RULE_FAILED and bool(fired)
             seen = variables if fired else {}
@@ -233,24 +245,35 @@ class _Stepper(Stepping):
 
     def match_in_call(
         self, record: Task, edition: Edition, flow: Flow, variables: dict[str, Json], fired: list[str]
-    ) -> tuple[bool, bool]:
+    ) -> Taking:
         """The rules of its own procedure. Whether they take a failure up, and whether the search is over."""
         frame = self.state.waits.frames.get(record.call or "")
         if frame is None:
-            return False, False
-        taken = False
+            return Taking()
+        is_part = taken = False
         for match in match_within(edition.within.get(frame.type, ()), record, variables, frame.body):
             if type(match.rule) is Listening:
-                taken |= record.settled and take(self, match.rule, record, edition, True, frame.body, fired)
+                if not record.settled:
+                    continue
+                part = take(self, match.rule, record, edition, True, frame.body, fired)
+                is_part |= part.is_part
+                taken |= part.takes_up
+                if part.is_last:
+                    return Taking(is_part, taken, True)
                 continue
             firing = fire(self, match, edition, flow, names=frame.body)
             fired.append(match.rule.name)
             taken |= _says_failure(match)
-            if firing.empty:
-                gather_empty(self, firing, edition, frame.type, frame.body, fired)
             if match.rule.final or firing.returns is not None:
-                return taken, True
-        return taken, False
+                return Taking(is_part, taken, True)
+        return Taking(is_part, taken)
+
+    def gather(self, record: Task, fired: list[str]) -> None:
+        """Fills the sets of which a `for` emitted none; what fires by that on this record is noted."""
+        while self.empty:
+            firing = self.empty.pop(0)
+            edition = self.terms.editions[self.state.flows[firing.record.flow].version]
+            gather_empty(self, firing, edition, fired if firing.record.id == record.id else [])
 
     def fail_fast(self, id: str) -> None:
         """A failure in a call that nothing took up: where the call says so, what else lives in it is cancelled."""
@@ -258,32 +281,30 @@ class _Stepper(Stepping):
         if call is not None and call.policy is not None and call.policy.fail_fast:
             end_within(self, call)
 
-    def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> bool:
-        """A member of a chain ended. Returns whether its `else` took a failure up."""
+    def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> tuple[bool, bool]:
+        """A member of a chain ended. Whether its `else` took a failure up, and whether what follows returned."""
         if record.outcome == "done":
             if chain.waiting:
-                return False
+                return False, False
             self.add(record.flow, f.Dropped(chain.id))
-            if chain.rule:  # Python may wait for the failure only.
-                self.continue_chain(chain, record, edition, chain.rule, chain.step, fired)
-            return False
+            if not chain.rule:  # Python may wait for the failure only.
+                return False, False
+            return False, self.continue_chain(chain, record, edition, chain.rule, chain.step, fired)
         self.add(record.flow, f.Dropped(chain.id))
         if record.outcome not in FAILURES:
-            return False
+            return False, False
         if chain.otherwise is not None:
-            self.continue_chain(chain, record, edition, chain.otherwise, 0, fired)
-            return True
+            return True, self.continue_chain(chain, record, edition, chain.otherwise, 0, fired)
         rule = edition.rule(chain.rule)
         consequence = rule.consequence if rule is not None else None
         if consequence is None or consequence.otherwise is None or chain.step != len(consequence.steps) - 1:
-            return False
-        self.continue_chain(chain, record, edition, chain.rule, -1, fired)
-        return True
+            return False, False
+        return True, self.continue_chain(chain, record, edition, chain.rule, -1, fired)
 
     def continue_chain(
         self, chain: Chain, record: Task, edition: Edition, address: str, step: int, fired: list[str]
-    ) -> None:
-        """Runs the step of a chain: k > 0 declarative, -1 its `else`, 0 a Python continuation."""
+    ) -> bool:
+        """Runs the step of a chain: k > 0 declarative, -1 its `else`, 0 a Python continuation. Whether it returned."""
         name = address if step == 0 else f"{address}/{step}" if step > 0 else f"{address}/{chain.step}/else"
         firing = Firing(record, name, chain.call, chain.by_unmatched, records=dict(chain.records), values=chain.values)
         variables = self.state.flows[record.flow].variables
@@ -296,6 +317,7 @@ class _Stepper(Stepping):
             firing.fail(str(failed))
         fired.append(name)
         carry_out(self, firing, edition)
+        return firing.returns is not None
 
     # -- ends and starts ---------------------------------------------------------
 
@@ -377,6 +399,10 @@ class _Stepper(Stepping):
                 break
         for flow in stuck.values():
             self.tell_held(flow)
+
+
+def _is_skipped(record: Task) -> bool:
+    return record.outcome == "cancelled" and (record.error or {}).get("kind") == "skipped"
 
 
 def _says_failure(match: Match) -> bool:

@@ -243,7 +243,10 @@ def _plan_loop(firing: Firing, edition: Edition, act: Loop, scope: Scope) -> Non
     if not isinstance(items, list):
         raise PlanFailed(f"for {act.item} in …: {described(items)} found, a list is expected")
     if not items:
-        firing.empty.append(act.emit.type)
+        callee = act.emit.callee
+        firing.empty.append(
+            act.emit.type if callee is None else _said(edition, callee, scope, f"the task {act.emit.type}")
+        )
     for number, item in enumerate(items):
         bound = {**scope.bindings, act.item: item}
         if act.index is not None:

@@ -7,14 +7,14 @@ concerns calls, joins, sets and times is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core.ids import id_number
 from then.core.state import RECORD_FOLDS, State
-from then.core.waits import KINDS, Tally, TimerState, Wait
+from then.core.waits import KINDS, Frame, Tally, TimerState, Wait
 
 
 def turn(state: State, page: f.Page) -> None:
@@ -47,12 +47,15 @@ def _ripened(state: State, fact: f.Ripened, flow: str, time: int) -> None:
     if task is None or task.policy is None:
         return
     # A replay did not see it come.
-    state.waits.forget_due("start", fact.id)
+    for kind in ("start", "at"):
+        state.waits.forget_due(kind, fact.id)
     policy = replace(task.policy, due=None)
     if task.event:
         state.change(fact.id, policy=policy, outcome="done", completed=time)
     else:
         state.change(fact.id, policy=policy, started=time if fact.is_asked else None)
+        if fact.is_asked:
+            state.waits.forget_due("expires", fact.id)
     fresh = state.task(fact.id)
     assert fresh is not None
     state.enqueue(fresh)
@@ -65,58 +68,73 @@ def _left(state: State, fact: f.Left, flow: str, time: int) -> None:
 
 
 def _joined(state: State, fact: f.Joined, flow: str, time: int) -> None:
-    before = state.waits.wait(fact.key)
-    _changed(state, fact.key, before, state.waits.joined(fact, flow))
+    wait = state.waits.wait(fact.key)
+    before = _ties(wait)
+    _changed(state, fact.key, before, state.waits.joined(fact, flow, wait))
 
 
 def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
-    before = state.waits.wait(fact.key)
-    _changed(state, fact.key, before, state.waits.met(fact))
+    wait = state.waits.wait(fact.key)
+    if wait is not None:
+        before = _ties(wait)
+        _changed(state, fact.key, before, state.waits.met(fact, wait))
 
 
 def _parted(state: State, fact: f.Parted, flow: str, time: int) -> None:
-    before = state.waits.wait(fact.key)
-    _changed(state, fact.key, before, state.waits.parted(fact))
+    wait = state.waits.wait(fact.key)
+    if wait is not None:
+        before = _ties(wait)
+        _changed(state, fact.key, before, state.waits.parted(fact, wait))
 
 
-def _changed(state: State, key: str, before: Wait | None, after: Wait | None) -> None:
+_Ties: TypeAlias = tuple[str, str, bool]
+
+
+def _ties(wait: Wait | None) -> _Ties | None:
+    """What ties a wait to its flow and call: its scope, its flow, and whether it keeps them."""
+    return (wait.scope, wait.flow, wait.keeps) if wait is not None else None
+
+
+def _changed(state: State, key: str, before: _Ties | None, wait: Wait | None) -> None:
     """Notes what flow and call know of a wait: that they live on for it, and that it ends with them."""
-    if after is not None:
+    if wait is not None:
         state.touch("wait", key, is_new=before is None)
-    elif before is not None:
+    else:
         state.drop("wait", key)
-    _keep(state, before, after)
-    for wait, is_there in ((before, False), (after, True)):
-        if wait is None or not (wait.scope or wait.keeps):
-            continue
-        frame = state.waits.frames.get(wait.scope)
-        owners = (state.flows.get(wait.flow), "flow"), (frame, "frame")
-        for owner, kind in owners:
-            if owner is None or (key in owner.waits) is is_there:
-                continue
-            if is_there:
-                owner.waits[key] = True
-            else:
-                del owner.waits[key]
-            state.touch(kind, owner.id)
-
-
-def _keep(state: State, before: Wait | None, after: Wait | None) -> None:
-    was = before.flow if before is not None and before.keeps else ""
-    now = after.flow if after is not None and after.keeps else ""
-    if was == now:
+    after = _ties(wait)
+    if before == after:
         return
-    for id, more in ((was, -1), (now, 1)):
-        flow = state.flows.get(id)
-        if flow is not None:
+    for ties, is_there in ((before, False), (after, True)):
+        if ties is None:
+            continue
+        scope, id, keeps = ties
+        flow, frame = state.flows.get(id), _frame_of(state, key)
+        more = (1 if is_there else -1) if keeps else 0
+        if flow is not None and (scope or keeps):
             flow.live += more
+            _list(flow.waits, key, is_there)
             state.touch("flow", id)
-    wait = after or before
-    frame = state.waits.frames.get(wait.scope) if wait is not None else None
-    if frame is not None and bool(was) != bool(now):
-        frame.live += 1 if now else -1
-        state.touch("frame", frame.id)
+        if frame is not None:
+            frame.live += more
+            _list(frame.waits, key, is_there)
+            state.touch("frame", scope)
+    frame = _frame_of(state, key)
+    if before is not None and frame is not None:
         state.end_frame(frame)
+
+
+def _frame_of(state: State, key: str) -> Frame | None:
+    """The call whose own rule waits by this key; a rule at top level may wait by the flow that a call is the root of."""
+    rule, scope, _ = key.split("\0", 2)
+    frame = state.waits.frames.get(scope)
+    return frame if frame is not None and rule.startswith(f"{frame.type}.") else None
+
+
+def _list(keys: dict[str, bool], key: str, is_there: bool) -> None:
+    if is_there:
+        keys[key] = True
+    else:
+        keys.pop(key, None)
 
 
 def _counted(state: State, fact: f.Counted, flow: str, time: int) -> None:
@@ -140,7 +158,7 @@ def _tally(state: State, key: str, flow: str) -> Tally:
         tally = state.waits.tallies[key] = Tally(key)
         state.flows[flow].waits[key] = True
         state.touch("flow", flow)
-        frame = state.waits.frames.get(key.split("\0")[1])
+        frame = _frame_of(state, key)
         if frame is not None:
             frame.waits[key] = True
             state.touch("frame", frame.id)

@@ -14,14 +14,16 @@ and have not ended. The cost of a completion does not grow with the set.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from then.core import facts as f
 from then.core.edition import Edition
-from then.core.emitting import carry_out, fire, set_keys
+from then.core.emitting import carry_out, fire, sets_with
+from then.core.ending import keeper
 from then.core.evaluate import Scope
 from then.core.firing import ELSE, Firing, PlanFailed, plan_step
 from then.core.listening import Listening
-from then.core.rules import FINISHED, Join, Match, Met, Part, Rule
+from then.core.rules import FINISHED, Join, Match, Met, Part, Rule, family_covers
 from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
@@ -35,10 +37,17 @@ TRIES_MAX = 10_000
 class Coming:
     """A record that has come for a part of a join."""
 
-    __slots__ = ("at", "edition", "fired", "join", "names", "record", "rule")
+    __slots__ = ("at", "call", "edition", "fired", "is_last", "join", "names", "record", "rule")
 
     def __init__(
-        self, at: Stepping, rule: Rule, record: Task, edition: Edition, names: Mapping[str, Json], fired: list[str]
+        self,
+        at: Stepping,
+        rule: Rule,
+        record: Task,
+        edition: Edition,
+        names: Mapping[str, Json],
+        fired: list[str],
+        call: str | None = None,
     ) -> None:
         assert isinstance(rule.trigger, Join)
         self.at = at
@@ -49,24 +58,54 @@ class Coming:
         self.names = names
         """The arguments of the call, where the rule is a procedure's."""
         self.fired = fired
+        self.call = call or record.call
+        self.is_last = False
+        """It fired, and is final or returned: the search for the record ends."""
 
     def fire(self, parts: Sequence[Task], names: Mapping[str, Json | Task]) -> None:
         """The join has its parts."""
         match = Match(self.rule, self.record, None, Met(tuple(parts), dict(names)))
         flow = self.at.state.flows[self.record.flow]
-        fire(self.at, match, self.edition, flow, names=self.names)
-        self.fired.append(self.rule.name)
+        firing = fire(self.at, match, self.edition, flow, names=self.names, call=self.call)
+        self._note(firing, self.rule.name)
 
-    def fire_else(self, names: Mapping[str, Json]) -> None:
+    def fire_else(self, names: Mapping[str, Json], records: Mapping[str, Task]) -> None:
         """The join can no longer be filled."""
         record, name = self.record, f"{self.rule.name}/else"
-        firing = Firing(record, name, record.call, record.by_unmatched, values={**self.names, **names})
+        values = {**self.names, **names}
+        firing = Firing(record, name, self.call, record.by_unmatched, records=dict(records), values=values)
         try:
             plan_step(firing, self.edition, self.rule.name, ELSE, self.at.state.flows[record.flow].variables)
         except PlanFailed as failed:
             firing.fail(str(failed))
         carry_out(self.at, firing, self.edition)
+        self._note(firing, name)
+
+    def _note(self, firing: Firing, name: str) -> None:
         self.fired.append(name)
+        self.is_last |= self.rule.final or firing.returns is not None
+
+    def keeps(self, part: int) -> bool:
+        """Whether this record, as that part, keeps its flow until the window ends."""
+        join = self.join
+        if join.kind == "quiet":
+            return True
+        has_late = join.kind in ("all", "times") and (join.late is not None or join.late_generator is not None)
+        return has_late and not join.parts[part].is_absent and self.at.state.flows[self.record.flow].bent is None
+
+
+class Taking(NamedTuple):
+    """What became of a record that came for a part."""
+
+    is_part: bool = False
+    """The join took it."""
+    takes_up: bool = False
+    """Where it is a failure: the join takes that up."""
+    is_last: bool = False
+    """It fired, and no later rule sees the record."""
+
+
+_NOT_TAKEN: Final = Taking()
 
 
 def take(
@@ -77,31 +116,45 @@ def take(
     is_of_procedure: bool,
     names: Mapping[str, Json],
     fired: list[str],
-) -> bool:
-    """A record came for a part. Whether that takes a failure up."""
+) -> Taking:
+    """A settled record came for a part."""
     coming = Coming(at, found.of, record, edition, names, fired)
     join = coming.join
     part = join.parts[found.part]
     if join.kind == "every":
-        return _take_of_set(coming, part, is_of_procedure)
+        is_part, takes_up = _take_of_set(coming, part, is_of_procedure)
+        return Taking(is_part, takes_up, coming.is_last)
+    if found.of.name in fired:
+        return Taking(True)  # It was another part of what fired.
     values = [edition.value(key, _scope_of(part, record, names)) for key in part.keys]
     if any(isinstance(value, CannotSay) for value in values):
-        return False
+        return _NOT_TAKEN
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
-    key = wait_key(found.of.name, scope, values)
+    place = Place(wait_key(found.of.name, scope, values), scope, values)
+    if join.kind != "quiet":
+        _let_go_old(at, place.key, record.completed or 0)
     if found.ends_otherwise:
-        return _cannot_be_filled(coming, key, found.part, values, scope)
-    wait = _let_go_old(at, coming, at.state.waits.wait(key))
+        is_over = _cannot_be_filled(coming, place, found.part)
+        return Taking(is_over, is_over, coming.is_last)
     if join.kind == "quiet":
-        _quieten(coming, wait, key, values, scope)
+        is_part = _quieten(coming, place)
     elif join.kind == "any":
-        _any(coming, part, wait, key, values, scope)
+        is_part = _any(coming, found.part, place)
     elif join.kind == "times":
-        _times(coming, found.part, wait, key, values, scope)
+        is_part = _times(coming, found.part, place)
     else:
-        _all(coming, found.part, key, values, scope)
+        is_part = _all(coming, found.part, place)
     outcomes = part.pattern.outcomes
-    return outcomes != FINISHED and record.outcome in outcomes and not part.is_absent
+    takes_up = is_part and outcomes != FINISHED and record.outcome in outcomes and not part.is_absent
+    return Taking(is_part, takes_up, coming.is_last)
+
+
+class Place(NamedTuple):
+    """Where a record waits."""
+
+    key: str
+    scope: str
+    values: list[Json]
 
 
 def _scope_of(part: Part, record: Task, names: Mapping[str, Json | Task]) -> Scope:
@@ -109,43 +162,55 @@ def _scope_of(part: Part, record: Task, names: Mapping[str, Json | Task]) -> Sco
     return Scope(record, {**names, alias: record} if alias is not None else names)
 
 
-def _let_go_old(at: Stepping, coming: Coming, wait: Wait | None) -> Wait | None:
-    """The wait without what is out of its window; where that has a consequence, it happens first."""
-    if coming.join.kind == "quiet":
-        return wait
-    while wait is not None and wait.due is not None and (coming.record.completed or 0) >= wait.due:
+def _let_go_old(at: Stepping, key: str, time: int) -> None:
+    """Ends the windows that had ended by a time; where that has a consequence, it happens now."""
+    while (wait := at.state.waits.wait(key)) is not None and wait.due is not None and time >= wait.due:
         end_window(at, wait)
-        wait = at.state.waits.wait(wait.key)
-    return wait
 
 
-def _joined(
-    coming: Coming, part: int, wait: Wait | None, key: str, values: list[Json], scope: str, *, is_last: bool = False
-) -> Wait:
-    """Notes the record as the newest of a part."""
-    record, join = coming.record, coming.join
+def _joined(coming: Coming, part: int, place: Place, *, is_last: bool = False) -> Wait | None:
+    """Notes the record as the newest of a part. The wait, without what is out of its window; None where that is all."""
+    record, join, at = coming.record, coming.join, coming.at
+    wait = at.state.waits.wait(place.key)
     due = wait.due if wait is not None else None
-    if join.within_us is not None and (due is None or join.kind == "quiet"):
-        due = (record.completed or 0) + join.within_us
-    has_late = join.late is not None or join.late_generator is not None
-    keeps = join.kind == "quiet" or (has_late and not join.parts[part].is_absent)
-    coming.at.add(
+    newest = completed = record.completed or 0
+    if join.within_us is not None:
+        own = completed + join.within_us
+        due = own if due is None or join.kind == "quiet" else min(due, own)
+        if wait is not None and join.kind != "quiet":
+            newest = max(newest, *[task.completed or 0 for tasks in wait.parts for task in tasks])
+    at.add(
         record.flow,
-        f.Joined(key, coming.rule.name, scope, values, len(join.parts), part, record, is_last, due, keeps),
-    )
-    after = coming.at.state.waits.wait(key)
-    assert after is not None
-    return after
+        f.Joined(
+            place.key, coming.rule.name, place.scope, place.values, len(join.parts), part, record, is_last, due,
+            coming.keeps(part),
+        ),
+    )  # fmt: skip
+    if join.kind != "quiet" and newest > completed:
+        # It was heard of late: what came before it in the journal may be beyond its window.
+        _let_go_old(at, place.key, newest)
+    return at.state.waits.wait(place.key)
 
 
-def _met(at: Stepping, wait: Wait, taken: Sequence[int], join: Join, *, is_spent: bool = False) -> None:
-    """Uses parts up. The window of what is left runs from the oldest of that."""
-    left = [task.completed or 0 for part, count in zip(wait.parts, taken, strict=True) for task in part[count:]]
+def _met(coming: Coming, wait: Wait, used: Sequence[Task], *, is_spent: bool = False) -> None:
+    """Uses records up. The window of what is left runs from the oldest of that."""
+    at, join = coming.at, coming.join
+    ids = [task.id for task in used]
+    parts = [[task for task in tasks if task.id not in ids] for tasks in wait.parts]
+    left = [task.completed or 0 for tasks in parts for task in tasks]
     due = min(left) + join.within_us if left and join.within_us is not None else wait.due if is_spent else None
-    at.add(_home(at, wait), f.Met(wait.key, list(taken), is_spent, due))
+    at.add(home(at, wait), f.Met(wait.key, ids, is_spent, due, _keeper(at, join, parts)))
 
 
-def _home(at: Stepping, wait: Wait) -> str:
+def _keeper(at: Stepping, join: Join, parts: Sequence[Sequence[Task]]) -> str:
+    if join.kind != "quiet" and join.late is None and join.late_generator is None:
+        return ""
+    return keeper(
+        at, [task for number, tasks in enumerate(parts) if not join.parts[number].is_absent for task in tasks]
+    )
+
+
+def home(at: Stepping, wait: Wait) -> str:
     """The flow that hears of it: the one that the wait keeps alive; none where that is over."""
     return wait.flow if wait.flow in at.state.flows else ""
 
@@ -153,69 +218,47 @@ def _home(at: Stepping, wait: Wait) -> str:
 # -- the kinds ----------------------------------------------------------------------
 
 
-def _all(coming: Coming, part: int, key: str, values: list[Json], scope: str) -> None:
-    join, at = coming.join, coming.at
+def _all(coming: Coming, part: int, place: Place) -> bool:
+    join = coming.join
     is_absent = join.parts[part].is_absent
     keeps_newest = is_absent and join.parts[part].where_joined is None
-    wait = _joined(coming, part, at.state.waits.wait(key), key, values, scope, is_last=keeps_newest)
-    if is_absent:
-        return
-    picked = _pick(coming, wait, part)
-    if picked is None:
-        return
-    taken, bound = picked
-    if _finds_absent(coming, wait, bound):
-        at.add(_home(at, wait), f.Parted(key))
-        return
-    counts = [0] * len(wait.parts)
-    for number, index in taken.items():
-        if index:
-            # Not the oldest, since its clause chose: it is brought to the front by letting go what is used only.
-            wait.parts[number].insert(0, wait.parts[number].pop(index))
-        counts[number] = 1
-    if any(taken.values()):
-        _reorder(coming, wait)
-    _met(at, wait, counts, join)
-    coming.fire(list(bound.values()), {**_named(coming.rule, join, values), **_aliases(join, bound)})
+    wait = _joined(coming, part, place, is_last=keeps_newest)
+    if is_absent or wait is None:
+        return True
+    bound = _pick(coming, wait)
+    if bound is None:
+        return True
+    parts = list(bound.values())
+    _met(coming, wait, parts)
+    if not _finds_absent(coming, wait, bound):
+        coming.fire(parts, {**_named(join, place.values), **_aliases(join, bound)})
+    return True
 
 
-def _reorder(coming: Coming, wait: Wait) -> None:
-    """Writes the parts of a wait in another order: what was chosen first."""
-    at, record = coming.at, coming.record
-    at.add(_home(at, wait), f.Parted(wait.key))
-    for number, part in enumerate(wait.parts):
-        for task in part:
-            at.add(
-                record.flow,
-                f.Joined(
-                    wait.key, wait.rule, wait.scope, wait.values, len(wait.parts), number, task, False, wait.due,
-                    wait.keeps,
-                ),
-            )  # fmt: skip
-
-
-def _pick(coming: Coming, wait: Wait, newest: int) -> tuple[dict[int, int], dict[int, Task]] | None:
-    """One record of each part, the oldest that go together: index in its part, and record; None where one is missing."""
+def _pick(coming: Coming, wait: Wait) -> dict[int, Task] | None:
+    """A record for each part, the oldest that go together, by part; None where one is missing. None stands for two."""
     join = coming.join
     present = [number for number, part in enumerate(join.parts) if not part.is_absent]
     if not all(wait.parts[number] for number in present):
         return None
-    if all(join.parts[number].where_joined is None for number in present):
-        return dict.fromkeys(present, 0), {number: wait.parts[number][0] for number in present}
+    oldest = {number: wait.parts[number][0] for number in present}
+    is_plain = all(join.parts[number].where_joined is None for number in present)
+    if is_plain and len({task.id for task in oldest.values()}) == len(present):
+        return oldest
     tries = 0
-    todo: list[tuple[dict[int, int], dict[int, Task]]] = [({}, {})]
+    todo: list[dict[int, Task]] = [{}]
     while todo:
-        taken, bound = todo.pop()
-        if len(taken) == len(present):
-            return taken, bound
-        number = present[len(taken)]
+        bound = todo.pop()
+        if len(bound) == len(present):
+            return bound
+        number = present[len(bound)]
         fitting = []
-        for index, task in enumerate(wait.parts[number]):
+        for task in wait.parts[number]:
             tries += 1
             if tries > TRIES_MAX:
                 return None
-            if _holds(coming, number, task, bound):
-                fitting.append(({**taken, number: index}, {**bound, number: task}))
+            if all(task.id != other.id for other in bound.values()) and _holds(coming, number, task, bound):
+                fitting.append({**bound, number: task})
         todo.extend(reversed(fitting))
     return None
 
@@ -244,167 +287,193 @@ def _finds_absent(coming: Coming, wait: Wait, bound: Mapping[int, Task]) -> bool
     )
 
 
-def _any(coming: Coming, part: Part, wait: Wait | None, key: str, values: list[Json], scope: str) -> None:
+def _any(coming: Coming, part: int, place: Place) -> bool:
+    join = coming.join
+    wait = coming.at.state.waits.wait(place.key)
     if wait is not None and wait.is_spent:
-        return
-    wait = _joined(coming, coming.join.parts.index(part), wait, key, values, scope)
-    taken = [len(tasks) for tasks in wait.parts]
-    _met(coming.at, wait, taken, coming.join, is_spent=True)
-    names = _named(coming.rule, coming.join, values)
-    if part.pattern.alias is not None:
-        coming.fire([coming.record], {**names, part.pattern.alias: coming.record})
-    else:
-        coming.fire([coming.record], names)
+        return True
+    wait = _joined(coming, part, place)
+    if wait is None:
+        return True
+    _met(coming, wait, [task for tasks in wait.parts for task in tasks], is_spent=True)
+    coming.fire([coming.record], {**_named(join, place.values), **_aliases(join, {part: coming.record})})
+    return True
 
 
-def _times(coming: Coming, part: int, wait: Wait | None, key: str, values: list[Json], scope: str) -> None:
-    join, at, record = coming.join, coming.at, coming.record
+def _times(coming: Coming, part: int, place: Place) -> bool:
+    """Whether it was taken: what follows counts only where enough came before it."""
+    join, record = coming.join, coming.record
     is_followed = len(join.parts) > 1
-    if part == 0:
-        wait = _joined(coming, 0, wait, key, values, scope)
-    if wait is None or is_followed != (part == 1) or len(wait.parts[0]) < join.count:
-        return
-    came = wait.parts[0][: join.count]
+    wait = _joined(coming, 0, place) if part == 0 else coming.at.state.waits.wait(place.key)
+    if is_followed != (part == 1):
+        return True
+    before = [task for task in wait.parts[0] if part == 0 or task.id != record.id] if wait is not None else []
+    if wait is None or len(before) < join.count:
+        return part == 0
+    came = before[: join.count]
     bound = {0: came[-1]}
     if is_followed:
         if not _holds(coming, 1, record, bound):
-            return
+            return False
         bound[1] = record
-    counts = [join.count, *[0] * (len(wait.parts) - 1)]
-    _met(at, wait, counts, join)
     parts = [*came, record] if is_followed else came
-    coming.fire(parts, {**_named(coming.rule, join, values), **_aliases(join, bound)})
+    _met(coming, wait, parts)
+    coming.fire(parts, {**_named(join, place.values), **_aliases(join, bound)})
+    return True
 
 
-def _quieten(coming: Coming, wait: Wait | None, key: str, values: list[Json], scope: str) -> None:
+def _quieten(coming: Coming, place: Place) -> bool:
     """The last record of its key counts, and its flow: the silence begins anew."""
+    wait = coming.at.state.waits.wait(place.key)
     if wait is not None and wait.flow != coming.record.flow:
-        coming.at.add(_home(coming.at, wait), f.Parted(key))
-        wait = None
-    _joined(coming, 0, wait, key, values, scope, is_last=True)
+        coming.at.add(home(coming.at, wait), f.Parted(place.key))
+    _joined(coming, 0, place, is_last=True)
+    return True
 
 
-def _take_of_set(coming: Coming, part: Part, is_of_procedure: bool) -> bool:
-    """One of a set ended. Whether its `else` takes a failure up."""
+def _take_of_set(coming: Coming, part: Part, is_of_procedure: bool) -> tuple[bool, bool]:
+    """One of a set ended. Whether it was of one that is open, and whether that takes a failure up."""
     at, record, edition = coming.at, coming.record, coming.edition
-    if not record.settled:
-        return False
     key = wait_key(coming.rule.name, (record.call or "") if is_of_procedure else record.flow, ())
     tally = at.state.waits.tallies.get(key)
-    if tally is None or tally.is_closed:
-        return False
+    if tally is None or tally.is_closed or record.parent is None:
+        return False, False  # What was posted was emitted by nobody.
     at.add(record.flow, f.Settled(key))
     where = part.pattern.where
     scope = _scope_of(part, record, coming.names)
     variables = at.state.flows[record.flow].variables
-    counts = where is None or edition.value(where, Scope(record, scope.bindings, variables)) is True
-    if counts and record.outcome not in part.pattern.outcomes:
+    value = edition.value(where, Scope(record, scope.bindings, variables)) if where is not None else True
+    is_failure = record.outcome in FAILURES
+    if record.outcome not in part.pattern.outcomes and value is not False:
+        # Where the clause cannot be said, of a result that is not there, it is one of the set.
         at.add(record.flow, f.Gathered(key))
-        has_else = coming.rule.consequence is not None and coming.rule.consequence.otherwise is not None
-        if has_else:
-            coming.fire_else({})
-        return has_else and record.outcome in FAILURES
+        if _has_else(coming.rule):
+            coming.fire_else({}, {})
+        return True, is_failure and _has_else(coming.rule)
     if tally.open == 0:
         at.add(record.flow, f.Gathered(key))
-        alias = part.pattern.alias
-        coming.fire([record], {alias: record} if alias is not None else {})
-    return record.outcome in FAILURES and part.pattern.outcomes != FINISHED
+        coming.fire([record], {})
+    return True, is_failure and part.pattern.outcomes != FINISHED
 
 
-def gather_empty(
-    at: Stepping, firing: Firing, edition: Edition, procedure: str | None, names: Mapping[str, Json], fired: list[str]
-) -> None:
+def _has_else(rule: Rule) -> bool:
+    """Whether an `else` answers the join, and not a later step."""
+    consequence = rule.consequence
+    return consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+
+
+def gather_empty(at: Stepping, firing: Firing, edition: Edition, fired: list[str]) -> None:
     """A `for` emitted none: sets of that type of which nothing was ever emitted are full at once."""
     record = firing.record
     for type in firing.empty:
-        keys = set_keys(edition, type, record.flow, procedure, firing.call)
-        for rule in (
-            *edition.sets_of(None, type),
-            *(edition.sets_of(procedure, type) if procedure is not None else ()),
-        ):
-            key = next(key for key in keys if key.startswith(f"{rule.name}\0"))
-            if key in at.state.waits.tallies:
-                continue
-            at.add(record.flow, f.Gathered(key))
-            Coming(at, rule, record, edition, names, fired).fire([record], {})
+        for rule, key, names in list(sets_with(at, edition, type, record.flow, firing.call)):
+            if key not in at.state.waits.tallies:
+                at.add(record.flow, f.Gathered(key))
+                Coming(at, rule, record, edition, names, fired, firing.call).fire([record], {})
 
 
 # -- what can no longer be, and what is too late ---------------------------------------
 
 
-def _cannot_be_filled(coming: Coming, key: str, part: int, values: list[Json], scope: str) -> bool:
+def _cannot_be_filled(coming: Coming, place: Place, part: int) -> bool:
     """A record of a part ended otherwise. Where no other lives that could fill it, the `else` runs. Whether it did."""
-    at, record = coming.at, coming.record
-    wait = at.state.waits.wait(key)
-    if not record.settled or (wait is not None and wait.parts[part]):
+    at, record, join = coming.at, coming.record, coming.join
+    of = join.parts[part]
+    wait = at.state.waits.wait(place.key)
+    if (wait is not None and wait.parts[part]) or _says_no(coming, of, record) or _another_lives(coming, place, of):
         return False
-    of = coming.join.parts[part]
-    flow = record.flow if scope else None
-    for live in at.state.live(flow):
-        if live.outcome is None and live.type == record.type and (not scope or scope in (live.flow, live.call)):
-            own = [coming.edition.value(expr, _scope_of(of, live, coming.names)) for expr in of.keys]
-            said = [value for value in own if not isinstance(value, CannotSay)]
-            if len(said) < len(own) or wait_key(coming.rule.name, scope, own) == key:
-                return False
+    bound = {number: tasks[0] for number, tasks in enumerate(wait.parts) if tasks} if wait is not None else {}
     if wait is not None:
-        at.add(_home(at, wait), f.Parted(key))
-    coming.fire_else(_named(coming.rule, coming.join, values))
+        at.add(home(at, wait), f.Parted(place.key))
+    bound[part] = record
+    coming.fire_else(_named(join, place.values), _aliases(join, bound))
     return record.outcome in FAILURES
+
+
+def _says_no(coming: Coming, part: Part, record: Task) -> bool:
+    """Whether its clause leaves a record out for good; one over a result that is not there leaves it in."""
+    where = part.pattern.where
+    scope = _scope_of(part, record, coming.names)
+    variables = coming.at.state.flows[record.flow].variables
+    return where is not None and coming.edition.value(where, Scope(record, scope.bindings, variables)) is False
+
+
+def _another_lives(coming: Coming, place: Place, part: Part) -> bool:
+    """Whether a record lives that may yet fill a part.
+
+    Cost: grows with what lives in the scope; asked only where one ended otherwise.
+    """
+    family = coming.names.get(part.pattern.callee) if part.pattern.callee is not None else part.pattern.family
+    assert isinstance(family, str)
+    flow = coming.record.flow if place.scope else None
+    for live in coming.at.state.live(flow):
+        if live.outcome is not None or not family_covers(family, live.type):
+            continue
+        if (place.scope and place.scope not in (live.flow, live.call)) or _says_no(coming, part, live):
+            continue
+        own = [coming.edition.value(expr, _scope_of(part, live, coming.names)) for expr in part.keys]
+        said = [value for value in own if not isinstance(value, CannotSay)]
+        if len(said) < len(own) or wait_key(coming.rule.name, place.scope, own) == place.key:
+            return True
+    return False
 
 
 def end_window(at: Stepping, wait: Wait) -> None:
     """The window of a wait has ended: what came by then is let go, and `on timeout` follows."""
-    due = wait.due
-    if due is None:
-        return
+    assert wait.due is not None
     flow = at.state.flows.get(wait.flow)
-    first = next((tasks[0] for tasks in wait.parts if tasks), None)
-    edition = at.terms.editions[flow.version] if flow is not None else None
-    rule = edition.rule(wait.rule) if edition is not None else None
+    # Where its flow is over, the rules in force say how long what came later may still wait.
+    edition = at.terms.editions[flow.version if flow is not None else at.state.version]
+    rule = edition.rule(wait.rule)
     join = rule.trigger if rule is not None else None
-    within = join.within_us if isinstance(join, Join) else None
-    at_flow = wait.flow if flow is not None else ""
-    upto = due - within if within is not None else None
-    left = [
-        task.completed or 0
-        for tasks in wait.parts
-        for task in tasks
-        if upto is not None and (task.completed or 0) > upto
-    ]
-    new_due = min(left) + within if left and within is not None else None
-    if flow is None or edition is None or rule is None or not isinstance(join, Join) or first is None:
-        at.add(at_flow, f.Parted(wait.key, upto, new_due))
+    if rule is None or not isinstance(join, Join) or join.within_us is None or len(join.parts) != len(wait.parts):
+        at.add(home(at, wait), f.Parted(wait.key))
         return
-    frame = at.state.waits.frames.get(first.call) if first.call is not None else None
-    coming = Coming(at, rule, first, edition, frame.body if frame is not None else {}, [])
-    names: dict[str, Json | Task] = dict(_named(rule, join, wait.values))
-    present = {
-        number: tasks[0] for number, tasks in enumerate(wait.parts) if tasks and not join.parts[number].is_absent
-    }
-    names.update(_aliases(join, present))
+    upto = wait.due - join.within_us
+    over = [[task for task in tasks if (task.completed or 0) <= upto] for tasks in wait.parts]
+    left = [[task for task in tasks if (task.completed or 0) > upto] for tasks in wait.parts]
     # Before what is let go may end the flow.
+    if flow is not None:
+        _too_late(at, wait, rule, join, over, edition)
+    now = [task.completed or 0 for tasks in left for task in tasks]
+    due = min(now) + join.within_us if now else None
+    at.add(home(at, wait), f.Parted(wait.key, upto, due, _keeper(at, join, left)))
+
+
+def _too_late(
+    at: Stepping, wait: Wait, rule: Rule, join: Join, over: Sequence[Sequence[Task]], edition: Edition
+) -> None:
+    """What follows where no others came in time: in the flow that the wait kept, for its first part."""
+    present = {number: tasks[0] for number, tasks in enumerate(over) if tasks and not join.parts[number].is_absent}
+    mine = [task for task in present.values() if task.flow == wait.flow]
+    if not mine or not wait.keeps:
+        return
+    first = min(mine, key=lambda task: task.completed or 0)
+    frame = at.state.waits.frames.get(first.call) if first.call is not None else None
+    is_of_procedure = frame is not None and wait.scope == frame.id
+    coming = Coming(at, rule, first, edition, frame.body if frame is not None and is_of_procedure else {}, [])
+    names: dict[str, Json | Task] = {**_named(join, wait.values), **_aliases(join, present)}
     if join.kind == "quiet":
         coming.fire([first], names)
-    else:
-        late = edition.rule(f"{wait.rule}/late")
-        if late is not None and present:
-            names["missing"] = ", ".join(_missing(join, wait))
-            match = Match(late, next(iter(present.values())), None, Met(tuple(present.values()), names))
-            fire(at, match, edition, flow, names=coming.names)
-    at.add(wait.flow, f.Parted(wait.key, upto, new_due))
+        return
+    late = edition.rule(f"{wait.rule}/late")
+    if late is not None:
+        names["missing"] = ", ".join(_missing(join, over))
+        match = Match(late, first, None, Met(tuple(present.values()), names))
+        fire(at, match, edition, at.state.flows[first.flow], names=coming.names)
 
 
-def _missing(join: Join, wait: Wait) -> list[str]:
+def _missing(join: Join, came: Sequence[Sequence[Task]]) -> list[str]:
     """What did not come: the types, in the order of the rule."""
     need = [join.count if join.kind == "times" and number == 0 else 1 for number in range(len(join.parts))]
     return [
         part.pattern.family
         for number, part in enumerate(join.parts)
-        if not part.is_absent and len(wait.parts[number]) < need[number]
+        if not part.is_absent and len(came[number]) < need[number]
     ]
 
 
-def _named(rule: Rule, join: Join, values: Sequence[Json]) -> dict[str, Json]:
+def _named(join: Join, values: Sequence[Json]) -> dict[str, Json]:
     return {name: value for name, value in zip(join.names, values, strict=False) if name}
 
 

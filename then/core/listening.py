@@ -15,7 +15,7 @@ from attrs import evolve
 
 from then.core.evaluate import decide
 from then.core.fields import Scope
-from then.core.rules import ANY, FINISHED, Emit, Join, Loop, Match, Met, Rule, Single, family_covers
+from then.core.rules import FINISHED, Emit, Join, Loop, Match, Met, Rule, Single
 from then.core.tasks import Json, Task
 
 
@@ -98,10 +98,11 @@ def match_within(
     """
     for rule in rules:
         pattern = rule.pattern
-        family = pattern.family
-        called = names.get(family)
-        if isinstance(called, str) and not family_covers(family, record.type) and family != ANY:
+        if pattern.callee is not None:
             # A task that was handed over as an argument.
+            called = names.get(pattern.callee)
+            if not isinstance(called, str):
+                continue
             pattern = evolve(pattern, family=called)
         if not pattern.fits(record):
             continue

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.attempts import next_attempt
 from then.core.causes import Cancel, Post, Retry
+from then.core.emitting import sets_with
 from then.core.ending import bend, end_live, lost_continuation
 from then.core.errors import ConfigError
 from then.core.standing import gone
@@ -34,7 +35,7 @@ def post(at: Stepping, cause: Post) -> None:
         return
     id = at.new_id()
     flow = cause.flow or id
-    task = edition.new_task(cause.type, body, id, flow, time, is_posted=True)
+    task = edition.posted(cause.type, body, id, flow, time)
     if cause.priority:
         task = replace(task, priority=cause.priority)
     at.answer = task
@@ -82,6 +83,10 @@ def retry(at: Stepping, cause: Retry) -> None:
     # A person tries again: what was to be over by a certain time is late already.
     policy = replace(task.policy, due=None, deadline=None, expires=None) if task.policy is not None else None
     at.answer = next_attempt(at, task, chain, policy)
+    edition = at.terms.editions[at.state.flows[task.flow].version]
+    if edition.has_sets and task.parent is not None:
+        for _, key, _ in sets_with(at, edition, task.type, task.flow, task.call):
+            at.add(task.flow, f.Counted(key, 1))
 
 
 def release(at: Stepping, id: str) -> None:

@@ -13,6 +13,7 @@ import attrs
 from then.core import facts as f
 from then.core.causes import Order
 from then.core.edition import Edition
+from then.core.firing import Firing
 from then.core.folds import FOLDS
 from then.core.ids import id_text, next_id
 from then.core.state import State
@@ -43,7 +44,7 @@ class Terms:
 class Stepping:
     """One step under way."""
 
-    __slots__ = ("answer", "ended", "match_began", "orders", "page", "pages", "state", "terms")
+    __slots__ = ("answer", "empty", "ended", "match_began", "orders", "page", "pages", "state", "terms")
 
     def __init__(self, state: State, terms: Terms) -> None:
         self.state = state
@@ -53,6 +54,7 @@ class Stepping:
         self.orders: list[Order] = []
         self.answer: Task | None = None
         self.ended: list[Task] = []  # completed in this step, to be matched in it
+        self.empty: list[Firing] = []  # of which a `for` emitted none
         self.match_began = 0  # the last id before the match under way
 
     def add(self, flow: str, fact: f.Fact) -> None:

@@ -95,7 +95,7 @@ def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
         if not isinstance(value, CannotSay):
             body[name] = value
     id = at.new_id()
-    task = edition.new_task(timer.type, edition.check_body(timer.type, body), id, id, at.terms.time, is_posted=True)
+    task = edition.posted(timer.type, edition.check_body(timer.type, body), id, id, at.terms.time)
     at.add(id, f.Posted(replace(task, rule=timer.name), None, edition.version))
     _set(at, state, flow=id)
 

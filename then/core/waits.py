@@ -140,9 +140,8 @@ class Waits:
         data = self._waits.get(key)
         return _decode_wait(data) if type(data) is bytes else data  # type: ignore[return-value]
 
-    def joined(self, fact: f.Joined, flow: str) -> Wait:
+    def joined(self, fact: f.Joined, flow: str, wait: Wait | None) -> Wait:
         """Takes a record in."""
-        wait = self.wait(fact.key)
         if wait is None:
             parts: list[list[Task]] = [[] for _ in range(fact.parts)]
             wait = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, parts)
@@ -156,21 +155,15 @@ class Waits:
         self._put(wait)
         return wait
 
-    def met(self, fact: f.Met) -> Wait | None:
+    def met(self, fact: f.Met, wait: Wait) -> Wait | None:
         """Uses up what fired. What is left of the wait."""
-        wait = self.wait(fact.key)
-        if wait is None:
-            return None
         for part in wait.parts:
             part[:] = [task for task in part if task.id not in fact.used]
         wait.is_spent |= fact.is_spent
         return self._put_or_drop(wait, fact.due, fact.keeper)
 
-    def parted(self, fact: f.Parted) -> Wait | None:
+    def parted(self, fact: f.Parted, wait: Wait) -> Wait | None:
         """Lets go what is out of its window. What is left of the wait."""
-        wait = self.wait(fact.key)
-        if wait is None:
-            return None
         upto = fact.upto
         for part in wait.parts:
             part[:] = [] if upto is None else [task for task in part if (task.completed or 0) > upto]

@@ -1,0 +1,88 @@
+"""What a state says, in plain values: so that one that was replayed can be held against the one that wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from then.core import facts as f
+from then.core.folds import restore, turn
+from then.core.state import State
+from then.core.tasks import Body
+
+Cells = dict[tuple[str, str], bytes]
+
+
+def told(state: State) -> Body:
+    """All that a state says.
+
+    What is running waits, for that is not in the journal; what a held flow would start is queued at its release.
+    """
+    tasks = {task.id: msgspec.to_builtins(task) for task in state.live()}
+    waiting = {*state.queue, *state.free, *(id for _, id in state.waiting), *state.running, *state.stuck}
+    may_start = {
+        task.id
+        for task in state.live()
+        if task.id in waiting and task.outcome is None and task.started is None and not task.is_held
+        if state.flows[task.flow].held is None
+    }
+    return {
+        "tasks": tasks,
+        "flows": {id: msgspec.to_builtins(flow) for id, flow in sorted(state.flows.items())},
+        "chains": {id: msgspec.to_builtins(chain) for id, chain in sorted(state.chains.items())},
+        "keys": {key: msgspec.to_builtins(value) for key, value in sorted(state.keys.items())},
+        "pending": sorted(state.pending),
+        "may start": sorted(may_start),
+        "stopping": sorted(state.stopping),
+        "stop kinds": dict(sorted(state.stop_kinds.items())),
+        "seq": state.seq,
+        "version": state.version,
+        **told_of_waits(state),
+    }
+
+
+def told_of_waits(state: State) -> Body:
+    """Open calls, joins, sets and times."""
+    waits = state.waits
+    return {
+        "frames": _plain(waits.frames),
+        "waits": {wait.key: msgspec.to_builtins(wait) for wait in sorted(waits.open_waits(), key=lambda one: one.key)},
+        "tallies": _plain(waits.tallies),
+        "timers": _plain(waits.timers),
+        "marks": dict(sorted(waits.marks.items())),
+    }
+
+
+def due_of(state: State) -> dict[tuple[str, str], int]:
+    """What is due, and when, without what no longer means anything: the expiry of what runs."""
+    return {
+        (kind, of): at for (kind, of), at in state.waits._dues.items() if kind != "expires" or of not in state.running
+    }
+
+
+def _plain(cells: Mapping[str, msgspec.Struct]) -> Body:
+    return {key: msgspec.to_builtins(value) for key, value in sorted(cells.items())}
+
+
+def replayed(pages: Iterable[f.Page], version: str = "v1") -> State:
+    state = State()
+    state.version = version
+    for page in pages:
+        turn(state, page)
+    return state
+
+
+def store(cells: Cells, changed: Iterable[tuple[str, str, bytes | None]]) -> None:
+    for kind, key, data in changed:
+        if data is None:
+            cells.pop((kind, key), None)
+        else:
+            cells[kind, key] = data
+
+
+def restored(cells: Cells, pages: list[f.Page]) -> State:
+    def of(kind: str) -> list[tuple[str, bytes]]:
+        return sorted((key, data) for (one, key), data in cells.items() if one == kind)
+
+    return restore(of, lambda after: (f.encode(page) for page in pages[after:]))
