@@ -258,6 +258,59 @@ def test_what_is_cancelled_before_its_time_never_counts() -> None:
     assert passes(lines, TIMED)
 
 
+def test_timers_of_the_rules_run_from_the_beginning_of_the_test_on() -> None:
+    rules = """
+    event scan() event report(day: str) event vacuum() task look() run process ["look"]
+    every 15m start scan()
+    every weekday at 06:30 in "Europe/Rome" start report(day: today)
+    cron "0 3 1 * *" start vacuum()
+    rule a when scan then look()
+    """
+    lines = """
+      given now 2026-01-05T10:00
+      stub look done
+      advance 1h  expect scan 4 times by rule scan  expect look 4 times by rule a
+      advance 1d  expect report(day: "2026-01-06") once  expect no vacuum
+      advance 4w  expect vacuum once  expect scan 2788 times
+    """
+    assert passes(lines, rules)
+
+
+APPROVAL = """
+event go(what: str)
+task ask(who: str) -> (answer: str)
+task deploy() task tell(text: str)
+procedure approve(who: str) -> (ok: bool)
+  first ask(who: who) timeout 4h
+  rule yes when ask done as a where answer == "yes" then return (ok: true)
+  when ask done then return (ok: false)
+  when ask timed out then return (ok: false)
+end
+rule start
+  when go as g
+  then call approve(who: "ada") as a
+  then deploy() if a.ok otherwise tell(text: "{g.what} waits")
+"""
+
+
+def test_calls_are_played_with_their_own_rules() -> None:
+    assert passes('stub ask done (answer: "yes")\npost go(what: "x")\nexpect deploy once by rule start/1', APPROVAL)
+    assert passes('post go(what: "x")\nadvance 4h\nexpect tell(text: "x waits")\nexpect approve once', APPROVAL)
+    assert passes('post go(what: "x")\nexpect ask(who: "ada") once by rule approve', APPROVAL)
+
+
+def test_rules_of_procedures_are_covered_too() -> None:
+    counted = covered('stub ask done (answer: "no")\npost go(what: "x")\nexpect tell', APPROVAL).rules()
+    assert [(one.rule.name, one.fired) for one in counted] == [
+        ("start", 1), ("approve.yes", 0), ("approve.2", 1), ("approve.3", 0),
+    ]  # fmt: skip
+    assert counted[1].clauses[0].lacks == "true"
+
+
+def test_a_chain_that_waits_for_a_call_says_so() -> None:
+    assert "rule      start/1 waits for approve" in told('post go(what: "x")\nexpect deploy', APPROVAL)
+
+
 # -- what is said of a failure ----------------------------------------------------------------
 
 

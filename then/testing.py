@@ -236,8 +236,9 @@ class Trial:
     def _check_rule(self, name: str | None) -> None:
         rules = self._edition.rules
         base = (name or "").partition("/")[0]
-        if name is not None and rules.rule(base) is None and base not in rules.continuations:
-            raise UnknownName("rule", base, [rule.name for rule in rules.rules])
+        named = (*rules.continuations, *rules.timers)
+        if name is not None and rules.rule(base) is None and base not in named:
+            raise UnknownName("rule", base, [*(rule.name for rule in rules.rules), *named])
 
 
 def check_tests(rules: Rules | str | os.PathLike[str]) -> int:

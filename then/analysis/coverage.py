@@ -75,7 +75,7 @@ class Coverage:
         self._declared = Declared(rules)
         self._watched: list[_Watched] = []
         self._by_type: dict[str, list[_Watched]] = {}
-        self._rules = [self._cover(rule) for rule in _all_rules(rules)]
+        self._rules = [self._cover(rule) for rule in all_rules(rules)]
 
     def rules(self) -> list[Covered]:
         """All rules in order, with their counts."""
@@ -152,7 +152,8 @@ def names_of(pattern: Pattern, declared: Declared) -> Names:
     return Names("clause", {}, shape, pattern.alias, aliases)
 
 
-def _all_rules(rules: RuleSet) -> Iterator[Rule]:
+def all_rules(rules: RuleSet) -> Iterator[Rule]:
+    """Those at top level in their order, then those of procedures."""
     yield from rules.rules
     for procedure in rules.procedures.values():
         yield from procedure.rules

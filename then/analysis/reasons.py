@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from then.analysis.coverage import clause_text, names_of
+from then.analysis.coverage import all_rules, clause_text, names_of
 from then.analysis.trial import Trial
 from then.analysis.wordings import call_text, cut, pattern_text
 from then.core.evaluate import Explanation, explain
@@ -26,7 +26,7 @@ from then.language.scope import Scope as Names
 def unfired(trial: Trial, expect: Expect) -> list[tuple[str, str]]:
     """Rules that would have emitted it, and what kept each from it: label and text."""
     rows: list[tuple[str, str]] = []
-    for rule in trial.edition.rules.rules:
+    for rule in all_rules(trial.edition.rules):
         is_asked = expect.rule is None or covers(rule.name, expect.rule)
         if is_asked and _emits(rule, expect.type):
             rows += [("rule", reason) for reason in _reasons(trial, rule)]

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from then.analysis.coverage import Coverage
 from then.core import facts as f
-from then.core.causes import Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
+from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
 from then.core.causes import Step as Stepped
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.engine import Terms, step
@@ -77,6 +77,7 @@ class Trial:
         """Running by their stub's will."""
         self.dues: dict[str, int] = {}
         """When what is put off is due."""
+        self._has_begun = False
         self._fired: set[str] = set()
         self._stubs: dict[str, deque[tuple[Reply, int | None]]] = {}
         self._running: dict[str, Task] = {}
@@ -93,7 +94,7 @@ class Trial:
 
     def begin(self, now_us: int) -> None:
         """Sets the time; before anything was posted."""
-        assert not self.records
+        assert not self._has_begun
         self.begin_us = self._terms.time = now_us
 
     def post(self, type: str, body: Body) -> Task:
@@ -103,6 +104,7 @@ class Trial:
             BodyRefused: it is not as declared.
             Restless: the rules do not come to rest.
         """
+        self._set_timers()
         answer = self._bring(Post(type, body)).answer
         assert answer is not None
         self.own.add(answer.id)
@@ -128,6 +130,7 @@ class Trial:
         Raises:
             Restless: too much is due.
         """
+        self._set_timers()
         until = self._terms.time + by_us
         assert until < END_US, "a trial ends before the year 2200"
         ticks = 0
@@ -187,6 +190,14 @@ class Trial:
     def flow(self, id: str) -> Flow | None:
         """A flow that is open."""
         return self._state.flows.get(id)
+
+    def _set_timers(self) -> None:
+        """From when the test begins, `every` and `cron` run as they do elsewhere."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._terms.began = self.begin_us
+            if self.edition.rules.timers:
+                self._bring(Adopt(self.edition.version))
 
     # -- the machine --------------------------------------------------------------------
 

@@ -280,7 +280,7 @@ class ScenarioCompiler:
         base, _, step = text.partition("/")
         found = next((rule for rules in self.rules if (rule := rules.rule(base)) is not None), None)
         if found is None:
-            if self.is_whole and not any(base in rules.continuations for rules in self.rules):
+            if self.is_whole and not any(base in rules.continuations or base in rules.timers for rules in self.rules):
                 self.unit.refuse(UnknownName("rule", base, self._rule_names()), tree)
         elif step.partition("/")[0].isdigit():
             self._check_step(found, step.partition("/")[0], tree)
@@ -298,5 +298,5 @@ class ScenarioCompiler:
         for rules in self.rules:
             names += [rule.name for rule in rules.rules]
             names += [rule.name for procedure in rules.procedures.values() for rule in procedure.rules]
-            names += [*rules.procedures, *rules.continuations]
+            names += [*rules.procedures, *rules.continuations, *rules.timers]
         return names
