@@ -42,13 +42,10 @@ class Mask:
         self._bytes: tuple[bytes, ...] = ()
         self._has_numeric = False
         self._hidden: set[str] = set()
+        self.is_empty = True
+        """Whether it knows no value: then nothing need be looked at."""
         for value in values:
             self.add(value)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it knows no value: then nothing need be looked at."""
-        return not self._texts
 
     def add(self, value: str) -> None:
         """Masks this value too, from now on; the newest `VALUES_MAX` are known."""
@@ -63,6 +60,7 @@ class Mask:
         self._has_numeric = any(_NUMERIC.fullmatch(text) for text in texts)
         self._bytes = tuple(text.encode(errors="surrogateescape") for text in texts)
         self._texts = tuple(texts)
+        self.is_empty = False
 
     def hide(self, id: str) -> None:
         """What this task wrote may hold values that are not known here: it is not to be shown."""
