@@ -7,11 +7,14 @@ from typing import Literal, TypeAlias
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
+from then.core.errors import RuleError
 from then.core.filters import Expr
-from then.core.policies import Policy
+from then.core.policies import Policy, retrying
 from then.core.source import Span
-from then.core.tasks import Body
+from then.core.spans import Time, TimeSpan, span_us, time_us
+from then.core.tasks import Body, Json
 
 
 def _span() -> Span | None:
@@ -144,7 +147,11 @@ class Consequence:
 
 
 class Emission(msgspec.Struct, frozen=True):
-    """What a Python generator yields: a record to be, or another act."""
+    """What a Python generator yields: a record to be, or another act. Made by `then.emit` and its kin.
+
+    What the methods say of a record to be, they say of a copy, so that they can be written one behind the other:
+    `then.emit("pay", order=7).retry(5, backoff="1s").timeout("30s")`.
+    """
 
     type: str
     body: Body
@@ -158,9 +165,80 @@ class Emission(msgspec.Struct, frozen=True):
     """It may start so long after it was emitted."""
     at_us: int | None = None
     """It may start then: microseconds since 1970, UTC."""
-    act: Literal["emit", "return", "save", "skip", "cancel", "end", "cancel_flow"] = "emit"
-    """`return` with `body` as the result; `save` of `body`; `skip` and `cancel` of `type`; `end` with
-    `type` as the outcome and `body["text"]`."""
+    act: Literal["emit", "call", "none", "return", "save", "skip", "cancel", "end", "cancel_flow"] = "emit"
+    """`call` of a procedure; `none` says that there is none of `type` to emit; `return` with `body` as the result;
+    `save` of `body`; `skip` and `cancel` of `type`; `end` with `type` as the outcome and `body["text"]`."""
+    at_most: tuple[Json, int] | None = None
+    """Dropped where one of this rule, type and key was emitted within so many microseconds."""
+
+    def after(self, span: TimeSpan) -> Emission:
+        """It starts so long after it was emitted; the flow lives meanwhile.
+
+        Args:
+            span: `"30s"`, a number of seconds, or a timedelta.
+
+        Raises:
+            RuleError: that is no span of time, or nothing.
+        """
+        self._check_run("after")
+        return replace(self, after_us=span_us(span, f"{self.type} after"))
+
+    def at(self, time: Time) -> Emission:
+        """It starts then, or at once where that has passed.
+
+        Args:
+            time: ISO 8601 (UTC where no zone is given), seconds since 1970, or a datetime with a zone.
+
+        Raises:
+            RuleError: that is no time.
+        """
+        self._check_run("at")
+        return replace(self, at_us=time_us(time, f"{self.type} at"))
+
+    def retry(
+        self,
+        times: int,
+        *,
+        backoff: TimeSpan | None = None,
+        to: TimeSpan | None = None,
+        factor: float = 2.0,
+        jitter: bool = False,
+    ) -> Emission:
+        """Up to so many attempts after the first, where one fails; arguments as of `then.retry`."""
+        self._check_run("retry")
+        given = retrying(times, backoff=backoff, to=to, factor=factor, jitter=jitter)
+        return replace(self, policy=replace(self.policy or Policy(), retry=given))
+
+    def timeout(self, span: TimeSpan) -> Emission:
+        """An attempt that takes longer ends as `timed_out`.
+
+        Raises:
+            RuleError: that is no span of time, or nothing.
+        """
+        self._check_run("timeout")
+        timeout_us = span_us(span, f"{self.type} timeout")
+        return replace(self, policy=replace(self.policy or Policy(), timeout_us=timeout_us))
+
+    def fail_fast(self) -> Emission:
+        """Of a call: a failure in it that no rule takes up cancels what else lives in it."""
+        self._check_run("fail_fast")
+        return replace(self, policy=replace(self.policy or Policy(), fail_fast=True))
+
+    def at_most_once(self, per: TimeSpan, *, by: Json = None) -> Emission:
+        """Dropped where this rule emitted one of this type and key within the span before.
+
+        Args:
+            by: the key, a JSON value; None: one for the rule.
+
+        Raises:
+            RuleError: that is no span of time, or nothing.
+        """
+        self._check_run("at_most_once")
+        return replace(self, at_most=(by, span_us(per, f"{self.type} at most once per")))
+
+    def _check_run(self, word: str) -> None:
+        if self.act not in ("emit", "call"):
+            raise RuleError(f"{word} is said of what is emitted or called; a {self.act} happens at once")
 
 
 Generator: TypeAlias = Callable[..., Iterable[Emission] | Emission | None]

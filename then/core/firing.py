@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from then.core.edition import Edition
-from then.core.errors import RuleError
+from then.core.errors import RuleError, nearest
 from then.core.evaluate import Scope
 from then.core.filters import Expr
 from then.core.policies import Policy
@@ -166,6 +166,15 @@ def plan_continuation(firing: Firing, edition: Edition, name: str) -> None:
         return
     function = edition.rules.continuations[name]
     _collect(firing, edition, name, function, firing.record, firing.values)
+
+
+def plan_generator(firing: Firing, edition: Edition, generator: Generator, match: Match) -> None:
+    """Plans what a Python rule has beside its generator: the `else` of a join.
+
+    Raises:
+        PlanFailed: it raised, or yielded what is no emission.
+    """
+    _collect(firing, edition, firing.rule, generator, match, {})
 
 
 def _scope(firing: Firing, variables: dict[str, Json]) -> Scope:
@@ -340,8 +349,12 @@ def _collect(
             if type(emission) is not Emission and not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
             if emission.act != "emit":
-                _take_act(firing, edition, emission, name)
-                continue
+                if emission.act != "call":
+                    _take_act(firing, edition, emission, name)
+                    continue
+                if emission.type not in edition.rules.procedures:
+                    known = nearest(emission.type, edition.rules.procedures)
+                    raise PlanFailed(f'{name}: "{emission.type}" is no procedure{known}; then.emit(…) emits a task')
             kind, then, otherwise = emission.type, emission.then, emission.otherwise
             # A copy: what the generator makes of its lists afterwards is not in the record.
             body, size = taken_over(emission.body, f"{name}: {kind}")
@@ -354,8 +367,13 @@ def _collect(
             if len(emissions) >= EMISSIONS_MAX:
                 raise _too_many()
             terms = None
-            if emission.policy is not None or emission.after_us is not None or emission.at_us is not None:
-                terms = EmissionTerms(emission.policy, emission.after_us, emission.at_us)
+            if (
+                emission.policy is not None
+                or emission.after_us is not None
+                or emission.at_us is not None
+                or emission.at_most is not None
+            ):
+                terms = _said_terms(firing, emission)
             if then is None and otherwise is None:
                 emissions.append(Planned(kind, body) if terms is None else Planned(kind, body, terms=terms))
                 continue
@@ -372,6 +390,16 @@ def _collect(
         raise PlanFailed(f"{type(error).__name__}: {error}") from error
 
 
+def _said_terms(firing: Firing, emission: Emission) -> EmissionTerms:
+    """On what terms a generator emits it."""
+    mark = None
+    if emission.at_most is not None:
+        key, per_us = emission.at_most
+        _size(key, f"{emission.type} at most once by")
+        mark = wait_key(firing.rule, emission.type, [] if key is None else [key]), per_us
+    return EmissionTerms(emission.policy, emission.after_us, emission.at_us, mark)
+
+
 def _take_act(firing: Firing, edition: Edition, emission: Emission, name: str) -> None:
     """What a generator yields beside records to be."""
     body, size = taken_over(emission.body, f"{name}: {emission.act}")
@@ -379,6 +407,8 @@ def _take_act(firing: Firing, edition: Edition, emission: Emission, name: str) -
     match emission.act:
         case "return":
             firing.returns = body
+        case "none":
+            firing.empty.append(emission.type)
         case "save":
             firing.saves.extend(body.items())
         case "skip":

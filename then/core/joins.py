@@ -21,7 +21,7 @@ from then.core.edition import Edition
 from then.core.emitting import carry_out, fire, sets_with
 from then.core.ending import keeper
 from then.core.evaluate import Scope
-from then.core.firing import ELSE, Firing, PlanFailed, plan_step
+from then.core.firing import ELSE, Firing, PlanFailed, plan_generator, plan_step
 from then.core.listening import Listening
 from then.core.rules import FINISHED, Join, Match, Met, Part, Rule, family_covers
 from then.core.state import FAILURES
@@ -64,7 +64,7 @@ class Coming:
 
     def fire(self, parts: Sequence[Task], names: Mapping[str, Json | Task]) -> None:
         """The join has its parts."""
-        match = Match(self.rule, self.record, None, Met(tuple(parts), dict(names)))
+        match = Match(self.rule, self.record, None, Met(tuple(parts), {**self.names, **names}))
         flow = self.at.state.flows[self.record.flow]
         firing = fire(self.at, match, self.edition, flow, names=self.names, call=self.call)
         self._note(firing, self.rule.name)
@@ -74,8 +74,13 @@ class Coming:
         record, name = self.record, f"{self.rule.name}/else"
         values = {**self.names, **names}
         firing = Firing(record, name, self.call, record.by_unmatched, records=dict(records), values=values)
+        generator = self.join.otherwise_generator
         try:
-            plan_step(firing, self.edition, self.rule.name, ELSE, self.at.state.flows[record.flow].variables)
+            if generator is not None:
+                match = Match(self.rule, record, None, Met((record,), {**values, **records}))
+                plan_generator(firing, self.edition, generator, match)
+            else:
+                plan_step(firing, self.edition, self.rule.name, ELSE, self.at.state.flows[record.flow].variables)
         except PlanFailed as failed:
             firing.fail(str(failed))
         carry_out(self.at, firing, self.edition)
@@ -358,6 +363,8 @@ def _take_of_set(coming: Coming, part: Part, is_of_procedure: bool) -> tuple[boo
 
 def _has_else(rule: Rule) -> bool:
     """Whether an `else` answers the join, and not a later step."""
+    if isinstance(rule.trigger, Join) and rule.trigger.otherwise_generator is not None:
+        return True
     consequence = rule.consequence
     return consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
 
@@ -459,7 +466,7 @@ def _too_late(
     late = edition.rule(f"{wait.rule}/late")
     if late is not None:
         names["missing"] = ", ".join(_missing(join, over))
-        match = Match(late, first, None, Met(tuple(present.values()), names))
+        match = Match(late, first, None, Met(tuple(present.values()), {**coming.names, **names}))
         fire(at, match, edition, at.state.flows[first.flow], names=coming.names)
 
 

@@ -44,7 +44,9 @@ def expanded(rules: Iterable[Rule]) -> Iterator[Rule]:
 
 def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
     consequence = rule.consequence
-    has_else = consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+    has_else = join.otherwise_generator is not None or (
+        consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+    )
     for number, part in enumerate(join.parts):
         pattern = part.pattern
         if join.kind == "every":

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import msgspec
 
+from then.core.errors import RuleError
+from then.core.spans import TimeSpan, is_number, span_us
+
 TIMES_MAX = 1_000_000
 """Attempts after the first that may be asked for."""
 
 WAIT_US_MAX = 7 * 86_400 * 1_000_000
 """A wait between attempts does not grow beyond a week by itself."""
+
+FACTOR_MAX = 1_000
+"""By which a wait may grow."""
 
 
 class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,6 +51,39 @@ class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
             wait *= self.factor
         wait = min(wait, limit)
         return int(wait * draw) if self.jitter else int(wait)
+
+
+def retrying(
+    times: int,
+    *,
+    backoff: TimeSpan | None = None,
+    to: TimeSpan | None = None,
+    factor: float = 2.0,
+    jitter: bool = False,
+) -> Retry:
+    """How a task is tried again: `then.retry`.
+
+    Args:
+        times: attempts after the first, 1 to `TIMES_MAX`.
+        backoff: the wait before the second attempt (`"1s"`, seconds, a timedelta); None: none.
+        to: up to which the wait grows; None: up to a week.
+        factor: by which it grows from one attempt to the next, 1 to `FACTOR_MAX`.
+        jitter: each wait is drawn, from 0 to what it would be.
+
+    Raises:
+        RuleError: one of them is out of its range.
+    """
+    if not is_number(times) or times != int(times) or not 1 <= times <= TIMES_MAX:
+        raise RuleError(f"retry: attempts after the first are a whole number from 1 to {TIMES_MAX:,}; here is {times!r}")
+    if not is_number(factor) or not 1 <= factor <= FACTOR_MAX:
+        raise RuleError(f"retry: the wait grows by a factor from 1 to {FACTOR_MAX:,}; here is {factor!r}")
+    if backoff is None and to is not None:
+        raise RuleError("retry: to=… is where the wait grows to; give its begin too, by backoff=…")
+    backoff_us = 0 if backoff is None else span_us(backoff, "retry backoff")
+    most_us = None if to is None else span_us(to, "retry to")
+    if most_us is not None and most_us < backoff_us:
+        raise RuleError(f"retry: a wait from {backoff} to {to} shrinks; it grows from the first to the second")
+    return Retry(times, backoff_us, most_us, float(factor), jitter)
 
 
 class Policy(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -177,6 +177,8 @@ class Join:
     """`on timeout`: what follows when the window ends unfilled; sees `missing`, a text."""
     late_generator: Generator | None = attrs.field(default=None, eq=False)
     """The same of a rule in Python."""
+    otherwise_generator: Generator | None = attrs.field(default=None, eq=False)
+    """Of a rule in Python: what follows when it can no longer be filled, the `else` of a consequence."""
 
 
 @attrs.frozen
@@ -323,6 +325,16 @@ class RuleSet:
         if other is not None:
             raise DuplicateRule("rule", rule.name, rule.span, other.span)
         self._names[rule.name] = rule
+
+    def add_within(self, procedure: str, rule: Rule) -> None:
+        """Appends a rule to a procedure that is declared.
+
+        Raises:
+            DuplicateRule: its name is taken.
+        """
+        self._name(rule)
+        declared = self.procedures[procedure]
+        self.procedures[procedure] = attrs.evolve(declared, rules=(*declared.rules, rule))
 
     def finish(self, rule: Rule) -> None:
         """Adds a `finally`: a rule whose trigger is `Ended`.

@@ -12,16 +12,10 @@ from decimal import Decimal
 from typing import Final
 
 from then.core.errors import RuleSyntaxError
+from then.core.spans import SPAN_S_MAX, UNITS_S
 from then.core.values import is_within_limits
 
-UNITS_S: Final = {
-    "ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3_600), "d": Decimal(86_400),
-    "w": Decimal(604_800),
-}  # fmt: skip
 UNITS_BYTES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-SPAN_S_MAX: Final = 100 * 366 * 86_400
-"""Of what is waited for: added to any time of ours it stays within 64 bits of microseconds."""
 
 _UNIT: Final = re.compile(r"(-?[0-9.]+)([A-Za-z]+)")
 

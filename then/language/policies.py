@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from then.core.errors import RuleError
-from then.core.policies import TIMES_MAX, Retry
+from then.core.policies import FACTOR_MAX, TIMES_MAX, Retry
 from then.language.findings import NumberRefused
 from then.language.literals import duration_us, float_value
 from then.language.tree import Token, Tree
 from then.language.units import Unit
 
-FACTOR_MAX: Final = 1_000
 COUNT_MAX: Final = 1_000_000
 
 
