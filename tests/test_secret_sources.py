@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import then
 from then.alarm import SystemClock
 from then.app import secret_programs
 from then.app.secret_programs import Unreadable
@@ -159,7 +160,9 @@ def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path, monkeyp
     (info / "entry_points.txt").write_text("[then.secrets]\nvaulted = vaulting:read\n")
     (tmp_path / "vaulting.py").write_text("def read(reference):\n    return reference * 2\n")
     monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "key.then").write_text('secret key from vaulted "ab"\n')
+    (secret,) = then.Rules().load(tmp_path / "key.then").set.secrets.values()
     try:
-        assert Secrets(tmp_path, SystemClock()).value(SecretDecl("k", "vaulted", "ab")) == "abab"
+        assert Secrets(tmp_path, SystemClock()).value(secret) == "abab"
     finally:
         SOURCES.pop("vaulted", None)

@@ -24,7 +24,7 @@ import msgspec
 from then.abc import Clock, Job, Mask, Report, ReportTo
 from then.app.secret_programs import Unreadable as Unreadable  # noqa: PLC0414 (plugins find it here)
 from then.app.secret_programs import output_of
-from then.core.declarations import SecretDecl
+from then.core.declarations import SECRETS_GROUP, SecretDecl
 from then.core.errors import nearest
 from then.core.launch import CannotRead
 from then.core.masking import VALUE_CHARACTERS_MIN
@@ -32,7 +32,6 @@ from then.core.masking import VALUE_CHARACTERS_MIN
 Source: TypeAlias = Callable[[str], str]
 """Gives the value for a reference; raises what it likes, of which only the class is told."""
 
-GROUP: Final = "then.secrets"
 KEPT_S: Final = 5.0
 """So long the answer of a program is used again: many starts at once ask once; a new value is soon there."""
 VALUE_BYTES_MAX: Final = 64 * 1024
@@ -149,12 +148,12 @@ def source_of(name: str) -> Source:
     if source is None:
         from importlib.metadata import entry_points
 
-        found = next(iter(entry_points(group=GROUP, name=name)), None)
+        found = next(iter(entry_points(group=SECRETS_GROUP, name=name)), None)
         if found is None:
-            known = ["env", "file", "command", *SOURCES, *entry_points(group=GROUP).names]
+            known = ["env", "file", "command", *SOURCES, *entry_points(group=SECRETS_GROUP).names]
             raise Unreadable(
                 f'no source is called "{name}"{nearest(name, known)}; {", ".join(known)} are known, '
-                f"and a plugin brings others by the entry point {GROUP}"
+                f"and a plugin brings others by the entry point {SECRETS_GROUP}"
             )
         source = SOURCES[name] = found.load()
     return source

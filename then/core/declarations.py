@@ -131,6 +131,10 @@ class TaskDecl:
     span: Span | None = _span()
 
 
+SECRETS_GROUP: Final = "then.secrets"
+"""Group of the entry points by which plugins bring sources of secrets."""
+
+
 @attrs.frozen
 class SecretDecl:
     """`secret NAME from SOURCE "reference"`: resolved at the start of a task and nowhere else."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from then.core.declarations import SECRETS_GROUP
 from then.core.errors import NotYet, RuleError, TypeMismatch, UnknownName
 from then.core.evaluate import Scope as Values
 from then.core.evaluate import evaluate
@@ -54,6 +55,13 @@ SECRET_SOURCES: Final = ("env", "file", "command")
 """Where a secret may come from."""
 _SECRET_OPTIONS: Final = frozenset((("python", "with"), ("process", "env")))
 """Executor and option whose map may hold secrets: its values are in no record."""
+
+
+def _plugin_sources() -> set[str]:
+    """Sources of secrets that installed plugins bring."""
+    from importlib.metadata import entry_points
+
+    return set(entry_points(group=SECRETS_GROUP).names)
 
 
 class Declarer:
@@ -100,7 +108,7 @@ class Declarer:
     def _secret(self, tree: Tree, name: str, span: Span) -> None:
         _, source, reference = tree.children
         assert isinstance(reference, Token)
-        if str(source) not in SECRET_SOURCES:
+        if str(source) not in SECRET_SOURCES and str(source) not in _plugin_sources():
             error = UnknownName("source of a secret", str(source), SECRET_SOURCES)
             error.message += f"; there are {', '.join(SECRET_SOURCES)}"
             self.unit.refuse(error, source)
