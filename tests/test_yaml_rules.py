@@ -372,3 +372,50 @@ def test_a_name_that_is_near_a_declared_one_is_warned_of_at_its_place(tmp_path: 
             " it fails with the kind no_executor; declare it in a .then file, and `use` that"
         ),
     ]
+
+
+def test_joins_calls_and_times_are_written_as_texts(tmp_path: Path) -> None:
+    declared = (
+        "task pay(order: int)\ntask reserve(order: int)\ntask note(text: str)\nevent go(order: int)\n"
+        "procedure ask(order: int) first note(text: str(order)) end\n"
+    )
+    (tmp_path / "lib.then").write_text(declared)
+    (tmp_path / "r.yaml").write_text(
+        "use: lib.then\n"
+        "rules:\n"
+        "  - name: pack\n"
+        "    when: all of pay done as p, reserve done as r by order within 2h\n"
+        "    then: |\n"
+        '      note(text: "{order}") retry 2 times\n'
+        '      on timeout then note(text: "{missing}")\n'
+        "  - name: ask_first\n"
+        "    when: go as g\n"
+        "    then:\n"
+        "      - 'call ask(order: g.order)'\n"
+        "      - 'note(text: \"now\") after 24h if g.order > 1'\n"
+        "  - name: short\n"
+        "    when: every pay done\n"
+        "    then: {type: note, body: {text: all}}\n"
+    )
+    written = declared + (
+        "rule pack when all of pay done as p, reserve done as r by order within 2h\n"
+        'then note(text: "{order}") retry 2 times on timeout then note(text: "{missing}")\n'
+        'rule ask_first when go as g then call ask(order: g.order), note(text: "now") after 24h if g.order > 1\n'
+        'rule short when every pay done then note(text: "all")\n'
+    )
+    assert load_path(tmp_path / "r.yaml", env={}).rules.rules == load_text(written).rules.rules
+
+
+def test_a_procedure_is_not_emitted_and_a_join_needs_its_key_in_yaml_too(tmp_path: Path) -> None:
+    (tmp_path / "lib.then").write_text("event go()\ntask note(x: int)\nprocedure ask() first note(x: 1) end\n")
+    (tmp_path / "r.yaml").write_text(
+        "use: lib.then\nrules:\n"
+        "  - {name: a, when: go, then: {type: ask}}\n"
+        "  - {name: b, when: all of note done, then: 'note(x: 1)'}\n".replace("all of note done", "'all of note done'")
+    )
+    found = [
+        finding.text().split("\n")[0].removeprefix(f"{tmp_path}/")
+        for finding in check_path(tmp_path / "r.yaml", env={})
+    ]
+    assert found[0].startswith('r.yaml:3:38: error T118: "ask" is a procedure: write "call ask(…)"')
+    assert found[1].startswith("r.yaml:4:22: error T116: this wait needs a key")
