@@ -28,7 +28,7 @@ FULL_RETRY_S = 1.0
 """How long orders wait when the disk has no room for their intent."""
 FULL = (28, 122)
 """ENOSPC, EDQUOT."""
-LINGER_S = 86400.0
+LINGER_S = 3600.0
 """So long it stays for values alone, that the next engine needs to mask what a task left; then that reads them anew."""
 STARTS_A_TURN = 4
 """So many orders are carried out before ends are looked for again."""
@@ -397,6 +397,7 @@ class Keeper:
         waiting = [order for order in self.queue if order[0][1] in ids]
         for order in waiting:
             self.queue.remove(order)
+            self.secrets.pop(order[0][1], None)  # Nothing was started that could have them.
         if waiting:
             self._finish([b"X %s 0 - 0 %d stopped\n" % (fields[1], now_us()) for fields, _ in waiting])
 
