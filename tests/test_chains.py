@@ -10,8 +10,8 @@ import then
 from tests.world import World
 from then.core import facts as f
 from then.core.causes import Move, Post, Proceed, Release, Retry
+from then.core.chains import Chain
 from then.core.edition import Edition
-from then.core.state import Chain
 from then.core.tasks import Outcome, Task
 
 TASKS = "event go(n: int?) event seen(what: str)\n" + "\n".join(

@@ -11,9 +11,10 @@ import pytest
 
 from tests.histories.make import told
 from then.core import facts as f
+from then.core.chains import Chain, PostKey
 from then.core.facts import Flow, Page
 from then.core.folds import turn
-from then.core.state import Chain, PostKey, State
+from then.core.state import State
 from then.core.tasks import Task
 
 TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {

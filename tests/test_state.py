@@ -13,9 +13,10 @@ from tests.world import World
 from then.core import ending
 from then.core import facts as f
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry
+from then.core.chains import Chain
 from then.core.folds import evolve, turn
 from then.core.ids import id_number, id_text, id_time_us, next_id
-from then.core.state import Chain, State
+from then.core.state import State
 
 
 def drive(run: World, chance: Random, seed: int) -> None:

@@ -43,6 +43,7 @@ from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
+from then.core.granting import run_again
 from then.core.ids import id_text
 from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
@@ -257,8 +258,7 @@ class Loop:
                     continue
                 edition = self._terms.editions[state.flows[task.flow].version]
                 slots = edition.runners[task.type].declared.slots
-                state.running[task.id] = slots
-                state.slots_used += slots
+                run_again(state, self._terms, task, slots)
                 jobs[kind].append(_job_again(task, edition))
                 if is_stopping:
                     stopping.append((kind, task.id))

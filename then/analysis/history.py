@@ -14,10 +14,11 @@ import msgspec
 
 from then.abc import Journal
 from then.core import facts as f
+from then.core.chains import Chain
 from then.core.errors import UnknownId
 from then.core.facts import Flow
 from then.core.folds import restore
-from then.core.state import Chain, State, decode_flow, ended
+from then.core.state import State, decode_flow, ended
 from then.core.tasks import Task
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from then.core.errors import RuleError
 from then.core.filters import Expr
-from then.core.policies import Policy, retrying
+from then.core.policies import Policy, retry
 from then.core.source import Span
 from then.core.spans import Time, TimeSpan, span_us, time_us
 from then.core.tasks import Body, Json
@@ -206,7 +206,7 @@ class Emission(msgspec.Struct, frozen=True):
     ) -> Emission:
         """Up to so many attempts after the first, where one fails; arguments as of `then.retry`."""
         self._check_run("retry")
-        given = retrying(times, backoff=backoff, to=to, factor=factor, jitter=jitter)
+        given = retry(times, backoff=backoff, to=to, factor=factor, jitter=jitter)
         return replace(self, policy=replace(self.policy or Policy(), retry=given))
 
     def timeout(self, span: TimeSpan) -> Emission:

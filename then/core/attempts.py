@@ -5,10 +5,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.chains import Chain
 from then.core.evaluate import Scope
 from then.core.ids import id_number
 from then.core.policies import Policy
-from then.core.state import FAILURES, Chain
+from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Outcome, Task
 

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from then.core import facts as f
+from then.core.chains import Chain
 from then.core.edition import Edition
 from then.core.facts import Flow
-from then.core.state import Chain
 from then.core.tasks import Body, Outcome, Task
 
 # -- causes ------------------------------------------------------------------

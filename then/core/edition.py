@@ -87,10 +87,13 @@ class Edition:
         )
         """Variables of the engine that hold secrets: a process inherits none of them."""
         self._births = {
-            name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None)
+            name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None, False)
             for name, declared in rules.tasks.items()
         }
-        """By task: priority, needs, and whether an executor runs it."""
+        """By task: priority, needs, whether an executor runs it, and whether it takes more than slots."""
+        for name, declared in rules.tasks.items():
+            if self._kinds[name] is not None and (declared.needs or declared.limit is not None):
+                self._births[name] = (declared.priority, None, True, True)
         self.announces_ends = any(_is_for_ends(rule) for rule in expanded(rules.rules))
         """Whether a rule listens to the ends of flows; an unmatched one is never shown them."""
         self.untyped = {
@@ -114,6 +117,12 @@ class Edition:
     def kind_of(self, type: str) -> str | None:
         """The executor that a declared task runs on; None for a person's task, an event, an unknown type."""
         return self._kinds.get(type)
+
+    def _needs(self, type: str, body: Body) -> Body:
+        """What a record needs, as far as it can be said; `then.core.claims` refuses what cannot."""
+        scope = Scope(Task(type, body), {}, {})
+        said = {need.name: self.value(need.amount, scope) for need in self.rules.tasks[type].needs}
+        return {name: None if isinstance(value, CannotSay) else value for name, value in said.items()}
 
     def may_fail(self, type: str) -> bool:
         declared = self.rules.tasks.get(type)
@@ -240,7 +249,9 @@ class Edition:
                 error={"kind": "no_executor", "message": message}, created=time, completed=time,
                 by_unmatched=by_unmatched,
             )  # fmt: skip
-        priority, needs, is_run = birth
+        priority, needs, is_run, is_claiming = birth
+        if is_claiming:
+            needs = self._needs(type, body)
         # By place as far as that goes, which is a third quicker: attempt 1, no origin, no outcome, result or error.
         return Task(
             type, body, id, flow, parent, rule, call, cont, 1, None, None, None, None, priority, needs,

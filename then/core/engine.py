@@ -29,27 +29,27 @@ from then.core.causes import (
     Report,
     Retry,
     SetTimer,
-    Start,
     Step,
     Tick,
 )
+from then.core.chains import Chain
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.emitting import carry_out, count_again, fire
 from then.core.ending import OVER, complete, end_within, hold_reason, settle_call
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
+from then.core.granting import grant
 from then.core.joins import Taking, gather_empty, take
 from then.core.listening import Listening, match_within
 from then.core.outside import cancel, post, release, retry
 from then.core.rules import FINISHED, Match, Met
 from then.core.standing import standing
-from then.core.state import FAILURES, RULE_FAILED, Chain, State
+from then.core.state import FAILURES, RULE_FAILED, State
 from then.core.stepping import Stepping
 from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs both)
 from then.core.tasks import Body, Json, Outcome, Task
 from then.core.timers import arm, flow_ended, set_timer
 from then.core.times import tick
-from then.core.variables import with_variables
 
 
 def step(state: State, cause: Cause, terms: Terms) -> Step:
@@ -80,7 +80,7 @@ class _Stepper(Stepping):
         state = self.state
         if self.ended or state.waits.quiet:
             self.match_ended()
-        if state.queue or state.free or state.waiting:
+        if state.queue or state.free or state.waiting or state.claiming or state.admission:
             self.grant()
         self.finish_flows()
         return Step(self.pages, self.orders, self.answer)
@@ -356,48 +356,7 @@ class _Stepper(Stepping):
 
     def grant(self) -> None:
         """Gives free slots to waiting tasks."""
-        state, terms = self.state, self.terms
-        if not terms.may_start:
-            return
-        stuck: dict[str, Flow] = {}
-        running, slots = state.running, terms.slots
-        while (id := state.next_waiting(slots)) is not None:
-            task = state.task(id)
-            if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
-                continue
-            flow = state.flows[task.flow]
-            if flow.held is not None:
-                continue  # queued again at the release
-            if terms.only is not None and flow.id not in terms.only:
-                continue  # queued again at the next start
-            edition = terms.editions[flow.version]
-            runner = edition.runners.get(task.type)
-            if runner is None or runner.kind not in terms.kinds:
-                state.stuck[id] = runner.kind if runner is not None else task.type
-                state.stuck_in.setdefault(flow.id, {})[id] = True
-                stuck[flow.id] = flow
-                continue
-            body, missing = with_variables(task.body, flow.variables)
-            if missing is not None:
-                message = f'flow variable "{missing}" was never saved'
-                complete(self, task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
-                self.match_ended()
-                continue
-            is_filled = body is not task.body
-            if is_filled:
-                self.add(task.flow, f.Loaded(id, body))
-            declared = runner.declared
-            running[id] = declared.slots
-            state.slots_used += declared.slots
-            waits = is_filled or declared.once
-            if declared.once or (task.policy is not None and task.policy.timeout_us is not None):
-                self.add(task.flow, f.Started(id))
-            if waits or task.policy is not None:
-                task = state.task(id) or task
-            self.orders.append(Start(task, runner.kind, edition, waits))
-            if not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
-                break
-        for flow in stuck.values():
+        for flow in grant(self, self.match_ended).values():
             self.tell_held(flow)
 
 

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.attempts import next_attempt
 from then.core.causes import Cancel, Post, Retry
+from then.core.chains import PostKey
 from then.core.emitting import sets_with
 from then.core.ending import bend, end_live, lost_continuation
 from then.core.errors import ConfigError
 from then.core.standing import gone
-from then.core.state import PostKey
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Task
 from then.core.values import equal

@@ -53,7 +53,7 @@ class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return int(wait * draw) if self.jitter else int(wait)
 
 
-def retrying(
+def retry(
     times: int,
     *,
     backoff: TimeSpan | None = None,
@@ -74,7 +74,9 @@ def retrying(
         RuleError: one of them is out of its range.
     """
     if not is_number(times) or times != int(times) or not 1 <= times <= TIMES_MAX:
-        raise RuleError(f"retry: attempts after the first are a whole number from 1 to {TIMES_MAX:,}; here is {times!r}")
+        raise RuleError(
+            f"retry: attempts after the first are a whole number from 1 to {TIMES_MAX:,}; here is {times!r}"
+        )
     if not is_number(factor) or not 1 <= factor <= FACTOR_MAX:
         raise RuleError(f"retry: the wait grows by a factor from 1 to {FACTOR_MAX:,}; here is {factor!r}")
     if backoff is None and to is not None:

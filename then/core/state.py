@@ -30,40 +30,18 @@ import msgspec
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.admission import Admission
+from then.core.chains import Chain, PostKey
 from then.core.facts import Flow
-from then.core.tasks import Body, Json, Task
+from then.core.tasks import Body, Task
 from then.core.waits import KINDS, Frame, Waits
 
 FAILURES: Final = frozenset(("failed", "timed_out"))
 RULE_FAILED: Final = "rule.failed"
 """The event of a generator that raised, yielded what is no emission, or overran its limits."""
+_NO_SLOT: Final = {"slots": 0}
 TRAIL_LENGTH: Final = 12
 """How many steps of a run of events are remembered, to name a cycle."""
-
-
-class Chain(msgspec.Struct, array_like=True, gc=False):
-    """A step of a chain that waits for its members."""
-
-    id: str
-    flow: str
-    rule: str
-    step: int
-    waiting: dict[str, bool]
-    aliases: dict[str, str]
-    records: dict[str, Task]
-    values: dict[str, Json]
-    call: str | None = None
-    by_unmatched: bool = False
-    otherwise: str | None = None
-
-
-class PostKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was posted under a key."""
-
-    id: str
-    flow: str
-    type: str
-    body: dict[str, Json]
 
 
 _KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS)
@@ -92,6 +70,10 @@ class State:
     """The waiting ones of priority 0, which need no heap: ids sort by time."""
     free: deque[str] = attrs.field(factory=deque)
     """The waiting ones that take no slot."""
+    claiming: deque[str] = attrs.field(factory=deque)
+    """The waiting ones that take more than slots, and are not known to `admission` yet."""
+    admission: Admission = attrs.field(factory=Admission)
+    """Who of those that wait may start, while some of them take more than slots."""
     running: dict[str, int] = attrs.field(factory=dict)
     """Id: slots taken."""
     waits: Waits = attrs.field(factory=Waits)
@@ -106,6 +88,8 @@ class State:
     stuck_in: dict[str, dict[str, bool]] = attrs.field(factory=dict)
     """The same by flow; perhaps also ids that are stuck no more."""
     slots_used: int = 0
+    slots_admitted: int = 0
+    """Of those, by tasks that `admission` knows."""
     seq: int = 0
     last_id: int = 0
     version: str = ""
@@ -132,6 +116,10 @@ class State:
             return self.free.popleft()
         if self.slots_used >= slots:
             return None
+        return self.take_waiting()
+
+    def take_waiting(self) -> str | None:
+        """Takes the id that waits for a slot, the next in order; None where none does."""
         if self.waiting and (self.waiting[0][0] < 0 or not self.queue):
             return heapq.heappop(self.waiting)[1]
         return self.queue.popleft() if self.queue else None
@@ -220,8 +208,8 @@ class State:
             return  # Until it is due.
         if task.outcome is not None or task.is_call:
             self.pending[task.id] = None
-        elif task.needs is not None and task.needs.get("slots") == 0:
-            self.free.append(task.id)
+        elif task.needs is not None:
+            (self.free if task.needs == _NO_SLOT else self.claiming).append(task.id)
         elif task.priority:
             heapq.heappush(self.waiting, (-task.priority, task.id))
         else:
@@ -315,6 +303,9 @@ class State:
         taken = self.running.pop(id, None)
         if taken is not None:
             self.slots_used -= taken
+        if id in self.admission:
+            self.admission.release(id)
+            self.slots_admitted -= taken or 0
         self.stopping.discard(id)
         self.begun.discard(id)
         if task.is_call:

@@ -12,6 +12,7 @@ import attrs
 
 from then.core import facts as f
 from then.core.causes import Order
+from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.firing import Firing
 from then.core.folds import FOLDS
@@ -37,6 +38,8 @@ class Terms:
     """When this engine took its state up: what was due before was missed."""
     chance: float = 0.5
     """Drawn anew for each step, 0 <= chance < 1: what jitter comes from."""
+    capacity: Capacity | None = None
+    """What the machine and the configuration have for tasks; None: slots alone are counted."""
     may_start: bool = True
     """False until an engine that took up a state has asked what still runs of it."""
 

@@ -1,0 +1,159 @@
+"""Starts: what waits is given its slot, and what else it takes, as soon as that is free.
+
+Tasks that take nothing but a slot go by a queue. While some that take more
+wait (a limit, a lock, memory), all go by admission (`then.core.admission`), so
+that a slot is given in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from then.core import facts as f
+from then.core.causes import Start
+from then.core.claims import SLOTS, Capacity, Claim, Take, claim, claim_of
+from then.core.ending import complete
+from then.core.errors import RuleError
+from then.core.facts import Flow
+from then.core.state import State
+from then.core.stepping import Stepping, Terms
+from then.core.tasks import Task
+from then.core.variables import with_variables
+
+_UNKNOWN = Capacity(slots=1, cores=2.0**20, memory_bytes=2**60)
+"""Where nobody said what the machine has."""
+
+
+def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
+    """Starts what may start. Gives the flows of which a task has no executor here.
+
+    Args:
+        match_ended: matches what failed before its start.
+    """
+    state, terms = at.state, at.terms
+    stuck: dict[str, Flow] = {}
+    if not terms.may_start:
+        return stuck
+    running, slots = state.running, terms.slots
+    while True:
+        id = _next(at)
+        if at.ended:
+            # What can never have what it needs has failed.
+            match_ended()
+            if id is None:
+                continue
+        if id is None:
+            break
+        task = state.task(id)
+        if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
+            _pass_over(state, id)
+            continue
+        flow = state.flows[task.flow]
+        if flow.held is not None or (terms.only is not None and flow.id not in terms.only):
+            _pass_over(state, id)
+            continue  # queued again at the release, or at the next start
+        edition = terms.editions[flow.version]
+        runner = edition.runners.get(task.type)
+        if runner is None or runner.kind not in terms.kinds:
+            _pass_over(state, id)
+            state.stuck[id] = runner.kind if runner is not None else task.type
+            state.stuck_in.setdefault(flow.id, {})[id] = True
+            stuck[flow.id] = flow
+            continue
+        body, missing = with_variables(task.body, flow.variables)
+        if missing is not None:
+            message = f'flow variable "{missing}" was never saved'
+            complete(at, task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
+            match_ended()
+            continue
+        is_filled = body is not task.body
+        if is_filled:
+            at.add(task.flow, f.Loaded(id, body))
+        declared = runner.declared
+        running[id] = declared.slots
+        state.slots_used += declared.slots
+        if id in state.admission:
+            state.slots_admitted += declared.slots
+        waits = is_filled or declared.once
+        if declared.once or (task.policy is not None and task.policy.timeout_us is not None):
+            at.add(task.flow, f.Started(id))
+        if waits or task.policy is not None:
+            task = state.task(id) or task
+        at.orders.append(Start(task, runner.kind, edition, waits))
+        if not (state.free or state.claiming or state.admission) and (
+            state.slots_used >= slots or not (state.queue or state.waiting)
+        ):
+            break
+    return stuck
+
+
+def _next(at: Stepping) -> str | None:
+    """The id of a task that may start now; it has what it takes."""
+    state = at.state
+    if state.free or not (state.claiming or state.admission):
+        return state.next_waiting(at.terms.slots)
+    admission = state.admission
+    while (waiting := state.take_waiting()) is not None:
+        task = state.task(waiting)
+        if task is not None and task.outcome is None and waiting not in admission and waiting not in state.running:
+            admission.add(waiting, _one_slot(at.terms.slots), task.flow, task.priority)
+    while state.claiming:
+        _claim(at, state.claiming.popleft())
+    admission.occupy(SLOTS, state.slots_used - state.slots_admitted)
+    return admission.next()
+
+
+def _claim(at: Stepping, id: str) -> None:
+    """A task that takes more than a slot waits from now on; one that can never have it fails."""
+    state = at.state
+    task = state.task(id)
+    if task is None or task.outcome is not None or task.is_held or id in state.admission or id in state.running:
+        return
+    try:
+        found = claim_for(state, at.terms, task)
+    except RuleError as error:
+        complete(at, task, "failed", None, {"kind": "limit", "message": str(error)}, None, at.terms.time)
+        return
+    state.admission.add(id, found or _one_slot(at.terms.slots), task.flow, task.priority)
+
+
+def claim_for(state: State, terms: Terms, task: Task) -> Claim | None:
+    """What a record takes while it runs; None where its type is not declared any more.
+
+    Raises:
+        RuleError: there will never be that much, or it cannot be said.
+    """
+    edition = terms.editions[state.flows[task.flow].version]
+    declared = edition.rules.tasks.get(task.type)
+    if declared is None:
+        return None
+    return claim_of(task, declared, terms.capacity or _with_slots(terms.slots), edition.value)
+
+
+def run_again(state: State, terms: Terms, task: Task, slots: int) -> None:
+    """A task was found running after a restart: it has again what it takes, also where there is less now."""
+    state.running[task.id] = slots
+    state.slots_used += slots
+    if task.needs is not None and task.needs != {"slots": 0}:
+        try:
+            found = claim_for(state, terms, task)
+        except RuleError:
+            return  # There is less than it needs; it runs all the same.
+        if found is not None:
+            state.admission.take(task.id, found)
+            state.slots_admitted += slots
+
+
+def _pass_over(state: State, id: str) -> None:
+    if id in state.admission:
+        state.admission.release(id)
+
+
+def _with_slots(slots: int) -> Capacity:
+    return Capacity(slots, _UNKNOWN.cores, _UNKNOWN.memory_bytes)
+
+
+@lru_cache(maxsize=4)
+def _one_slot(slots: int) -> Claim:
+    return claim([Take(SLOTS, 1, slots)])
