@@ -422,3 +422,10 @@ def test_the_shop_is_compiled_and_nothing_is_wrong_in_it() -> None:
     assert sorted(rules.procedures) == ["apologise", "approve", "each_host"]
     assert sorted(rules.timers) == ["report", "stock.scan", "vacuum"]
     assert [rule.name for rule in rules][:4] == ["ignore_tests", "start", "release", "pack"]
+
+
+def test_what_rules_beside_these_may_emit_is_not_called_missing() -> None:
+    alone = 'task a() run process ["a"]\ntask b() run process ["b"]\nrule r when all of a done, b done by flow then a()\n'
+    assert [finding.number for finding in load_text(alone).findings] == ["T612"]
+    known = load_text("task other()\n", "beside.then").rules
+    assert load_text(alone, known=known).findings == ()

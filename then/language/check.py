@@ -45,11 +45,14 @@ _TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": 
 Warn: TypeAlias = Callable[..., None]
 
 
-def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: Findings) -> None:
+def check_rules(
+    rules: RuleSet, units: Iterable[Unit], own: set[str], findings: Findings, *, is_alone: bool = True
+) -> None:
     """Warns of what is allowed and hardly meant.
 
     Args:
         own: the files that were asked for; those that they use are there for others too.
+        is_alone: no rules stand beside these that could emit or call something.
     """
     by_file = {unit.file: unit for unit in units}
 
@@ -69,7 +72,7 @@ def check_rules(rules: RuleSet, units: Iterable[Unit], own: set[str], findings: 
     _check_event_cycles(declarative, rules, warn)
     check_strangers(rules, by_file, warn)
     check_elses(declarative, rules, warn)
-    check_flows(rules, own, warn)
+    check_flows(rules, own, warn, is_alone=is_alone)
 
 
 # -- clauses over one field -----------------------------------------------------

@@ -20,16 +20,18 @@ class Warn(Protocol):
     def __call__(self, number: str, message: str, span: Span | None, hint: str = "") -> None: ...
 
 
-def check_flows(rules: RuleSet, own: set[str], warn: Warn) -> None:
+def check_flows(rules: RuleSet, own: set[str], warn: Warn, *, is_alone: bool) -> None:
     """Warns of what can be told without running anything.
 
     Args:
         own: the files that were asked for.
+        is_alone: there are no rules beside these that could emit or call something.
     """
     for procedure in rules.procedures.values():
         if procedure.span is not None and procedure.span.file in own:
             _check_returns(procedure, warn)
-    if any(rule.generator is not None for rule in all_rules(rules)):
+    _check_recursion(rules, own, warn)
+    if not is_alone or any(rule.generator is not None for rule in all_rules(rules)):
         # What a function emits is not known before it runs.
         return
     _check_joins(rules, own, warn)
@@ -117,6 +119,39 @@ def _check_twice(consequence: Consequence, warn: Warn) -> None:
                 if has_returned:
                     warn("T614", "the call has returned here already", act.span, "leave one of the two out")
                 has_returned |= act.guard is None
+
+
+def _check_recursion(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Procedures that begin by calling themselves, or each other, whatever they are given."""
+    follows: dict[str, list[Emit]] = {}
+    for procedure in rules.procedures.values():
+        first = procedure.first.consequence
+        acts = first.steps[0] if first is not None else ()
+        follows[procedure.name] = [
+            act for act in acts if isinstance(act, Emit) and act.guard is None and act.type in rules.procedures
+        ]
+    for start, calls in follows.items():
+        path = _way_back(start, follows)
+        if path is None or start != min(path):
+            continue
+        span = next(act.span for act in calls if act.type == path[1])
+        if span is not None and span.file in own:
+            message = f"{' → '.join(path)}: {start} begins by calling itself, so that no call of it ends"
+            warn("T610", message, span, "let an `if` end it")
+
+
+def _way_back(start: str, follows: dict[str, list[Emit]]) -> list[str] | None:
+    todo: list[list[str]] = [[start]]
+    seen: set[str] = set()
+    while todo:
+        path = todo.pop()
+        for act in follows[path[-1]]:
+            if act.type == start:
+                return [*path, start]
+            if act.type not in seen:
+                seen.add(act.type)
+                todo.append([*path, act.type])
+    return None
 
 
 def _check_callbacks(rules: RuleSet, own: set[str], warn: Warn) -> None:

@@ -107,7 +107,7 @@ WARNINGS: Final = {
     "T607": "a value in a shell line is not quoted",
     "T608": "an `else` where nothing can fail",
     "T609": "two rules emit the same for the same record",
-    "T610": "events bring forth each other without an end",
+    "T610": "events bring forth each other, or procedures call each other, without an end",
     "T611": "a type that nothing declares is emitted",
     "T612": "a join waits for what nothing emits",
     "T613": "a procedure never returns",

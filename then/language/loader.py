@@ -120,7 +120,7 @@ class Loader:
         if not self.findings.errors:
             # What was refused is not in the rules: what is said of them together would not hold.
             own = {self.units[key].file for key in entries if key in self.units}
-            check_rules(self.rules, self.units.values(), own, self.findings)
+            check_rules(self.rules, self.units.values(), own, self.findings, is_alone=self.known is None)
         if self.known is not None:
             self._take_known_away(self.known)
 
