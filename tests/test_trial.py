@@ -91,6 +91,16 @@ def test_the_last_answer_with_a_count_is_given_so_often_and_then_no_more() -> No
     assert passes('stub pay done (receipt: "r") 1 times\npost order(id: 1) post order(id: 2)\nexpect ship once')
 
 
+def test_a_task_that_is_answered_later_took_so_long() -> None:
+    rules = """
+    event go() task w() run process ["w"] task slow(took: float)
+    rule a when go then w()
+    rule b when w done as d where took > 20s then slow(took: d.record.took)
+    """
+    assert passes("stub w hangs\npost go()\nadvance 1h\nstub w done\nexpect slow(took: 3600) once by rule b", rules)
+    assert passes("stub w done\npost go()\nexpect no slow", rules)
+
+
 def test_a_task_of_a_person_is_stubbed_like_any() -> None:
     lines = f'{DONE}stub ship failed\nstub ask done (answer: "leave it")\npost order(id: 1)\n'
     assert passes(lines + 'expect notify(who: "ops", text: "leave it") once by rule answered')

@@ -33,7 +33,7 @@ from then.core.facts import Flow
 from then.core.rules import TaskDecl
 from then.core.scenarios import BEGIN_US, END_US, Answer
 from then.core.state import RULE_FAILED, State, ended
-from then.core.tasks import Body, Task
+from then.core.tasks import Body, Outcome, Task
 from then.core.waits import Wait
 
 STEPS_MAX: Final = 50_000
@@ -80,8 +80,11 @@ class Trial:
         self._has_begun = False
         self._fired: set[str] = set()
         self._stubs: dict[str, deque[tuple[Reply, int | None]]] = {}
-        self._running: dict[str, Task] = {}
+        self._running: dict[str, int] = {}
+        """Since when."""
         self._fresh: deque[str] = deque()
+        """Of those, the ones that a stub was not asked for yet."""
+        self._stops: deque[Task] = deque()
         self._state = State(version=edition.version)
         kinds = frozenset(runner.kind for runner in edition.runners.values())
         self._terms = Terms(now_us, {edition.version: edition}, SLOTS, kinds=kinds)
@@ -118,8 +121,8 @@ class Trial:
             replies: each with the number of attempts that it is for; None for one, or, of the last, for all.
         """
         self._stubs[type] = deque(replies)
-        for id, task in self._running.items():
-            if task.type == type:
+        for id in self._running:
+            if self.records[id].type == type:
                 self.hanging.discard(id)
                 self._fresh.append(id)
         self._rest()
@@ -162,8 +165,8 @@ class Trial:
     def unanswered(self) -> dict[str, list[Task]]:
         """By type what runs since no stub answers it; what hangs by its stub is left out."""
         found: dict[str, list[Task]] = {}
-        for id, task in self._running.items():
-            if id not in self.hanging:
+        for task in self.running():
+            if task.id not in self.hanging:
                 found.setdefault(task.type, []).append(task)
         return found
 
@@ -248,9 +251,7 @@ class Trial:
             case Start(task=task):
                 self._begin(task)
             case Stop(task=task):
-                # Nothing of it is there to end slowly.
-                error: Body = {"kind": "cancelled", "message": "stopped"}
-                self._bring(Report(task.id, "cancelled", None, error, task.started or self.now_us, self.now_us))
+                self._stops.append(task)
             case Over(flow=flow) if not self.edition.announces_ends and flow.type != FLOW_ENDED:
                 body: Body = {"flow": flow.id, "type": flow.type, "outcome": flow.outcome, "text": flow.text}
                 now = self.now_us
@@ -261,17 +262,20 @@ class Trial:
                 pass
 
     def _begin(self, task: Task) -> None:
-        self._running[task.id] = task
+        self._running[task.id] = self.now_us
         self._fresh.append(task.id)
 
     def _rest(self) -> None:
         """Goes on until nothing more follows without time."""
         steps = 0
-        while self._state.pending or self._fresh:
+        while self._state.pending or self._fresh or self._stops:
             steps += 1
             if steps > STEPS_MAX:
                 raise Restless(f"no rest after {STEPS_MAX:,} steps without time: {self._trail()}")
-            if self._state.pending:
+            if self._stops:
+                # Nothing of it is there to end slowly.
+                self._report(self._stops.popleft().id, "cancelled", None, {"kind": "cancelled", "message": "stopped"})
+            elif self._state.pending:
                 self._bring(Proceed())
             else:
                 self._answer(self._fresh.popleft())
@@ -282,9 +286,9 @@ class Trial:
         return " → ".join([*steps, "…"])
 
     def _answer(self, id: str) -> None:
-        task = self._running.get(id)
-        replies = self._stubs.get(task.type) if task is not None else None
-        if task is None or not replies:
+        task = self.records[id]
+        replies = self._stubs.get(task.type)
+        if id not in self._running or not replies:
             return
         reply, times = replies[0]
         if times is not None:
@@ -300,8 +304,12 @@ class Trial:
             self.hanging.add(id)
             return
         result, error = reported(answer, self.edition.rules.tasks.get(task.type))
-        started = task.started if task.started is not None else self.now_us
-        self._bring(Report(id, answer.outcome, result, error, started, self.now_us, task.flow))
+        self._report(id, answer.outcome, result, error)
+
+    def _report(self, id: str, outcome: Outcome, result: Body | None, error: Body | None) -> None:
+        began = self._running.get(id)
+        if began is not None:
+            self._bring(Report(id, outcome, result, error, began, self.now_us, self.records[id].flow))
 
 
 def _next_due(state: State) -> int | None:
