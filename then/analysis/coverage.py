@@ -31,10 +31,16 @@ from then.language.scope import Scope as Names
 class Clause:
     """One clause of a rule, and what it came to."""
 
-    text: str
+    expr: Expr
+    names: Names
     span: Span | None
     was_true: bool = False
     was_false: bool = False
+
+    @property
+    def text(self) -> str:
+        """Made when it is asked for: of 100,000 rules few are looked at."""
+        return clause_text(self.expr, self.names)
 
     @property
     def lacks(self) -> str:
@@ -91,8 +97,7 @@ class Coverage:
                 continue
             names = names_of(pattern, self._declared)
             found = {
-                id(leaf): Clause(clause_text(leaf, names), leaf.span or pattern.span or rule.span)
-                for leaf in _leaves(pattern.where)
+                id(leaf): Clause(leaf, names, leaf.span or pattern.span or rule.span) for leaf in _leaves(pattern.where)
             }
             clauses += found.values()
             self._watched.append(_Watched(pattern, found))
