@@ -29,7 +29,7 @@ from then.core.source import Span
 from then.core.tasks import Task
 
 HERE = Capacity(slots=4, cores=4, memory_bytes=8 * 2**30, tokens={"license.toolA": 2, "seat": 5})
-KNOWN = "there are memory, cores, slots, lock.NAME, license.toolA, seat; name it in the configuration, with its count"
+KNOWN = "there are memory, cores, slots, lock.NAME, license.toolA, seat; say how many there are: `--resource {}=N`, `Engine(resources=…)`"
 PLACE = Span("shop.then", 42, 7, 5)
 
 
@@ -153,6 +153,7 @@ def test_a_limit_is_no_token_and_no_lock_by_name() -> None:
     ],
 )  # fmt: skip
 def test_a_need_that_can_never_be_met_is_said_before_the_start(name: str, amount: Any, text: str) -> None:
+    text = text.replace("{}", name)
     assert refusal(decl((name, amount))) == f"shop.then:42:7: build: {text}"
     # The same is known at load, whatever else depends on inputs.
     with pytest.raises(RuleError) as caught:

@@ -39,6 +39,7 @@ from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
 from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Tick
+from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
@@ -99,6 +100,7 @@ class Loop:
         clock: Clock,
         slots: int,
         engine: int = 0,
+        capacity: Capacity | None = None,
     ) -> None:
         self.journal = journal
         self.state = state
@@ -116,7 +118,7 @@ class Loop:
         self.chance: Callable[[], float] = random.random  # noqa: TID251 (here it comes in; what is drawn is recorded)
         """What jitter is drawn from."""
         self._waiters = Waiters()
-        self._terms = Terms(0, editions, slots, engine, may_start=False)
+        self._terms = Terms(0, editions, slots, engine, capacity=capacity, may_start=False)
         self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
         self._lock = threading.Lock()
         self._batch = _Batch()

@@ -409,3 +409,18 @@ def test_flows_that_others_posted_meanwhile_are_counted_at_the_end(shell: Shell)
         assert shell("post", "go").code == 0
     said = run.end()
     assert (said.code, said.err) == (0, "2 other flows are open; `andthen resume` goes on\n")
+
+
+def test_resources_are_given_by_name_and_what_can_never_be_met_is_refused_at_once(shell: Shell) -> None:
+    shell.write("a.then", 'task f() run process ["true"] needs {license.toolA: 1}\nstart f()\n')
+    assert shell("run", "a.then", "-r", "license.toolA=1").code == 0
+    said = shell("run", "a.then", "-r", "license.tool=1")
+    assert said.code == 2
+    assert said.err.startswith('a.then:1:35: f: needs unknown "license.toolA" (did you mean "license.tool"?)')
+    said = shell("run", "a.then", "-r", "license.toolA")
+    assert (said.code, said.err.partition(":")[0]) == (2, "andthen")
+    assert "NAME=N is expected" in said.err
+    shell.write("b.then", 'task f() run process ["true"] needs {memory: 900GiB}\nstart f()\n')
+    said = shell("run", "b.then", "-r", "memory=8GiB")
+    assert said.code == 2
+    assert "needs {memory: 900GiB}, and of this engine its memory is 8GiB" in said.err

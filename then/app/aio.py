@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,11 +90,13 @@ class AsyncEngine:
         *,
         durability: Durability = "power",
         slots: int | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         self.rules = rules
         self._state = Path(state) if state is not None else None
         self._durability: Durability = durability
         self._slots = slots
+        self._resources = resources
         self._engine: Engine | None = None
 
     @property
@@ -112,7 +115,12 @@ class AsyncEngine:
 
         def open_engine() -> Engine:
             return Engine(
-                self.rules, self._state, durability=self._durability, slots=self._slots, coroutines=coroutines
+                self.rules,
+                self._state,
+                durability=self._durability,
+                slots=self._slots,
+                resources=self._resources,
+                coroutines=coroutines,
             )
 
         self._engine = await asyncio.to_thread(open_engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
@@ -14,10 +14,12 @@ from then.abc import Executor, Journal
 from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.editions import Editions
+from then.app.machine import capacity_of
 from then.app.rules import Rules, check_rules
 from then.app.secrets import Secrets, masked, readable_by_others
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
+from then.core.claims import constant_claim
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.folds import restore
@@ -156,6 +158,8 @@ class Engine:
         state: the state folder, made where it is missing; None keeps all in memory.
         durability: `power` survives loss of power, `process` a kill.
         slots: how many tasks run at once; None: the cores.
+        resources: named tokens for `needs {NAME: n}`, with their counts, beside the cores and the memory of the
+            machine; `cores` and `memory` (bytes) may be named to give less, or more.
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
         retention_s: flows that ended longer ago, in seconds, are taken out of a state folder; None: never.
         opening: what the commands of `andthen` ask for besides.
@@ -173,6 +177,7 @@ class Engine:
         *,
         durability: Durability = "power",
         slots: int | None = None,
+        resources: Mapping[str, float] | None = None,
         coroutines: Coroutines | None = None,
         retention_s: float | None = RETENTION_S,
         opening: Opening = USUAL,
@@ -186,6 +191,7 @@ class Engine:
         """What its opener should be told: flows that go on under other rules than they began with."""
         self.folder = Path(state) if state is not None else None
         self.clock = SystemClock()
+        self.capacity = capacity_of(slots or os.cpu_count() or 1, resources or {})
         self.secrets = Secrets(Path(), self.clock)
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -201,8 +207,9 @@ class Engine:
                 restored,
                 self.editions,
                 clock=self.clock,
-                slots=slots or os.cpu_count() or 1,
+                slots=self.capacity.slots,
                 engine=number,
+                capacity=self.capacity,
             )
             self.rules = rules if rules is not None else self.editions.load(restored.version)
             self.secrets.root = self.rules.root.resolve()
@@ -390,6 +397,10 @@ class Engine:
     def _adopt(self, rules: Rules) -> None:
         """Makes the rules those of new flows, and attaches the executors that they ask for."""
         edition = rules.edition
+        for declared in rules.set.tasks.values():
+            if declared.needs or declared.limit is not None:
+                # What can never be met is refused now, and not waited for.
+                constant_claim(declared, self.capacity)
         self.editions.add(edition, rules, self.loop.note)
         self._attach_all(rules)
         self.notices += readable_by_others(rules.set.secrets.values(), self.secrets.root)

@@ -11,12 +11,14 @@ Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, `cpu.max` and `memor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
+from then.core.claims import Capacity
 from then.core.errors import ConfigError
+from then.core.tasks import check_name
 
 
 @attrs.frozen
@@ -80,3 +82,25 @@ def _text(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def capacity_of(slots: int, resources: Mapping[str, float]) -> Capacity:
+    """What an engine has for its tasks: what the machine has, and named tokens.
+
+    Args:
+        resources: counts by name; `cores` and `memory` (bytes) go before what the machine has.
+
+    Raises:
+        ConfigError: a name that is none, a negative count, or one that is not whole.
+    """
+    here = machine()
+    tokens: dict[str, int] = {}
+    for name, count in resources.items():
+        check_name(name, "resource")
+        if count < 0 or (name != "cores" and count != int(count)):
+            raise ConfigError(f"resource {name}={count}: a whole number of 0 or more is expected")
+        tokens[name] = int(count)
+    cores = float(resources.get("cores", here.cores))
+    memory_bytes = tokens.pop("memory", here.memory_bytes)
+    tokens.pop("cores", None)
+    return Capacity(slots, cores, memory_bytes, tokens)

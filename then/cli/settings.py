@@ -134,6 +134,10 @@ _RUN_OPTIONS: Final = (
     ),
     click.option("--wait", "waits", is_flag=True, help="Wait for a flow that is held until somebody continues it."),
     click.option("--timeout", metavar="TIME", help="Cancel the flows after so long, such as 90s or 2h."),
+    click.option(
+        "-r", "--resource", "resources", multiple=True, metavar="NAME=N", envvar="THEN_RESOURCES",
+        help="So many of a named resource are there for `needs`; also cores and memory [THEN_RESOURCES].",
+    ),
     click.option("--cancel-on-term", is_flag=True, help="On TERM and HUP cancel the flows instead of leaving them to resume."),
     click.option(
         "--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME",
@@ -151,6 +155,7 @@ class RunOptions(NamedTuple):
     timeout_s: float | None
     cancels_on_term: bool
     retention_s: float | None
+    resources: dict[str, float]
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,12 +169,21 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         timeout: str | None,
         cancel_on_term: bool,
         retention: str,
+        resources: tuple[str, ...],
         **more: Any,
     ) -> Any:
-        from then.cli.values import retention_of, seconds
+        from then.cli.values import resources_of, retention_of, seconds
 
         timeout_s = seconds(timeout, "--timeout") if timeout is not None else None
-        options = RunOptions(jobs, durability, waits, timeout_s, cancel_on_term, retention_of(retention))  # type: ignore[arg-type]
+        options = RunOptions(
+            jobs,
+            durability,  # type: ignore[arg-type]
+            waits,
+            timeout_s,
+            cancel_on_term,
+            retention_of(retention),
+            resources_of(resources),
+        )
         return function(*args, options=options, **more)
 
     wrapped: Callable[..., Any] = update_wrapper(call, function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -106,3 +106,30 @@ def _json(text: str, what: str) -> object:
         raise ConfigError(f"{what}: no JSON: {error}") from error
     except RecursionError:
         raise ConfigError(f"{what}: no JSON of a body: nested too deeply") from None
+
+
+_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def resources_of(words: Iterable[str]) -> dict[str, float]:
+    """Counts by name, from `license.toolA=2`, `cores=3.5`, `memory=8GiB`.
+
+    Raises:
+        ConfigError: a word is none of these.
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        number, factor = text, 1
+        for unit, size in _SIZES.items():
+            if text.endswith(unit):
+                number, factor = text.removesuffix(unit), size
+        try:
+            found[name] = float(number) * factor
+        except ValueError:
+            raise ConfigError(
+                f"--resource {word}: NAME=N is expected, such as license.toolA=2 or memory=8GiB"
+            ) from None
+        if not equals or not name:
+            raise ConfigError(f"--resource {word}: NAME=N is expected, such as license.toolA=2 or memory=8GiB")
+    return found

@@ -44,6 +44,7 @@ def open_engine(settings: Settings, options: RunOptions, rules: Rules | None, *,
             settings.folder,
             durability=options.durability,
             slots=options.jobs,
+            resources=options.resources,
             retention_s=options.retention_s,
             opening=Opening(moves=moves, watch=watch),
         )

@@ -182,7 +182,7 @@ def _take(task: str, need: Need, amount: Json, capacity: Capacity) -> Take:
         known = ", ".join([*_MACHINE, "lock.NAME", *sorted(capacity.tokens)])
         near = nearest(name, [*_MACHINE, *sorted(capacity.tokens)])
         raise RuleError(
-            f'{task}: needs unknown "{name}"{near}; there are {known}; name it in the configuration, with its count',
+            f'{task}: needs unknown "{name}"{near}; there are {known}; say how many there are: `--resource {name}=N`, `Engine(resources=…)`',
             need.span,
         )
     return _bounded(task, name, _whole(task, need, amount), capacity.tokens[name], need)
