@@ -158,8 +158,11 @@ def end_call(at: Stepping, call: Task, outcome: Outcome, error: Body) -> None:
     end_within(at, call)
 
 
-def end_within(at: Stepping, call: Task) -> None:
-    """Cancels what lives in a call, and in the calls in it; its half-filled joins and sets end too.
+def end_within(at: Stepping, call: Task, upto: int | None = None) -> None:
+    """Cancels what lives in a call, and in the calls in it; its chains, half-filled joins and sets end too.
+
+    Args:
+        upto: the last id that is meant; None: all.
 
     Cost: grows with what is live; not with how deep the calls are in one another.
     """
@@ -173,7 +176,12 @@ def end_within(at: Stepping, call: Task) -> None:
             inside[id] = True
     for key in [key for id in inside for key in frames[id].waits]:
         _end_wait(at, call.flow, key)
-    for task in [task for task in at.state.live(call.flow) if task.call in inside]:
+    newest = id_text(at.state.last_id if upto is None else upto)
+    chains = at.state.chains
+    for key in [key for key in at.state.flows[call.flow].waits if key in chains and key <= newest]:
+        if chains[key].call in inside:
+            at.add(call.flow, f.Dropped(key))
+    for task in [task for task in at.state.live(call.flow) if task.call in inside and task.id <= newest]:
         if task.is_call and at.state.task(task.id) is not None and task.outcome is None:
             complete(at, task, "cancelled", None, {"kind": "cancelled"}, task.started, at.terms.time)
         else:

@@ -279,7 +279,7 @@ class _Stepper(Stepping):
         """A failure in a call that nothing took up: where the call says so, what else lives in it is cancelled."""
         call = self.state.task(id)
         if call is not None and call.policy is not None and call.policy.fail_fast:
-            end_within(self, call)
+            end_within(self, call, self.match_began)
 
     def go_on(self, chain: Chain, record: Task, edition: Edition, fired: list[str]) -> tuple[bool, bool]:
         """A member of a chain ended. Whether its `else` took a failure up, and whether what follows returned."""
