@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import chain, fanout, growth, harness, latency, loading, match, processes, restart, weight
+from bench import chain, fanout, growth, harness, latency, loading, match, processes, restart, trials, weight
 
 ROWS = (
     ("match", match.run),
@@ -16,6 +16,7 @@ ROWS = (
     ("growth", growth.run),
     ("weight", weight.run),
     ("loading", loading.run),
+    ("tests", trials.run),
 )
 
 if __name__ == "__main__":
