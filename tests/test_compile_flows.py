@@ -48,7 +48,9 @@ from then.core.rules import (
     TimerDecl,
 )
 from then.core.schedule import Cron, Daily, Every
+from then.language.format import format_text
 from then.language.loading import check_path, load_path, load_text
+from then.language.printer import print_rules
 
 DECLARED = """\
 event order(id: int, host: str, tags: list[str])
@@ -425,7 +427,30 @@ def test_the_shop_is_compiled_and_nothing_is_wrong_in_it() -> None:
 
 
 def test_what_rules_beside_these_may_emit_is_not_called_missing() -> None:
-    alone = 'task a() run process ["a"]\ntask b() run process ["b"]\nrule r when all of a done, b done by flow then a()\n'
+    alone = (
+        'task a() run process ["a"]\ntask b() run process ["b"]\nrule r when all of a done, b done by flow then a()\n'
+    )
     assert [finding.number for finding in load_text(alone).findings] == ["T612"]
     known = load_text("task other()\n", "beside.then").rules
     assert load_text(alone, known=known).findings == ()
+
+
+def test_the_shop_is_in_the_layout_and_comes_back_from_its_text() -> None:
+    assert format_text(SHOP.read_text(), SHOP.name) == SHOP.read_text()
+    rules = load_path(SHOP, env={}).rules
+    again = load_text(print_rules(rules)).rules
+    assert (again.rules, again.procedures, again.timers, again.tasks) == (
+        rules.rules, rules.procedures, rules.timers, rules.tasks,
+    )  # fmt: skip
+
+
+def test_sets_that_are_put_together_keep_the_timers_of_both() -> None:
+    text = "event tick()\nevery {} start tick()\nrule r{} when tick then end flow done\n"
+    first = load_text(text.format("1m", 1)).rules
+    first.timers["tick.2"] = first.timers["tick"]
+    second = RuleSet()
+    second.declare(first.timers["tick"])
+    second.extend(RuleSet(timers=dict(first.timers)))
+    assert {name: timer.name for name, timer in second.timers.items()} == {
+        name: name for name in ("tick", "tick.2", "tick.3")
+    }
