@@ -19,8 +19,9 @@ from then.core.rules import TaskDecl
 PATIENCE_S = 60
 
 NAMES = [
-    "AsyncEngine", "AsyncFlow", "Emission", "Engine", "Flow", "FlowFailed", "Match", "Rule", "Rules", "Task", "ThenError",
-    "emit", "it", "__version__",
+    "AsyncEngine", "AsyncFlow", "Emission", "Engine", "Flow", "FlowFailed", "Match", "Part", "Procedure", "Rule",
+    "Rules", "Task", "ThenError", "absent", "call", "cancel", "cancel_flow", "each", "emit", "end_flow", "it",
+    "of", "part", "retry", "return_", "save", "skip", "__version__",
 ]  # fmt: skip
 
 

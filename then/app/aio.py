@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from then.app.engine import Durability, Engine, Flow
 from then.app.rules import Rules
@@ -149,9 +149,21 @@ class AsyncEngine:
         """Reports on a task that nothing here runs; see `Engine.complete`."""
         return await asyncio.to_thread(self.engine.complete, id, outcome, **result)
 
-    async def cancel(self, id: str, *, only: bool = False) -> list[str]:
+    async def cancel(self, id: str | AsyncFlow, *, only: bool = False) -> list[str]:
         """Ends a record and what descends from it; see `Engine.cancel`."""
-        return await asyncio.to_thread(self.engine.cancel, id, only=only)
+        return await asyncio.to_thread(self.engine.cancel, id.id if isinstance(id, AsyncFlow) else id, only=only)
+
+    async def joins(self) -> list[Body]:
+        """The half-filled joins; see `Engine.joins`."""
+        return await asyncio.to_thread(self.engine.joins)
+
+    async def timers(self) -> list[Body]:
+        """The timers of the rules in force; see `Engine.timers`."""
+        return await asyncio.to_thread(self.engine.timers)
+
+    async def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> None:
+        """Pauses a timer, takes it up again, or fires it now; see `Engine.set_timer`."""
+        await asyncio.to_thread(self.engine.set_timer, name, what)
 
     async def retry(self, id: str) -> list[Task]:
         """A new attempt of a settled failure; see `Engine.retry`."""

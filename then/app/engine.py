@@ -17,6 +17,7 @@ from then.app.editions import Editions
 from then.app.machine import capacity_of
 from then.app.rules import Rules, check_rules
 from then.app.secrets import Secrets, masked, readable_by_others
+from then.app.waits import Waits
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.claims import constant_claim
@@ -150,7 +151,7 @@ class Flow:
         return f"<Flow {self.id}>"
 
 
-class Engine:
+class Engine(Waits):
     """Rules at work on a journal.
 
     Args:
@@ -303,14 +304,15 @@ class Engine:
         recorded: Body = own_copy(body) if mask.is_empty else mask.tree(own_copy(body))
         return recorded
 
-    def cancel(self, id: str, *, only: bool = False) -> list[str]:
+    def cancel(self, id: str | Flow, *, only: bool = False) -> list[str]:
         """Ends a record and what descends from it; of an event, a root or a flow: all that lives of the flow. Gives the ids.
 
         Args:
+            id: of a record, or a beginning of one; or a flow, as `post` gave it.
             only: the record alone.
         """
         history = self.history()
-        full, flow_id = history.find(id)
+        full, flow_id = history.find(id.id if isinstance(id, Flow) else id)
         flow = history.flow(flow_id)
         task = flow.records[full].task
         if flow.flow.outcome is not None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from then.app.rules import Rules, shown_paths
+from then.app.places import shown_paths
+from then.app.rules import Rules
 from then.core.errors import NotYet, RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span

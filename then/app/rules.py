@@ -1,88 +1,53 @@
 """`Rules`: the ordered rules and declarations of a program, from Python and from files.
 
-The model is `then.core.rules`; this is the hand that writes it. Parsing is
-imported with the first `load`.
+The model is `then.core.rules`; this is the hand that writes it. What rules wait
+for is `then.app.listeners`, shared with procedures; what a generator yields is
+`then.app.emissions`. Parsing is imported with the first `load`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, TypeVar
+from typing import Any
 
+from attrs import evolve
+
+from then.app.fields import fields_of
+from then.app.generators import Consequence
+from then.app.listeners import F, Listener
+from then.app.parts import STRAYS, is_outcome, pattern_of
+from then.app.places import caller
+from then.app.policies import Said, with_policies
+from then.app.procedures import Procedure, declare_procedure, finish
+from then.app.timers import CatchUp, Overlap, Posting, cron, declare_timer, is_period, period
+from then.app.versions import size_of, version_of
 from then.core.edition import Edition
-from then.core.errors import ConfigError, RuleError, UnknownName, nearest
-from then.core.it import expression_of, where_of
+from then.core.errors import ConfigError, RuleError, UnknownName
+from then.core.it import Expression, expression_of
+from then.core.policies import Retry
 from then.core.rules import (
-    EVENT,
-    FINISHED,
-    RETRIED,
-    Emission,
+    Called,
     EventDecl,
-    FieldDecl,
     Match,
-    Pattern,
+    ProcedureDecl,
     Rule,
     RuleSet,
     Run,
     SecretDecl,
-    Single,
     TaskDecl,
-    TypeRef,
     Unmatched,
 )
+from then.core.schedule import DAYS
 from then.core.source import Span
-from then.core.tasks import OUTCOMES, Json, Task, check_name
+from then.core.spans import TimeSpan, span_us
+from then.core.tasks import Json, Task, check_name
 from then.language.findings import Finding
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 
-_WORDS: Final[dict[str, frozenset[str]]] = {
-    **{word: frozenset((word,)) for word in OUTCOMES},
-    "finished": FINISHED,
-    RETRIED: frozenset((RETRIED,)),
-    EVENT: frozenset((EVENT,)),
-}
-_UNMATCHED_WORDS: Final = frozenset((EVENT, "failed", "timed_out", "cancelled"))
-_TYPES: Final[dict[object, str]] = {
-    int: "int", float: "float", str: "str", bool: "bool", list: "list", dict: "map", object: "any",
-}  # fmt: skip
-
-
-def emit(
-    type: str, /, *, then: object = None, otherwise: object = None, bind: Mapping[str, Json] | None = None, **body: Json
-) -> Emission:
-    """A record to be: what a generator yields.
-
-    Args:
-        type: of a declared task or event.
-        then: a function registered by `@rules.continuation`, or its name, called when it is done.
-        otherwise: likewise, when it failed or timed out.
-        bind: JSON values that the continuation gets by keyword.
-        body: its inputs, JSON values.
-    """
-    if then is None and otherwise is None:
-        return Emission(type, body)
-    return Emission(type, body, _address(then), _address(otherwise), dict(bind or {}))
-
-
-def _address(continuation: object) -> str | None:
-    if continuation is None or isinstance(continuation, str):
-        return continuation
-    name = getattr(continuation, "__then_continuation__", None)
-    if name is None:
-        shown = getattr(continuation, "__qualname__", repr(continuation))
-        raise RuleError(
-            f"{shown} is no return address: register it by @rules.continuation, so that a restart finds it by name"
-        )
-    return str(name)
-
-
-class Rules:
+class Rules(Listener):
     """Ordered rules, and the tasks and events that they stand on.
 
     Rules from Python and from files are the same once they are here; their
@@ -104,7 +69,7 @@ class Rules:
 
     # -- declarations ---------------------------------------------------------
 
-    def task(
+    def task(  # noqa: PLR0913 (each word of a task in `.then` is one here)
         self,
         name: str,
         *,
@@ -115,12 +80,21 @@ class Rules:
         may_fail: bool = False,
         slots: int = 1,
         secrets: Mapping[str, str] | None = None,
+        retry: int | Retry | None = None,
+        retry_while: Expression | None = None,
+        timeout: TimeSpan | None = None,
+        deadline: TimeSpan | None = None,
+        expires: TimeSpan | None = None,
+        limit: int | tuple[int, Expression] | None = None,
+        needs: Mapping[str, Json | Expression] | None = None,
+        idempotent_by: Expression | None = None,
+        finally_: Consequence | None = None,
         **options: object,
-    ) -> Callable[[_F], _F]:
+    ) -> Callable[[F], F]:
         """Declares a task; as a decorator, the function that runs it.
 
         Keyword arguments in (the body), a dict of JSON values or None out (the
-        result). `async def` runs on an event loop, `def` in a thread.
+        result). `async def` runs on an event loop, `def` in a thread. Spans of time are `"30s"`, seconds or a timedelta.
 
         Args:
             name: its type.
@@ -131,12 +105,23 @@ class Rules:
             may_fail: its failure does not fail the flow.
             slots: how many of the engine's slots it takes.
             secrets: keyword argument of the function, or variable of the process, and the name of the secret that it gets.
+            retry: attempts after the first, or `then.retry(5, backoff="1s", to="1m", jitter=True)`.
+            retry_while: a clause over the attempt that failed: `it.record.error.kind == "timeout"`.
+            timeout: an attempt that takes longer ends as `timed_out`.
+            deadline: from the creation of the first attempt; it ends then, and is not tried again.
+            expires: from its creation; one that has not started by then ends as `timed_out`.
+            limit: so many run at once; `(4, it.region)`: of each region.
+            needs: amounts by resource: `{"cores": 2, "memory": "1GiB", "lock.db": "exclusive", "license": it.n}`.
+            idempotent_by: the second record of the same key ends with the first's result.
+            finally_: a generator function for its end, however it ended; gets the record, its inputs and its result.
 
         Raises:
             DuplicateRule: the name is taken.
             UnknownName: a secret is not declared.
+            RuleError: a number or a span makes no sense where it stands.
         """
         check_name(name, "task")
+        span = caller()
         line = None
         if run is not None:
             kind, target = run
@@ -145,35 +130,41 @@ class Rules:
             )
         elif options:
             raise RuleError(f'task "{name}": {", ".join(options)} without run=(…)')
-        span = _caller()
-        given = tuple((secrets or {}).items())
-        for _, secret in given:
-            if secret not in self.set.secrets:
-                raise UnknownName("secret", secret, self.set.secrets, span)
-        if given and line is not None and line.kind not in ("python", "process"):
-            raise RuleError(f'task "{name}": run {line.kind} takes no secrets; python and process do', span)
+        given = self._given_secrets(name, secrets or {}, line, span)
+        said = Said(retry, retry_while, timeout, deadline, expires, limit, needs, idempotent_by)
+        plain = TaskDecl(
+            name, run=line, once=once, priority=priority, done_on=tuple(done_on), may_fail=may_fail, slots=slots,
+            secrets=given, span=span,
+        )  # fmt: skip
+        task = with_policies(plain, said, span)
 
         def declare(function: Callable[..., Any] | None) -> None:
-            self.set.declare(
-                TaskDecl(
-                    name, run=line, function=function, once=once, priority=priority, done_on=tuple(done_on),
-                    may_fail=may_fail, slots=slots, secrets=given, span=span,
-                )
-            )  # fmt: skip
+            self.set.declare(evolve(task, function=function))
+            if finally_ is not None:
+                finish(self.set, name, finally_, span)
 
         if line is not None:
             declare(None)
 
-        def decorate(function: _F) -> _F:
+        def decorate(function: F) -> F:
             declare(function)
             return function
 
         return decorate
 
+    def _given_secrets(
+        self, name: str, secrets: Mapping[str, str], line: Run | None, span: Span | None
+    ) -> tuple[tuple[str, str], ...]:
+        for secret in secrets.values():
+            if secret not in self.set.secrets:
+                raise UnknownName("secret", secret, self.set.secrets, span)
+        if secrets and line is not None and line.kind not in ("python", "process"):
+            raise RuleError(f'task "{name}": run {line.kind} takes no secrets; python and process do', span)
+        return tuple(secrets.items())
+
     def event(self, name: str, /, **fields: object) -> None:
-        """Declares an event; fields by Python type (`id=int`) or the language's (`tag="str?"`)."""
-        declared = tuple(FieldDecl(field, _type_ref(type)) for field, type in fields.items())
-        self.set.declare(EventDecl(check_name(name, "event"), declared, span=_caller()))
+        """Declares an event; fields by Python type (`id=int`, `items=list[int]`) or the language's (`tag="str?"`)."""
+        self.set.declare(EventDecl(check_name(name, "event"), fields_of(fields), span=caller()))
 
     def secret(self, name: str, /, **source: str) -> None:
         """Declares a secret: its name, and where its value is, as one keyword argument.
@@ -185,7 +176,7 @@ class Rules:
             DuplicateRule: the name is taken.
             RuleError: not one source.
         """
-        span = _caller()
+        span = caller()
         if len(source) != 1:
             raise RuleError(
                 f'secret "{name}" has {len(source)} sources; give one: env="VARIABLE", file="path" or command="…"', span
@@ -193,28 +184,128 @@ class Rules:
         ((kind, reference),) = source.items()
         self.set.declare(SecretDecl(check_name(name, "secret"), kind, reference, span=span))
 
-    # -- rules ------------------------------------------------------------------
+    def procedure(
+        self,
+        name: str,
+        inputs: Mapping[str, object] | None = None,
+        /,
+        *,
+        returns: Mapping[str, object] | None = None,
+        deadline: TimeSpan | None = None,
+        may_fail: bool = False,
+        **more: object,
+    ) -> Callable[[Consequence], Procedure]:
+        """A procedure: the decorated generator function is its first step, and becomes what takes its other rules.
 
-    def when(self, family: str, /, *parts: object, name: str | None = None, final: bool = False) -> Callable[[_F], _F]:
-        """A rule; the decorated generator function yields what follows.
+            @rules.procedure("approve", what=str, who=str, returns={"by": str, "ok": bool})
+            def approve(what, who):
+                yield then.emit("ask", who=who, text=f"approve {what}?").timeout("4h")
+
+            @approve.when("ask", "done")
+            def answered(ask):
+                yield then.return_(by=ask.result["user"], ok=True)
 
         Args:
-            family: a type, `deploy.*`, or `*` for any.
-            parts: outcome words (`"done"`, `"failed"`, …; none for an event), then clauses over the record
-                (`it.ref == "main"`), and last perhaps a predicate `Task -> bool`.
-            name: the rule's; else the function's.
-            final: ends the search when it fires.
+            name: its type; its rules are named `NAME.RULE`.
+            inputs: its arguments, with their types as of `event`; those whose names are words of this call.
+            more: likewise, by keyword. Where there are none at all, any arguments are taken.
+            returns: what it hands back; a `return_` that lacks some of it fails the call.
+            deadline: from the call on; what the call emits inherits it.
+            may_fail: its failure does not fail the flow.
 
-        The function's first parameter gets the record, others the regex groups of their names.
+        Raises:
+            DuplicateRule: the name is taken.
         """
-        pattern = _pattern(family, parts, _caller())
-        return self._decorator(Single(pattern), name, final)
+        span = caller()
+        given = {**(inputs or {}), **more}
+        fields = fields_of(given) if given or inputs is not None else None
+        result = None if returns is None else fields_of(returns)
+        deadline_us = None if deadline is None else span_us(deadline, "deadline")
 
-    def unmatched(self, family: str = "*", /, *parts: object, name: str | None = None) -> Callable[[_F], _F]:
+        def decorate(function: Consequence) -> Procedure:
+            first = Rule(name, Called(name), generator=function)
+            declared = ProcedureDecl(name, fields, result, first, (), deadline_us, may_fail, span=span)
+            return declare_procedure(self.set, declared, function, span)
+
+        return decorate
+
+    # -- rules ------------------------------------------------------------------
+
+    def every(  # noqa: PLR0913 (as in the language, the word begins a timer or a set)
+        self,
+        what: TimeSpan,
+        /,
+        *more: object,
+        name: str | None = None,
+        final: bool = False,
+        otherwise: Consequence | None = None,
+        at: str | None = None,
+        zone: str = "UTC",
+        body: Mapping[str, Json] | None = None,
+        overlap: Overlap = "skip",
+        catch_up: CatchUp = "once",
+    ) -> Callable[[F], F]:
+        """Either a timer, `rules.every("15m", "scan")`, or a rule for a whole set, `@rules.every("do", "done")`.
+
+        A rule for a set fires when all records of a pattern that the flow emitted have ended so, at once where
+        `then.each` had none. A timer posts a record again and again, the root of a flow of its own.
+
+        Args:
+            what: of a timer, its period (`"15m"`, seconds, a timedelta) or its days (`day`, `weekday`, `monday`, …); of
+                a set, a type.
+            more: of a timer, the task or event that it posts; of a set, outcome words, then clauses: those that they
+                leave out do not count.
+            name, final: of a rule.
+            otherwise: of a rule: a generator function for the first of the set that ends otherwise.
+            at: the time of those days, `"06:30"`; else midnight.
+            zone: of the IANA database, for days.
+            body: what the timer posts, JSON values; `it.today` and `it.now` are the time that it is due.
+            overlap: what becomes of a time that is due while the flow of the last one lives.
+            catch_up: what becomes of the times that were due while no engine ran.
+
+        Raises:
+            RuleError: there is no such schedule; or the pattern is none.
+        """
+        span = caller()
+        has_days = isinstance(what, str) and what in DAYS and (at is not None or not is_outcome(more[:1]))
+        if is_period(what) or has_days:
+            if len(more) != 1 or not isinstance(more[0], str):
+                raise RuleError(f'every({what!r}, …) posts one task or event: rules.every("15m", "scan")', span)
+            posting = Posting(more[0], body, overlap, catch_up)
+            declare_timer(self.set, period(what, at, zone, span), posting, span)
+            return _no_function(f'every({what!r}, "{more[0]}")')
+        if body is not None or at is not None:
+            raise RuleError(f"every({what!r}, …) waits for a set; `at` and `body` belong to a timer", span)
+        return self._every(str(what), more, name, final, otherwise)
+
+    def cron(
+        self,
+        expression: str,
+        type: str,
+        /,
+        *,
+        zone: str = "UTC",
+        body: Mapping[str, Json] | None = None,
+        overlap: Overlap = "skip",
+        catch_up: CatchUp = "once",
+    ) -> None:
+        """A timer by a cron expression of five fields: `rules.cron("0 3 * * *", "vacuum", zone="Europe/Rome")`.
+
+        Other arguments as of `every`.
+
+        Raises:
+            ScheduleRefused: the expression is none, or never comes.
+            UnknownName: there is no such zone.
+        """
+        span = caller()
+        declare_timer(self.set, cron(expression, zone, span), Posting(type, body, overlap, catch_up), span)
+
+    def unmatched(self, family: str = "*", /, *parts: object, name: str | None = None) -> Callable[[F], F]:
         """A rule for records on which no other fired: events, and tasks that ended otherwise than done."""
-        return self._decorator(Unmatched(_pattern(family, parts, _caller(), _UNMATCHED_WORDS)), name, False)
+        span = caller()
+        return self._decorator(Unmatched(pattern_of(family, parts, span, STRAYS)), name, False, span)
 
-    def continuation(self, function: _F) -> _F:
+    def continuation(self, function: F) -> F:
         """Registers a function as a return address of `emit(…, then=function)`; its name is the address."""
         name = function.__name__
         if name in self.set.continuations:
@@ -248,7 +339,7 @@ class Rules:
     @property
     def size(self) -> int:
         """How many rules and declarations are here."""
-        return len(self.set.rules) + len(self.set.tasks) + len(self.set.events) + len(self.set.secrets)
+        return size_of(self.set)
 
     # -- asking -------------------------------------------------------------------
 
@@ -275,33 +366,20 @@ class Rules:
 
     @property
     def version(self) -> str:
-        """A hash of all that decides: texts of files, names and sources of Python rules. 16 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for path, text in sorted(self.set.sources.items()):
-            digest.update(f"{path}\0{text}\0".encode())
-        for rule in self.set.rules:
-            if rule.generator is not None or not self.set.sources:
-                digest.update(f"{rule.name}\0{rule.source or rule!r}\0".encode())
-        for name in sorted(self.set.tasks):
-            digest.update(f"{name}\0".encode())
-        for secret in sorted(self.set.secrets.values(), key=lambda one: one.name):
-            digest.update(f"{secret.name}\0{secret.source}\0{secret.reference}\0".encode())
-        return digest.hexdigest()[:16]
+        """A hash of all that decides: texts of files, names and sources of what is Python. 16 hexadecimal digits."""
+        return version_of(self.set)
 
-    def _decorator(self, trigger: Single | Unmatched, name: str | None, final: bool) -> Callable[[_F], _F]:
-        span = trigger.pattern.span
+    def _take(self, rule: Rule) -> None:
+        self.set.add(rule)
 
-        def decorate(function: _F) -> _F:
-            rule_name = name or function.__name__
-            self.set.add(
-                Rule(
-                    rule_name, trigger, generator=_generator(function), final=final,
-                    source=f"{trigger!r} {_source_hash(function)}", span=span,
-                )
-            )  # fmt: skip
-            return function
 
-        return decorate
+def _no_function(what: str) -> Callable[[F], F]:
+    def refuse(function: F) -> F:
+        raise RuleError(
+            f"{what} is a timer, which posts a record and takes no function; @rules.task gives what it posts one"
+        )
+
+    return refuse
 
 
 def check_rules(found: object) -> None:
@@ -321,75 +399,3 @@ def check_rules(found: object) -> None:
         f"rules: what is given is {kind} {shown}, and an engine takes rules: give then.Rules(), "
         "or those of a file or folder by then.Rules().load(PATH)"
     )
-
-
-def _generator(function: Callable[..., Any]) -> Callable[[Match], Iterable[Emission] | Emission | None]:
-    """Binds a generator function's parameters once: the record first, then groups by name."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise RuleError(f'rule "{function.__name__}" is `async def`; a rule yields at once, tasks may wait')
-    names = list(inspect.signature(function).parameters)
-    if not names:
-        return lambda match: function()
-    if len(names) == 1:
-        return lambda match: function(match.record)
-    groups = names[1:]
-
-    def run(match: Match) -> Iterable[Emission] | Emission | None:
-        bound = match.bindings
-        return function(match.record, **{name: bound[name] for name in groups if name in bound})  # type: ignore[no-any-return]
-
-    return run
-
-
-def _pattern(
-    family: str, parts: Sequence[object], span: Span | None, default: frozenset[str] = _WORDS[EVENT]
-) -> Pattern:
-    """Outcome words first, then clauses."""
-    if family != "*":
-        check_name(family.removesuffix(".*"), "type")
-    outcomes: set[str] = set()
-    clauses: list[Any] = []
-    for part in parts:
-        if isinstance(part, str):
-            word = part.replace(" ", "_")
-            if word not in _WORDS:
-                raise RuleError(f'"{part}" is no outcome{nearest(word, _WORDS)}; one of {", ".join(_WORDS)}', span)
-            outcomes |= _WORDS[word]
-        else:
-            clauses.append(part)
-    return Pattern(family, frozenset(outcomes) or default, where_of(clauses), span=span)
-
-
-def _type_ref(type: object) -> TypeRef:
-    if isinstance(type, str):
-        return TypeRef(type.removesuffix("?"), optional=type.endswith("?"))
-    name = _TYPES.get(type)
-    if name is None:
-        raise RuleError(
-            f'{type!r} is no type of a field; one of int, float, str, bool, list, dict, or text such as "str?"'
-        )
-    return TypeRef(name)
-
-
-def _source_hash(function: Callable[..., Any]) -> str:
-    """Name and source hash: what the version knows of a Python rule."""
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        source = ""
-    return f"{function.__name__} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
-
-
-shown_paths: Final[dict[str, str]] = {}
-"""For files of rules that were run, by their real paths: each as it was named."""
-
-
-def _caller() -> Span | None:
-    """The place in the user's file that is being written; the file as the user named it, as in all messages."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename == __file__:
-        frame = frame.f_back
-    if frame is None:
-        return None
-    file = frame.f_code.co_filename
-    return Span(shown_paths.get(file, file), frame.f_lineno)

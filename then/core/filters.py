@@ -228,7 +228,7 @@ class Quantified:
 class Opaque:
     """A Python predicate over the record; allowed as the last clause, shown as opaque."""
 
-    predicate: Callable[[Task], bool]
+    predicate: Callable[[Task], bool] = attrs.field(repr=False)
     name: str
     span: Span | None = _span()
 

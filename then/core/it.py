@@ -254,6 +254,17 @@ class It:
 it: Final = It()
 
 
+def of(alias: str) -> Place:
+    """Another part of a join, by its alias: `then.of("p").amount`, in the clauses of the parts to its right."""
+    return Place(lambda path: _of_part(alias, path), ())
+
+
+def _of_part(alias: str, path: Steps) -> Expr:
+    if not path:
+        raise TypeError(f'then.of("{alias}") is the whole record; name a field of it: then.of("{alias}").NAME')
+    return Field(path, "any", alias)
+
+
 def expression_of(value: Operand) -> Expr:
     """The node for what stands beside an operator: an expression, a JSON value, or both mixed.
 

@@ -175,9 +175,9 @@ class Join:
     """Of `times`: so many of the first part."""
     late: Consequence | None = None
     """`on timeout`: what follows when the window ends unfilled; sees `missing`, a text."""
-    late_generator: Generator | None = attrs.field(default=None, eq=False)
+    late_generator: Generator | None = attrs.field(default=None, eq=False, repr=False)
     """The same of a rule in Python."""
-    otherwise_generator: Generator | None = attrs.field(default=None, eq=False)
+    otherwise_generator: Generator | None = attrs.field(default=None, eq=False, repr=False)
     """Of a rule in Python: what follows when it can no longer be filled, the `else` of a consequence."""
 
 
