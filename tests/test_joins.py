@@ -6,7 +6,8 @@ import pytest
 
 from tests.checked import Checked
 from then.core import facts as f
-from then.core.causes import Cancel, Post, Release, Report
+from then.core.causes import Cancel, Post, Release, Report, Stop
+from then.core.tasks import Json
 
 HEAD = """
 event go(n: int?) event stop() event seen(what: str)
@@ -44,10 +45,11 @@ def test_a_record_that_came_before_the_others_counts() -> None:
 
 def test_keys_join_by_json_value_and_type() -> None:
     world = joined('rule r when all of x as p, y as q by k within 1h then seen(what: "{p.n}{q.n}")')
-    for n, k in enumerate([1, "1", True, None, [1, {"b": 1, "a": 2}], 2**62]):
-        world.post("x", k=k, n=n)
-    for n, k in enumerate([1.0, "1", True, None, [1.0, {"a": 2.0, "b": 1}], 2.0**62]):
-        world.post("y", k=k, n=n)
+    left: list[Json] = [1, "1", True, None, [1, {"b": 1, "a": 2}], 2**62]
+    right: list[Json] = [1.0, "1", True, None, [1.0, {"a": 2.0, "b": 1}], 2.0**62]
+    for type, keys in (("x", left), ("y", right)):
+        for n, k in enumerate(keys):
+            world.post(type, k=k, n=n)
     assert told(world) == ["00", "11", "22", "33", "44", "55"]
 
 
@@ -365,9 +367,7 @@ def test_cancel_x_in_on_timeout_reaches_it() -> None:
     world.post("go")
     world.end("a")
     world.advance(3600)
-    assert [order.task.body for order in world.orders if hasattr(order, "task") and type(order).__name__ == "Stop"] == [
-        {"n": 2}
-    ]
+    assert [order.task.body for order in world.orders if isinstance(order, Stop)] == [{"n": 2}]
 
 
 def test_a_cancelled_flow_waits_for_no_window() -> None:

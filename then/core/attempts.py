@@ -15,8 +15,8 @@ from then.core.tasks import Body, Outcome, Task
 
 FINAL_KINDS = frozenset(("unknown", "deadline"))
 """Failures that no retry takes up: it may have run, or its time is over."""
-_GOLDEN = 0.6180339887498949
-"""Spreads one draw of chance over the attempts of one step."""
+_GOLDEN = 0x9E3779B97F4A7C15
+"""Spreads one draw of chance over the attempts of one step. In integers: an id has more bits than a float."""
 
 
 def may_try_again(at: Stepping, task: Task, outcome: Outcome, error: Body | None) -> bool:
@@ -40,7 +40,8 @@ def may_try_again(at: Stepping, task: Task, outcome: Outcome, error: Body | None
 
 def _due(at: Stepping, task: Task, policy: Policy) -> int:
     assert policy.retry is not None
-    draw = (at.terms.chance + id_number(task.id) * _GOLDEN) % 1.0
+    spread = (id_number(task.id) * _GOLDEN % 2**64) / 2**64
+    draw = (at.terms.chance + spread) % 1.0
     return at.terms.time + policy.retry.wait_us(task.attempt, draw)
 
 
