@@ -129,8 +129,13 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert not long, f"longer than {FUNCTION_LINES_MAX} lines"
 
 
-MANY_METHODS = {"then/loop.py:Loop": 14, "then/core/state.py:State": 14, "then/core/waits.py:Waits": 14}
-"""One lock, or one set of cells, and all that has to be done under it: parting it would hand that about."""
+MANY_METHODS = {
+    "then/loop.py:Loop": 14,
+    "then/core/edition.py:Edition": 13,
+    "then/core/state.py:State": 14,
+    "then/core/waits.py:Waits": 14,
+}
+"""One lock, one set of cells, one set of rules, and all that is asked of it: parting it would hand that about."""
 
 
 def test_no_class_has_more_methods_than_a_page_lists() -> None:

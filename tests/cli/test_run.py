@@ -416,7 +416,7 @@ def test_resources_are_given_by_name_and_what_can_never_be_met_is_refused_at_onc
     assert shell("run", "a.then", "-r", "license.toolA=1").code == 0
     said = shell("run", "a.then", "-r", "license.tool=1")
     assert said.code == 2
-    assert said.err.startswith('a.then:1:35: f: needs unknown "license.toolA" (did you mean "license.tool"?)')
+    assert said.err.startswith('a.then:1:38: f: needs unknown "license.toolA" (did you mean "license.tool"?)')
     said = shell("run", "a.then", "-r", "license.toolA")
     assert (said.code, said.err.partition(":")[0]) == (2, "andthen")
     assert "NAME=N is expected" in said.err

@@ -164,7 +164,7 @@ def a_chain_goes_on_at_each_member(plant: Plant) -> None:
 
 
 def a_chain_that_is_loaded_forgets_whom_it_waits_for(plant: Plant) -> None:
-    load = State.load
+    load = folds.load
 
     def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         load(state, kind, rows)
@@ -172,7 +172,7 @@ def a_chain_that_is_loaded_forgets_whom_it_waits_for(plant: Plant) -> None:
             for chain in state.chains.values():
                 chain.waiting = dict(list(chain.waiting.items())[:1])
 
-    plant.setattr(State, "load", forgetful)
+    plant.setattr(folds, "load", forgetful)
 
 
 def what_still_runs_is_not_asked_for(plant: Plant) -> None:
@@ -248,13 +248,13 @@ def a_half_of_a_step_is_written(plant: Plant) -> None:
 
 
 def what_was_told_to_stop_is_forgotten_by_a_restart(plant: Plant) -> None:
-    load = State.load
+    load = folds.load
 
     def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         load(state, kind, rows)
         state.stopping.clear()
 
-    plant.setattr(State, "load", forgetful)
+    plant.setattr(folds, "load", forgetful)
 
 
 BUGS: Final[tuple[Bug, ...]] = (

@@ -27,6 +27,7 @@ from then.analysis.coverage import Coverage
 from then.core import facts as f
 from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
 from then.core.causes import Step as Stepped
+from then.core.claims import Capacity
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.engine import Terms, step
 from then.core.facts import Flow
@@ -87,7 +88,7 @@ class Trial:
         self._stops: deque[Task] = deque()
         self._state = State(version=edition.version)
         kinds = frozenset(runner.kind for runner in edition.runners.values())
-        self._terms = Terms(now_us, {edition.version: edition}, SLOTS, kinds=kinds)
+        self._terms = Terms(now_us, {edition.version: edition}, SLOTS, kinds=kinds, capacity=_boundless(edition))
 
     @property
     def now_us(self) -> int:
@@ -342,3 +343,9 @@ def reported(answer: Answer, declared: TaskDecl | None) -> tuple[Body | None, Bo
         return result, {"kind": "exit", "code": code, "message": f"exited with code {code}", **error}
     usual = "exception" if kind is not None or (declared is not None and declared.function is not None) else "exit"
     return result or None, {"kind": usual, "message": "as the stub says", **error}
+
+
+def _boundless(edition: Edition) -> Capacity:
+    """A machine on which every need is met: what holds a task back in a test is its rules."""
+    named = {need.name: 2**40 for task in edition.rules.tasks.values() for need in task.needs}
+    return Capacity(SLOTS, 2.0**20, 2**60, named)

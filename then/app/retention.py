@@ -133,6 +133,9 @@ def _take(engine: Engine, ids: Sequence[str], records: Sequence[Record]) -> int:
             if key in state.keys and state.keys[key].flow in ids and state.keys[key].flow not in state.flows:
                 del state.keys[key]
                 cells.append(Cell("key", key, None))
+        for key in [key for key, twin in state.waits.twins.items() if twin.is_done and twin.flow in ids]:
+            del state.waits.twins[key]
+            cells.append(Cell("twin", key, None))
         gone.sort()
         return gone, cells
 

@@ -25,8 +25,7 @@ from then.core.errors import RuleError, nearest
 from then.core.evaluate import Scope
 from then.core.filters import Const, Expr
 from then.core.tasks import Json, Task
-from then.core.values import CannotSay, described, is_within_limits, json_text, kind_of
-from then.core.waits import canonical
+from then.core.values import CannotSay, canonical, described, is_within_limits, json_text, kind_of
 
 CORE: Final = 1_000_000
 """A core, as it is counted: a millionth of one is the least that can be asked for."""

@@ -32,6 +32,7 @@ from then.core.rules import (
     family_covers,
 )
 from then.core.tasks import Body, Json, Task
+from then.core.twins import twin_key
 from then.core.typed import Types
 from then.core.values import CannotSay
 
@@ -51,6 +52,17 @@ FLOW_ENDED: Final = "flow.ended"
 """The event of a flow that ended: the root of a new one."""
 PYTHON: Final = "python"
 """The kind of the executor that runs functions of this process."""
+
+
+def _runner(declared: TaskDecl, kind: str, rules: RuleSet) -> Runner:
+    given = given_secrets(declared, rules)
+    options: dict[str, object] | None = None
+    if declared.function is not None:
+        options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
+        if given:
+            options["with"] = {key: rules.secrets[secret] for key, secret in declared.secrets}
+            options["secrets"] = given
+    return Runner(declared, kind, options, given)
 
 
 class Edition:
@@ -74,20 +86,18 @@ class Edition:
         for name, declared in rules.tasks.items():
             kind = self._kinds[name]
             if kind is not None:
-                given = given_secrets(declared, rules)
-                options: dict[str, object] | None = None
-                if declared.function is not None:
-                    options = {"once": declared.once, "done_on": list(declared.done_on), "function": declared.function}
-                    if given:
-                        options["with"] = {key: rules.secrets[secret] for key, secret in declared.secrets}
-                        options["secrets"] = given
-                self.runners[name] = Runner(declared, kind, options, given)
+                self.runners[name] = _runner(declared, kind, rules)
         self.secret_variables = tuple(
             one.reference for one in rules.secrets.values() if one.source == "env" and is_variable(one.reference)
         )
         """Variables of the engine that hold secrets: a process inherits none of them."""
         self._births = {
-            name: (declared.priority, {"slots": 0} if declared.slots == 0 else None, self._kinds[name] is not None, False)
+            name: (
+                declared.priority,
+                {"slots": 0} if declared.slots == 0 else None,
+                self._kinds[name] is not None,
+                False,
+            )
             for name, declared in rules.tasks.items()
         }
         """By task: priority, needs, whether an executor runs it, and whether it takes more than slots."""
@@ -213,8 +223,20 @@ class Edition:
     def posted(self, type: str, body: Body, id: str, flow: str, time: int) -> Task:
         """A record that comes from outside, tried as it is declared."""
         task = self.new_task(type, body, id, flow, time, is_posted=True)
-        timing = self.timed.get(type)
-        return task if timing is None or task.outcome is not None else replace(task, policy=timing.policy_of(time))
+        policy = self.policy_of(task, time) if type in self.timed and task.outcome is None else None
+        return task if policy is None else replace(task, policy=policy)
+
+    def policy_of(self, task: Task, time: int) -> Policy | None:
+        """How a record that is born now is tried, by its declaration; None where that says nothing."""
+        timing = self.timed.get(task.type)
+        if timing is None:
+            return None
+        policy = timing.policy_of(time)
+        if timing.idempotent_by is not None:
+            value = self.value(timing.idempotent_by, Scope(task, {}, {}))
+            if not isinstance(value, CannotSay):
+                policy = replace(policy, twin=twin_key(task.type, value))
+        return policy
 
     def new_task(  # noqa: PLR0913, PLR0917 (the fields of a record; by place, since it is made for each)
         self,
@@ -288,6 +310,7 @@ class Timing(NamedTuple):
     policy: Policy | None
     deadline_us: int | None
     expires_us: int | None
+    idempotent_by: Expr | None = None
 
     def policy_of(self, time: int) -> Policy:
         """The policy of one that is born now."""
@@ -302,7 +325,7 @@ def _timing(declared: TaskDecl) -> Timing | None:
     policy = declared.policy
     if policy is not None and policy.retry is not None and declared.retry_while is not None:
         policy = replace(policy, retry=replace(policy.retry, condition=declared.name))
-    timing = Timing(policy, declared.deadline_us, declared.expires_us)
+    timing = Timing(policy, declared.deadline_us, declared.expires_us, declared.idempotent_by)
     return timing if any(part is not None for part in timing) else None
 
 

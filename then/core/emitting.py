@@ -146,8 +146,7 @@ def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Ed
     if terms is not None and terms.is_skipped:
         error = {"kind": "skipped", "message": "left out by a rule"}
         return replace(task, outcome="cancelled", error=error, started=None, completed=at.terms.time)
-    timing = edition.timed.get(task.type)
-    policy = timing.policy_of(at.terms.time) if timing is not None else None
+    policy = edition.policy_of(task, at.terms.time)
     if terms is not None:
         policy = _overlaid(policy or Policy(), terms, at.terms.time)
     call = at.state.task(task.call) if task.call is not None else None

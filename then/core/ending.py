@@ -203,6 +203,16 @@ def give_back(at: Stepping, record: Task, call: str | None, result: Body) -> Non
         complete(at, task, "failed", result, {"kind": "result", "message": wrong}, task.started, at.terms.time)
 
 
+def join_twin(at: Stepping, id: str) -> None:
+    """Ends a record with the result of its twin, which is done."""
+    task = at.state.task(id)
+    if task is None or task.outcome is not None or task.policy is None or task.policy.twin is None:
+        return
+    twin = at.state.waits.twins.get(task.policy.twin)
+    if twin is not None and twin.is_done:
+        complete(at, task, "done", twin.result, None, None, at.terms.time)
+
+
 def settle_call(at: Stepping) -> None:
     """Completes a call in which nothing lives any more and that was not returned from."""
     waits = at.state.waits

@@ -35,7 +35,7 @@ from then.core.causes import (
 from then.core.chains import Chain
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.emitting import carry_out, count_again, fire
-from then.core.ending import OVER, complete, end_within, hold_reason, settle_call
+from then.core.ending import OVER, complete, end_within, hold_reason, join_twin, settle_call
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
 from then.core.granting import grant
@@ -78,7 +78,7 @@ class _Stepper(Stepping):
         else:
             self.other(cause)
         state = self.state
-        if self.ended or state.waits.quiet:
+        if self.ended or state.waits.quiet or state.waits.joining:
             self.match_ended()
         if state.queue or state.free or state.waiting or state.claiming or state.admission:
             self.grant()
@@ -87,10 +87,12 @@ class _Stepper(Stepping):
 
     def match_ended(self) -> None:
         """Matches what ended in this step; a call in which nothing lives any more ends with it."""
-        quiet = self.state.waits.quiet
-        while self.ended or quiet:
+        quiet, joining = self.state.waits.quiet, self.state.waits.joining
+        while self.ended or quiet or joining:
             if self.ended:
                 self.match(self.ended.pop(0))
+            elif joining:
+                join_twin(self, joining.pop(0))
             else:
                 settle_call(self)
 
@@ -224,10 +226,8 @@ class _Stepper(Stepping):
             self.gather(record, fired)
         is_unmatched = False
         is_stray = not (fired or is_awaited or is_joined or record.by_unmatched or record.type == FLOW_ENDED)
-        if edition.rules.endings and is_settled and record.type in edition.rules.endings and not _is_skipped(record):
-            ending = edition.rules.endings[record.type]
-            fire(self, Match(ending, record, None, Met((), {**record.body, **(record.result or {})})), edition, flow)
-            fired.append(ending.name)
+        if edition.rules.endings and is_settled:
+            self.fire_ending(record, edition, flow, fired)
         if is_stray and is_settled:
             for match in edition.unmatched(record, variables):
                 fire(self, match, edition, flow, by_unmatched=True)
@@ -242,6 +242,13 @@ class _Stepper(Stepping):
             self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched, record.call))
         if is_failure and not taken and is_settled and record.call is not None:
             self.fail_fast(record.call)
+
+    def fire_ending(self, record: Task, edition: Edition, flow: Flow, fired: list[str]) -> None:
+        """`finally` of a task or call, however it ended; what was skipped never began."""
+        ending = edition.rules.endings.get(record.type)
+        if ending is not None and not _is_skipped(record):
+            fire(self, Match(ending, record, None, Met((), {**record.body, **(record.result or {})})), edition, flow)
+            fired.append(ending.name)
 
     def match_in_call(
         self, record: Task, edition: Edition, flow: Flow, variables: dict[str, Json], fired: list[str]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from then.core import facts as f
+from then.core.chains import Chain, PostKey
 from then.core.ids import id_number
-from then.core.state import RECORD_FOLDS, State
+from then.core.state import RECORD_FOLDS, State, decode_flow, decode_task
 from then.core.waits import KINDS, Frame, Tally, TimerState, Wait
 
 
@@ -198,6 +200,33 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
 }
 
 
+_decode_chain = msgspec.msgpack.Decoder(Chain).decode
+_decode_key = msgspec.msgpack.Decoder(PostKey).decode
+
+
+def load(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, those of the waits, `task`, in this order."""
+    match kind:
+        case "meta":
+            for key, data in rows:
+                if key == "state":
+                    state.seq, state.last_id, state.version, stopping, *rest = msgspec.msgpack.decode(data)
+                    state.stopping = set(stopping)
+                    state.stop_kinds = rest[0] if rest else {}
+        case "flow":
+            state.flows.update((key, decode_flow(data)) for key, data in rows)
+        case "chain":
+            state.chains.update((key, _decode_chain(data)) for key, data in rows)
+        case "key":
+            state.keys.update((key, _decode_key(data)) for key, data in rows)
+        case "task":
+            for key, data in rows:
+                state.enqueue(decode_task(data))
+                state.tasks[key] = data
+        case _:
+            state.waits.load(kind, rows)
+
+
 def restore(cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[[int], Iterable[bytes]]) -> State:
     """The state that a journal tells: its cells, and the entries after them folded in.
 
@@ -213,9 +242,9 @@ def restore(cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[
     while True:
         state = State()
         meta = list(cells("meta"))
-        state.load("meta", meta)
+        load(state, "meta", meta)
         for kind in ("flow", "chain", "key", *KINDS, "task"):
-            state.load(kind, cells(kind))
+            load(state, kind, cells(kind))
         if list(cells("meta")) == meta:
             break
     for data in read(state.seq):

@@ -105,5 +105,7 @@ class Policy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When the clock shows it (`at`), and not after a span."""
     deadline: int | None = None
     """It ends then, and is not tried again; what its call emits inherits it."""
+    twin: str | None = None
+    """`idempotent by`: its key; of those that share it one runs."""
     expires: int | None = None
     """It ends then where it has not started."""

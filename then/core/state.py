@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -34,6 +34,7 @@ from then.core.admission import Admission
 from then.core.chains import Chain, PostKey
 from then.core.facts import Flow
 from then.core.tasks import Body, Task
+from then.core.twins import Twin
 from then.core.waits import KINDS, Frame, Waits
 
 FAILURES: Final = frozenset(("failed", "timed_out"))
@@ -46,11 +47,8 @@ TRAIL_LENGTH: Final = 12
 
 _KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS)
 _encode = f.encode
-_decode_task = msgspec.msgpack.Decoder(Task).decode
-_decode_flow = msgspec.msgpack.Decoder(Flow).decode
-_decode_chain = msgspec.msgpack.Decoder(Chain).decode
-_decode_key = msgspec.msgpack.Decoder(PostKey).decode
-decode_flow = _decode_flow
+decode_task = msgspec.msgpack.Decoder(Task).decode
+decode_flow = msgspec.msgpack.Decoder(Flow).decode
 
 
 @attrs.define
@@ -107,7 +105,7 @@ class State:
         """A live record."""
         task = self.tasks.get(id)
         if type(task) is bytes:
-            task = self.tasks[id] = _decode_task(task)
+            task = self.tasks[id] = decode_task(task)
         return task  # type: ignore[return-value]
 
     def next_waiting(self, slots: int) -> str | None:
@@ -172,32 +170,12 @@ class State:
                 return self.keys.get(key)
         return self.waits.cell(kind, key)
 
-    def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Takes up the cells of one kind: `meta`, `flow`, `chain`, `key`, those of the waits, `task`, in this order."""
-        match kind:
-            case "meta":
-                for key, data in rows:
-                    if key == "state":
-                        self.seq, self.last_id, self.version, stopping, *rest = msgspec.msgpack.decode(data)
-                        self.stopping = set(stopping)
-                        self.stop_kinds = rest[0] if rest else {}
-            case "flow":
-                self.flows.update((key, _decode_flow(data)) for key, data in rows)
-            case "chain":
-                self.chains.update((key, _decode_chain(data)) for key, data in rows)
-            case "key":
-                self.keys.update((key, _decode_key(data)) for key, data in rows)
-            case "task":
-                for key, data in rows:
-                    self.enqueue(_decode_task(data))
-                    self.tasks[key] = data
-            case _:
-                self.waits.load(kind, rows)
-
     def enqueue(self, task: Task) -> None:
         """Puts a live record where it waits: for its match, or for its start."""
         if task.policy is not None and task.outcome is None:
             self._note_times(task)
+            if task.policy.twin is not None and not self._is_first(task, task.policy.twin):
+                return
         if task.is_held:
             return
         if task.started is not None and task.outcome is None:
@@ -214,6 +192,15 @@ class State:
             heapq.heappush(self.waiting, (-task.priority, task.id))
         else:
             self.queue.append(task.id)
+
+    def _is_first(self, task: Task, key: str) -> bool:
+        """Whether it runs, of those that share its key; one whose twin is done ends with its result."""
+        twin = self.waits.twins.get(key)
+        if twin is None or twin.first == task.id:
+            return True
+        if twin.is_done:
+            self.waits.joining.append(task.id)
+        return False
 
     def _note_times(self, task: Task) -> None:
         policy, waits = task.policy, self.waits
@@ -280,7 +267,31 @@ class State:
             flow.untaken[id] = True
         if task.call is not None or task.is_call:
             self._born_in_call(task)
+        if task.policy is not None and task.policy.twin is not None:
+            self._born_twin(task, task.policy.twin)
         self.enqueue(task)
+
+    def _born_twin(self, task: Task, key: str) -> None:
+        twin = self.waits.twins.get(key)
+        self.touch("twin", key, is_new=twin is None)
+        if twin is None:
+            self.waits.twins[key] = Twin(key, task.id, task.flow)
+        else:
+            twin.joined_by(task)
+
+    def _twin_ended(self, task: Task, key: str, fact: f.Completed) -> None:
+        twin = self.waits.twins.get(key)
+        if twin is None or not fact.settled:
+            return
+        before = twin.first
+        self.waits.joining += twin.ended(task.id, fact.outcome, fact.result)
+        self.touch("twin", key)
+        if not twin.first:
+            del self.waits.twins[key]
+            self.drop("twin", key)
+        elif twin.first != before and (successor := self.task(twin.first)) is not None:
+            twin.flow = successor.flow
+            self.enqueue(successor)
 
     def _born_in_call(self, task: Task) -> None:
         waits, call = self.waits, task.call
@@ -324,6 +335,8 @@ class State:
             open_flow.untaken[id] = True
         if task.call is not None or task.is_call:
             self._completed_in_call(task, fact)
+        if task.policy is not None and task.policy.twin is not None:
+            self._twin_ended(task, task.policy.twin, fact)
         if fact.held is None:
             # Only a chain keeps the record as it ended.
             self._leave(task if task.cont is None else ended(task, fact))
@@ -512,7 +525,7 @@ class State:
         self.touch("flow", flow)
 
     def _flow_reopened(self, fact: f.FlowReopened, flow: str, time: int) -> None:
-        again = _decode_flow(_encode(fact.flow))
+        again = decode_flow(_encode(fact.flow))
         again.outcome = again.ended = again.bent = again.text = again.held = None
         self.flows[flow] = again
         self.touch("flow", flow, is_new=True)

@@ -148,3 +148,15 @@ def json_text(value: Json) -> str:
 def text_of(value: Json) -> str:
     """How a value stands in a template: a text as it is, all else as JSON."""
     return value if isinstance(value, str) else json_text(value)
+
+
+def canonical(value: Json) -> Json:
+    """The one form of all values that equal it: `1.0` is 1, the fields of an object are in order."""
+    kind = type(value)
+    if kind is float and value.is_integer() and -(2.0**63) <= value < 2.0**63:
+        return int(value)
+    if kind is list:
+        return [canonical(item) for item in value]
+    if kind is dict:
+        return {key: canonical(value[key]) for key in sorted(value)}
+    return value

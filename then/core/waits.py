@@ -21,6 +21,8 @@ import msgspec
 
 from then.core import facts as f
 from then.core.tasks import Body, Json, Task
+from then.core.twins import Twin
+from then.core.values import canonical
 
 DEPTH_MAX: Final = 10_000
 """Of the call stack."""
@@ -96,6 +98,7 @@ Due: TypeAlias = tuple[int, str, str]
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
+_decode_twin = msgspec.msgpack.Decoder(Twin).decode
 _decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 _decode_tally = msgspec.msgpack.Decoder(Tally).decode
 
@@ -103,18 +106,6 @@ _decode_tally = msgspec.msgpack.Decoder(Tally).decode
 def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
     """The name of a join's wait for one key: the same for values that are equal as JSON."""
     return f"{rule}\0{scope}\0{msgspec.json.encode([canonical(value) for value in values]).decode()}"
-
-
-def canonical(value: Json) -> Json:
-    """The one form of all values that equal it: `1.0` is 1, the fields of an object are in order."""
-    kind = type(value)
-    if kind is float and value.is_integer() and abs(value) < 2**63:
-        return int(value)
-    if kind is list:
-        return [canonical(item) for item in value]
-    if kind is dict:
-        return {key: canonical(value[key]) for key in sorted(value)}
-    return value
 
 
 @attrs.define
@@ -126,6 +117,10 @@ class Waits:
     quiet: list[str] = attrs.field(factory=list)
     """Calls in which nothing lives any more: to be looked at once the match under way is over."""
     timers: dict[str, TimerState] = attrs.field(factory=dict)
+    twins: dict[str, Twin] = attrs.field(factory=dict)
+    """`idempotent by`: by key."""
+    joining: list[str] = attrs.field(factory=list)
+    """Records that end with the result of their twin, in this step."""
     marks: dict[str, int] = attrs.field(factory=dict)
     """`at most once`: by key, until when its act is dropped."""
     _waits: dict[str, Wait | bytes] = attrs.field(factory=dict)
@@ -258,6 +253,8 @@ class Waits:
                 return self.marks.get(key)
             case "timer":
                 return self.timers.get(key)
+            case "twin":
+                return self.twins.get(key)
         return None
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -269,6 +266,8 @@ class Waits:
                 self.tallies.update((key, _decode_tally(data)) for key, data in rows)
             case "mark":
                 self.marks.update((key, msgspec.msgpack.decode(data)) for key, data in rows)
+            case "twin":
+                self.twins.update((key, _decode_twin(data)) for key, data in rows)
             case "timer":
                 for _, data in rows:
                     self.schedule(_decode_timer(data))
@@ -283,5 +282,5 @@ class Waits:
 BY_CLOCK: Final = frozenset(("at", "timer"))
 """What is due when the clock shows a time, and not when a span is over."""
 
-KINDS: Final = ("frame", "tally", "mark", "timer", "wait")
+KINDS: Final = ("frame", "tally", "mark", "timer", "twin", "wait")
 """The kinds of its cells."""
