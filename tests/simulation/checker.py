@@ -7,6 +7,8 @@ from collections import Counter
 
 import msgspec
 
+from tests.checked import check_calls
+from tests.readings import told_of_waits
 from then.abc import Journal
 from then.analysis.history import History
 from then.core import facts as f
@@ -24,7 +26,7 @@ def digest(journal: Journal) -> str:
     found = hashlib.sha256()
     for entry in journal.read():
         found.update(entry.data)
-    for kind in ("chain", "flow", "key", "meta", "past", "task", "trace", "window"):
+    for kind in ("chain", "flow", "frame", "key", "mark", "meta", "past", "tally", "task", "trace", "wait", "window"):
         for key, data in journal.cells(kind):
             found.update(key.encode() + data)
     return found.hexdigest()
@@ -39,8 +41,10 @@ def plain(state: State) -> dict[str, object]:
         "keys": {key: msgspec.to_builtins(value) for key, value in sorted(state.keys.items())},
         "pending": sorted(state.pending),
         "stopping": sorted(state.stopping),
+        "stop kinds": dict(sorted(state.stop_kinds.items())),
         "seq": state.seq,
         "version": state.version,
+        **told_of_waits(state),
     }
 
 
@@ -71,7 +75,13 @@ def check_replay(journal: Journal) -> State:
     now = restored(journal)
     assert plain(now) == plain(replay), "cells with their tail tell something else than the facts"
     assert now.last_id >= replay.last_id
+    check_calls(now)
     return replay
+
+
+def _is_one_step(written: list[f.Page]) -> bool:
+    """Whether pages are of one step, which turns to another flow, whose window ended, and back."""
+    return len({page.time for page in written}) == 1 and len({page.flow for page in written}) > 1
 
 
 class Story:
@@ -85,6 +95,10 @@ class Story:
         self.flows: dict[str, str | None] = {}
         self.chains: dict[str, f.Waited] = {}
         """Open ones."""
+        self.entered: dict[str, int] = {}
+        """Calls, with the place where they began."""
+        self.put_off: set[str] = set()
+        """What waits for its time."""
         for place, page in enumerate(pages(journal)):
             assert page.facts, "an entry that says nothing"
             for fact in page.facts:
@@ -100,13 +114,30 @@ class Story:
                 self.records[task.id] = task
                 if task.outcome is not None:
                     self.outcomes[task.id] = task.outcome
+                if task.policy is not None and task.policy.due is not None:
+                    self.put_off.add(task.id)
                 if isinstance(fact, f.Posted) and fact.version is not None:
                     self.flows[page.flow] = None
-            case f.Completed(id=id, outcome=outcome):
+            case f.Completed(id=id, outcome=outcome, started=started):
+                assert started is None or id not in self.put_off, "it ran before its time"
                 self.completed[id] += 1
                 assert self.completed[id] == 1, "law 1: a task completes once"
                 assert self.records[id].outcome is None, "law 1: an event is completed from the first"
                 self.outcomes[id] = outcome
+                self.put_off.discard(id)
+            case f.Entered(id=id):
+                assert id not in self.entered, "a call began twice"
+                assert id not in self.put_off, "a call began before its time"
+                self.entered[id] = place
+            case f.Ripened(id=id):
+                assert id in self.put_off, "a time came twice"
+                self.put_off.discard(id)
+                task = self.records[id]
+                due = task.policy.due if task.policy is not None else None
+                assert due is not None
+                assert page.time >= due, "a time came too early"
+                if task.event:
+                    self.outcomes[id] = "done"
             case f.Matched(id=id, rules=rules):
                 assert id not in self.matched, "law 2: a record is matched once"
                 self.matched[id] = (place, rules)
@@ -137,9 +168,9 @@ class Story:
                     for id in mine:
                         del self.chains[id]
                 case f.Emitted(task=task) if (
-                    task.rule and "/" in task.rule and not task.rule.endswith("else") and task.attempt == 1
+                    task.rule and task.rule.rpartition("/")[2].isdigit() and task.attempt == 1
                 ):
-                    rule = task.rule.split("/")[0]
+                    rule = task.rule.rpartition("/")[0]
                     assert any(self._is_filled(waited) for waited in ended.get(rule, ())), (
                         f"{task.rule} went on too early"
                     )
@@ -151,17 +182,41 @@ class Story:
 
     def _check_parents(self, written: list[f.Page]) -> None:
         """Law 2: what a rule emitted stands in the transaction of the match that it fired in."""
-        retried = {task.id for task in self.records.values() if task.attempt > 1}
         for place, page in enumerate(written):
+            has_window = any(isinstance(fact, f.Parted) for fact in page.facts)
             for fact in page.facts:
-                if not isinstance(fact, f.Emitted) or fact.task.id in retried:
+                if not isinstance(fact, f.Emitted) or fact.task.attempt > 1:
                     continue
                 task = fact.task
                 assert task.parent is not None
+                if self.entered.get(task.parent) == place:
+                    continue  # The first steps of a call.
+                if has_window and self._is_in_time(place, task):
+                    continue  # A window ended.
                 assert task.parent in self.matched, f"{task.type} by {task.rule} has a parent that was never matched"
                 at, rules = self.matched[task.parent]
-                assert at == place, "half of a match is in another transaction"
+                assert at == place or _is_one_step(written[place : at + 1]), "half of a match is in another transaction"
                 assert task.rule in rules, f"{task.rule} emitted and did not fire"
+
+    def _is_in_time(self, place: int, task: Task) -> bool:
+        """Whether what stands in a page with the end of a window was emitted by no match in it."""
+        at, rules = self.matched.get(task.parent or "", (-1, []))
+        return at != place or task.rule not in rules
+
+    def check_attempts(self) -> None:
+        """Each attempt but the last is followed by one, and there are no more than were asked for."""
+        tries: dict[str, list[Task]] = {}
+        for task in self.records.values():
+            tries.setdefault(task.key, []).append(task)
+        for attempts in tries.values():
+            assert [task.attempt for task in attempts] == list(range(1, len(attempts) + 1)), "an attempt too many"
+
+    def check_calls(self) -> None:
+        """Law 7: a call returns once; what waited for it went on once, which `_check_chains` sees."""
+        for id, task in self.records.items():
+            if task.is_call:
+                assert self.completed[id] == 1
+                assert id in self.entered or self.outcomes[id] in ("cancelled", "timed_out", "failed")
 
     def emissions(self) -> Counter[tuple[object, ...]]:
         """What came of all, without ids and times: what a run with crashes must share with one without."""
@@ -178,3 +233,6 @@ class Story:
         assert set(self.outcomes) == set(self.records), "a record that never completed"
         assert all(outcome is not None for outcome in self.flows.values()), "a flow that never ended"
         assert {task.flow for task in self.records.values()} == set(self.flows)
+        assert not self.put_off, "a time that was lost"
+        self.check_attempts()
+        self.check_calls()

@@ -11,9 +11,11 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 import attrs
+from msgspec.structs import replace
 
 from tests.rulesets import outcome_of
 from then.abc import Cell, Entry, Job, Report, ReportTo
+from then.alarm import Timekeeper
 from then.core import facts as f
 from then.core.errors import JournalFailed, JournalFull
 from then.core.tasks import Body, Outcome, Task
@@ -43,6 +45,11 @@ class VirtualClock:
         self._steady += self._chance.choice((0.0, 1e-5, 1e-4, 1e-3))
         return self._steady
 
+    @property
+    def latest_us(self) -> int:
+        """What it showed last."""
+        return self._wall
+
     def pass_by(self, seconds: float) -> None:
         self._steady += seconds
         self._wall += int(seconds * 1e6)
@@ -71,7 +78,7 @@ class Disk:
                     case f.Posted(task=task) | f.Emitted(task=task):
                         self.born[task.id] = task
                     case f.Loaded(id=id, body=body):
-                        self.born[id] = Task(self.born[id].type, body, id=id)
+                        self.born[id] = replace(self.born[id], body=body)
                     case f.Started(id=id):
                         self.started.add(id)
                     case f.Stopping(id=id):
@@ -234,6 +241,13 @@ class SimulatedExecutor:
         if job.options.get("once"):
             assert task.id in self._disk.started, f"{task.type} is marked once, and its start is not durable"
             assert not self.machine.starts.get(task.id), f"{task.type} is marked once, and was started twice"
+
+
+class SimulatedTimekeeper(Timekeeper):
+    """Wakes nobody: the simulation looks by itself what is due."""
+
+    def set(self, due: int | None) -> None:
+        pass
 
 
 class SimulatedCommitter:

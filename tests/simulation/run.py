@@ -20,13 +20,14 @@ from tests.simulation.parts import (
     Machine,
     SimulatedCommitter,
     SimulatedExecutor,
+    SimulatedTimekeeper,
     VirtualClock,
 )
 from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
 from then.core import ending
-from then.core.causes import Adopt, Cancel, Post, Proceed, Release, Report, Retry
+from then.core.causes import Adopt, Cancel, Post, Proceed, Release, Report, Retry, Tick
 from then.core.edition import Edition
 from then.core.errors import InternalError, JournalError, ThenError
 from then.core.tasks import Body, Task
@@ -113,6 +114,7 @@ class Run:
             engine=5,
         )
         self.committer = SimulatedCommitter()
+        self.loop._times = SimulatedTimekeeper(self.clock, lambda: None)
         if self.plan.seed % 2:
             self.loop.committer = cast(Committer, self.committer)
         # Functions end with their engine; what was once started is remembered, to see that it stays at once.
@@ -191,7 +193,7 @@ class Run:
 
     def _is_over(self) -> bool:
         state = self.loop.state
-        is_at_rest = not self.posts and not state.tasks and not self.loop._inbox and not self.loop._batch.entries
+        is_at_rest = not self.posts and not state.flows and not self.loop._inbox and not self.loop._batch.entries
         return is_at_rest and not self.loop.is_full
 
     def _turn(self) -> None:
@@ -205,8 +207,10 @@ class Run:
             self._person_completes()
         elif roll < 0.83:
             self._late()
-        elif roll < 0.9:
+        elif roll < 0.85:
             self._pass_time()
+        elif roll < 0.9:
+            self._come_due()
         elif self.plan.crashes_max and self.crashes < self.plan.crashes_max and roll < 0.92:
             raise Crash
         elif roll < 0.94:
@@ -267,6 +271,15 @@ class Run:
     def _pass_time(self) -> None:
         self.clock.pass_by(self.chance.choice((0.001, 0.01, 1, 86400)))
         self._stand_in()
+
+    def _come_due(self) -> None:
+        """Time passes until something is due, and it happens; a while too late, as after a sleep of the machine."""
+        due = self.loop.state.waits.next_due
+        if due is None or self.loop.is_full:
+            return
+        late = self.chance.choice((0.0, 0.0, 0.5, 5000.0))
+        self.clock.pass_by(max(0, due - self.clock.latest_us) / 1e6 + late)
+        self.loop.give(Tick())
 
     def _wait(self, flow: str) -> None:
         told = self.told.setdefault(flow, [])
@@ -381,6 +394,9 @@ class Run:
             state.running,
             state.stopping,
             state.stuck,
+            state.waits.frames,
+            state.waits.tallies,
+            [wait for wait in state.waits.open_waits() if wait.scope or wait.keeps],
         )
         assert not any(left), "something of what has ended is still there"
         assert state.slots_used == 0

@@ -441,7 +441,8 @@ def end_window(at: Stepping, wait: Wait) -> None:
     left = [[task for task in tasks if (task.completed or 0) > upto] for tasks in wait.parts]
     # Before what is let go may end the flow.
     if flow is not None:
-        _too_late(at, wait, rule, join, over, edition)
+        for row in range(max(map(len, over))):
+            _too_late(at, wait, rule, join, [tasks[row:] for tasks in over], edition)
     now = [task.completed or 0 for tasks in left for task in tasks]
     due = min(now) + join.within_us if now else None
     at.add(home(at, wait), f.Parted(wait.key, upto, due, _keeper(at, join, left)))
