@@ -14,7 +14,9 @@ from then.core.errors import RuleError, RulesRefused, RuleSyntaxError
 from then.core.filters import Compare, Const, Field, ListOf, LoadRef, Name, Template
 from then.core.rules import ANY, EVENT, Consequence, Emit, Pattern, Rule, Single, Unmatched
 from then.language.loading import check_path, check_text, load_path, load_text
-from then.language.yaml_rules import ACT_KEYS, EMIT_KEYS, RULE_KEYS, TOP_KEYS, WHEN_KEYS
+from then.language.yaml_acts import ACT_KEYS, EMIT_KEYS
+from then.language.yaml_rules import RULE_KEYS, TOP_KEYS
+from then.language.yaml_trees import WHEN_KEYS
 from then.language.yaml_text import EVENTS_MAX, has_top_key, read_yaml
 
 

@@ -31,12 +31,16 @@ _FILLED_OR_NOT = frozenset(("all", "every"))
 
 
 class Compiler:
-    """Compiles the rules of one unit."""
+    """Compiles the rules of one unit.
 
-    def __init__(self, unit: Unit, declared: Declared) -> None:
+    Args:
+        resolver: of a unit whose trees hold more than the language has: YAML.
+    """
+
+    def __init__(self, unit: Unit, declared: Declared, resolver: Resolver | None = None) -> None:
         self.unit = unit
         self.declared = declared
-        self.resolver = Resolver(unit)
+        self.resolver = Resolver(unit) if resolver is None else resolver
         self.typer = Typer(unit, declared)
         self.patterns = Patterns(unit, declared, self.resolver, self.typer)
         self.triggers = Triggers(self.patterns)

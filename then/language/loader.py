@@ -374,6 +374,13 @@ class Loader:
         self._trees.append((unit, item))
         self._plan.append(lambda declared: self._compile(unit, item, declared))
 
+    def take_tree(self, unit: Unit, tree: Tree) -> None:
+        """A declaration or timer of a file whose trees were made elsewhere: YAML."""
+        if tree.data == "timer":
+            self._plan_timer(unit, tree)
+        else:
+            self._declare(unit, tree)
+
     def plan(self, part: Callable[[Declared], list[Rule]]) -> None:
         """Notes what gives rules, once everything is declared, at this place of the order."""
         self._plan.append(part)
@@ -398,7 +405,13 @@ class Loader:
     def _compiler(self, unit: Unit, declared: Declared) -> Compiler:
         compiler = self._compilers.get(unit.key)
         if compiler is None:
-            compiler = self._compilers[unit.key] = Compiler(unit, declared)
+            if unit.tree is None:
+                from then.language.yaml_trees import yaml_compiler
+
+                compiler = yaml_compiler(unit, declared)
+            else:
+                compiler = Compiler(unit, declared)
+            self._compilers[unit.key] = compiler
         return compiler
 
     def _take_tests(self, entries: list[str], declared: Declared) -> None:

@@ -44,13 +44,15 @@ _INNER: Final = re.compile(
 
 
 def read_text(token: Token) -> str:
-    """The text of a STRING or RAW token that is no template.
+    """The text of a STRING or RAW token that is no template, or of a PLAIN one, which YAML has without quotes.
 
     Raises:
         RuleSyntaxError: an escape is none of JSON's; the error has no place of its own.
     """
     if token.type == "RAW":
         return token[2:-1]
+    if token.type == "PLAIN":
+        return str(token)
     if "\\" not in token:
         return token[1:-1]
     return _whole_text("".join(_unescaped(found) for found in _ESCAPED.finditer(token[1:-1])))

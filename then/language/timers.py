@@ -27,6 +27,8 @@ from then.language.units import Unit
 TIMER_NAMES: Final = {"today": STR, "now": FLOAT}
 """What the arguments of a timer can name."""
 _CHOICES: Final = {"overlap": ("skip", "queue", "allow"), "catchup": ("none", "once", "all")}
+_QUOTE: Final = {"STRING": 1, "RAW": 2, "PLAIN": 0}
+"""What stands before the expression of a `cron`."""
 _WORDS: Final = {"overlap": "overlap", "catchup": "catch up"}
 
 
@@ -101,7 +103,7 @@ def _place(error: ScheduleRefused, when: Tree | Token, at: Token | None, unit: U
     """The part of a cron expression, or the time of day, that is meant."""
     if at is not None:
         error.span = unit.span(at)
-    elif isinstance(when, Token) and when.type in ("STRING", "RAW") and error.length and "\\" not in when:
+    elif isinstance(when, Token) and when.type in _QUOTE and error.length and "\\" not in when:
         span = unit.span(when)
-        begin = span.column + (1 if when.type == "STRING" else 2) + error.offset
+        begin = span.column + _QUOTE[when.type] + error.offset
         error.span = attrs.evolve(span, column=begin, length=error.length)

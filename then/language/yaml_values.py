@@ -86,6 +86,10 @@ class Values:
         except RuleError as error:
             self.refuse(error, node)
 
+    def place(self, node: Node) -> tuple[int, int]:
+        """Line and column at which a text's first character stands."""
+        return _text_place(node, self.unit)
+
     def text(self, node: Node, what: str) -> str:
         if not isinstance(node.content, str):
             self.refuse(Misplaced(f"{what} is a text"), node)
