@@ -113,7 +113,8 @@ class _Writer:
             return f"rule r{k} when flow.ended as x then {chance.choice(('e0', 'p0'))}(n: 0)"
         is_final = "final " if chance.random() < 0.15 else ""
         if roll > 0.75:
-            return f"{is_final}rule r{k} when {self.join()}"
+            # Of the parts that a final join takes, the last one alone is hidden from those after it.
+            return f"{is_final if self.is_wild else ''}rule r{k} when {self.join()}"
         type = chance.choice((*EVENTS, *self.tasks, *self.procedures, "any"))
         outcome = "" if type in EVENTS else " " + chance.choice(WORDS)
         where = chance.choice(("n > 0", "n > 0 and n % 2 == 0", "n > 1", "n > 0 and attempt == 1", "n > 0 and n < 3"))

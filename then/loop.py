@@ -253,13 +253,16 @@ class Loop:
                 if kind is None or kind not in self.executors:
                     continue
                 is_stopping = task.id in state.stopping
-                if task.id not in known and (task.started is None or not starts):
+                edition = self._terms.editions[state.flows[task.flow].version]
+                declared = edition.runners[task.type].declared
+                # What was told to stop, and is gone, is not run again; of a `once` task that is for its executor to say.
+                is_gone = task.started is None or not starts or (is_stopping and not declared.once)
+                if task.id not in known and is_gone:
                     if is_stopping:
                         gone = Report(task.id, "cancelled", None, {"kind": "cancelled"}, task.started, now)
                         self._inbox.append((gone, None, None))
                     continue
-                edition = self._terms.editions[state.flows[task.flow].version]
-                slots = edition.runners[task.type].declared.slots
+                slots = declared.slots
                 run_again(state, self._terms, task, slots)
                 jobs[kind].append(_job_again(task, edition))
                 if is_stopping:

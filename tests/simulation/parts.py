@@ -34,28 +34,35 @@ class VirtualClock:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._wall = BEGIN_US
-        self._steady = 100.0
+        self._elapsed = 0
+        self._base = BEGIN_US
+        self._highest = BEGIN_US
 
     def now_us(self) -> int:
-        self._wall += self._chance.choice((0, 1, 7, 90))
-        return self._wall
+        self._elapsed += self._chance.choice((0, 1, 7, 90))
+        return self.latest_us
 
     def monotonic(self) -> float:
-        self._steady += self._chance.choice((0.0, 1e-5, 1e-4, 1e-3))
-        return self._steady
+        # The same time: were the two to drift apart, an engine would take the wall clock for one that was set.
+        self._elapsed += self._chance.choice((0, 10, 100, 1000))
+        return 100.0 + self._elapsed / 1e6
 
     @property
     def latest_us(self) -> int:
         """What it showed last."""
-        return self._wall
+        return self._base + self._elapsed
+
+    @property
+    def highest_us(self) -> int:
+        """What it showed when it was furthest."""
+        return max(self._highest, self.latest_us)
 
     def pass_by(self, seconds: float) -> None:
-        self._steady += seconds
-        self._wall += int(seconds * 1e6)
+        self._elapsed += int(seconds * 1e6)
 
     def step_back(self, seconds: float) -> None:
-        self._wall -= int(seconds * 1e6)
+        self._highest = self.highest_us
+        self._base -= int(seconds * 1e6)
 
 
 class Disk:
@@ -233,6 +240,8 @@ class SimulatedExecutor:
         task = job.task
         born = self._disk.born.get(task.id)
         assert born is not None, f"law 3: {task.type} was started before what emitted it was durable"
+        if born.policy is not None and born.policy.due is not None:
+            assert self._clock.highest_us >= born.policy.due, f"{task.type} was started before its time"
         assert born.body == task.body, f"{task.type} was started with a body that is not in the journal"
         assert task.id not in self._disk.stopping, f"{task.type} was told to stop, and is started"
         assert task.id not in self.machine.running, f"{task.type} is started while it runs"
