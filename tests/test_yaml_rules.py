@@ -16,8 +16,8 @@ from then.core.rules import ANY, EVENT, Consequence, Emit, Pattern, Rule, Single
 from then.language.loading import check_path, check_text, load_path, load_text
 from then.language.yaml_acts import ACT_KEYS, EMIT_KEYS
 from then.language.yaml_rules import RULE_KEYS, TOP_KEYS
-from then.language.yaml_trees import WHEN_KEYS
 from then.language.yaml_text import EVENTS_MAX, has_top_key, read_yaml
+from then.language.yaml_trees import WHEN_KEYS
 
 
 def rule_of(text: str) -> Rule:

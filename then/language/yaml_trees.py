@@ -195,11 +195,11 @@ class Trees:
 
     def pattern(self, fields: dict[str, Node], node: Node) -> Tree:
         """What a mapping with `type`, `outcome`, `as` and `where` waits for."""
-        parts = self.pattern_parts(fields, node)
+        parts = self._pattern_parts(fields, node)
         # What is said of a pattern is said of its type.
         return self.tree("pattern", parts, fields["type"])
 
-    def pattern_parts(self, fields: dict[str, Node], node: Node) -> list[Tree | None]:
+    def _pattern_parts(self, fields: dict[str, Node], node: Node) -> list[Tree | None]:
         if "type" not in fields:
             self.values.refuse(Misplaced("when needs type: a task, an event, a family such as deploy.*, or any"), node)
         return [
@@ -269,7 +269,7 @@ class Trees:
 
     def _single(self, fields: dict[str, Node], node: Node) -> Tree:
         if self.flag(fields, "unmatched"):
-            parts = self.pattern_parts(fields, node)
+            parts = self._pattern_parts(fields, node)
             return self.tree("unmatched", parts, fields["type"])
         return self.tree("single", [self.pattern(fields, node), self._by(fields.get("by"))], node)
 
