@@ -204,7 +204,9 @@ def _met(coming: Coming, wait: Wait, used: Sequence[Task], *, is_spent: bool = F
     parts = [[task for task in tasks if task.id not in ids] for tasks in wait.parts]
     left = [task.completed or 0 for tasks in parts for task in tasks]
     due = min(left) + join.within_us if left and join.within_us is not None else wait.due if is_spent else None
-    at.add(home(at, wait), f.Met(wait.key, ids, is_spent, due, _keeper(at, join, parts)))
+    # Beside the firing, where no other flow has to hear that it is kept no more.
+    flow = home(at, wait) if wait.keeps else coming.record.flow
+    at.add(flow, f.Met(wait.key, ids, is_spent, due, _keeper(at, join, parts)))
 
 
 def _keeper(at: Stepping, join: Join, parts: Sequence[Sequence[Task]]) -> str:
@@ -227,6 +229,8 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     join = coming.join
     is_absent = join.parts[part].is_absent
     keeps_newest = is_absent and join.parts[part].where_joined is None
+    if not is_absent and _completes(coming, part, place):
+        return True
     wait = _joined(coming, part, place, is_last=keeps_newest)
     if is_absent or wait is None:
         return True
@@ -237,6 +241,30 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     _met(coming, wait, parts)
     if not _finds_absent(coming, wait, bound):
         coming.fire(parts, {**_named(join, place.values), **_aliases(join, bound)})
+    return True
+
+
+def _completes(coming: Coming, part: int, place: Place) -> bool:
+    """Whether the record is the last that was missing, of parts that nothing else decides: it fires, and is never kept."""
+    join, record = coming.join, coming.record
+    wait = coming.at.state.waits.wait(place.key)
+    if wait is None or wait.parts[part]:
+        return False
+    bound: dict[int, Task] = {}
+    for number, one in enumerate(join.parts):
+        came = wait.parts[number]
+        if one.is_absent or one.where_joined is not None or not (came or number == part):
+            return False
+        bound[number] = came[0] if came else record
+        if number != part and (
+            came[0].id == record.id or any((t.completed or 0) > (record.completed or 0) for t in came)
+        ):
+            return False  # It was heard of late: the windows are looked at.
+    parts = list(bound.values())
+    if len(parts) > 2 and len({task.id for task in parts}) < len(parts):
+        return False
+    _met(coming, wait, parts)
+    coming.fire(parts, {**_named(join, place.values), **_aliases(join, bound)})
     return True
 
 

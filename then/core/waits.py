@@ -103,6 +103,23 @@ _decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 _decode_tally = msgspec.msgpack.Decoder(Tally).decode
 
 
+def _packed(wait: Wait) -> bytes:
+    """A wait without what its key tells: there may be very many."""
+    first = next((tasks[0] for tasks in wait.parts if tasks), None)
+    flow = "" if first is not None and first.flow == wait.flow else wait.flow
+    return _encode(Wait("", "", "", flow, [], wait.parts, wait.due, wait.keeps, wait.is_spent))
+
+
+def _unpacked(key: str, data: bytes) -> Wait:
+    wait = _decode_wait(data)
+    wait.key = key
+    wait.rule, wait.scope, values = key.split("\0", 2)
+    wait.values = msgspec.json.decode(values)
+    if not wait.flow:
+        wait.flow = next(tasks[0].flow for tasks in wait.parts if tasks)
+    return wait
+
+
 def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
     """The name of a join's wait for one key: the same for values that are equal as JSON."""
     return f"{rule}\0{scope}\0{msgspec.json.encode([canonical(value) for value in values]).decode()}"
@@ -123,7 +140,7 @@ class Waits:
     """Records that end with the result of their twin, in this step."""
     marks: dict[str, int] = attrs.field(factory=dict)
     """`at most once`: by key, until when its act is dropped."""
-    _waits: dict[str, Wait | bytes] = attrs.field(factory=dict)
+    _waits: dict[str, bytes] = attrs.field(factory=dict)
     """Half-filled joins; encoded, since there may be very many of which none is looked at for days."""
     _heap: list[Due] = attrs.field(factory=list)
     _dues: dict[tuple[str, str], int] = attrs.field(factory=dict)
@@ -133,7 +150,7 @@ class Waits:
     def wait(self, key: str) -> Wait | None:
         """A copy of a half-filled join."""
         data = self._waits.get(key)
-        return _decode_wait(data) if type(data) is bytes else data  # type: ignore[return-value]
+        return None if data is None else _unpacked(key, data)
 
     def joined(self, fact: f.Joined, flow: str, wait: Wait | None) -> Wait:
         """Takes a record in."""
@@ -174,7 +191,7 @@ class Waits:
         return wait
 
     def _put(self, wait: Wait) -> None:
-        self._waits[wait.key] = _encode(wait)
+        self._waits[wait.key] = _packed(wait)
         if wait.due is None:
             self.forget_due("wait", wait.key)
         else:
@@ -274,7 +291,7 @@ class Waits:
             case "wait":
                 for key, data in rows:
                     self._waits[key] = data
-                    due = _decode_wait(data).due
+                    due = _unpacked(key, data).due
                     if due is not None:
                         self.set_due(due, "wait", key)
 
