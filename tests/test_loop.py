@@ -43,7 +43,7 @@ def test_reports_of_one_call_share_a_commit(bench: Bench) -> None:
     bench.post("go", n=1)
     before = len(bench.paper.appends)
     bench.end(*bench.hands.started)
-    assert [entries for entries, _ in bench.paper.appends[before:]] == [2]
+    assert [entries for entries, _ in bench.paper.appends[before:]] == [1]
 
 
 def test_an_executor_forgets_a_report_only_when_it_is_durable(bench: Bench) -> None:

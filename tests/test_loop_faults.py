@@ -281,4 +281,4 @@ def test_watchers_get_pages_when_they_are_durable_in_journal_order(bench: Bench)
     bench.end(*bench.hands.started)
     written = [f.decode(entry.data) for entry in bench.paper.read()]
     assert pages == written[-len(pages) :]
-    assert len(pages) == 4
+    assert len(pages) == 3

@@ -74,6 +74,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     task: Task
     options: Mapping[str, object]
     """What stood after `run KIND`, evaluated: for a process `argv`, `env`, `cwd`, `stdin`, …"""
+    follows: bool = False
+    """It is begun when the job before it has ended, and not before. Given to those executors only that have `quick`."""
 
 
 ReportTo: TypeAlias = Callable[[Sequence[Report]], None]
@@ -109,6 +111,11 @@ class Executor(Protocol):
 
     Made with a `ReportTo`. No method blocks for long; all may be called from
     any thread. An error of one task is a report, never an exception.
+
+    One that runs tasks of a few microseconds may have an attribute `quick`: the
+    set of their types, which it changes as it sees fit. Of these it is given
+    several at once (`Job.follows`), and gives those that it does not get round
+    to back by the cause `GiveBack`.
     """
 
     def start(self, jobs: Sequence[Job]) -> None:

@@ -8,7 +8,8 @@ the orders that waited for it. Who does not get it leaves: its cause is worked
 off by the holder, and shares a commit with what else came meanwhile. So a
 completion that comes alone is committed in the thread that brought it, with no
 hand-over (which costs a third of what a commit takes), and under load commits
-are grouped by themselves.
+are grouped by themselves. Reports that wait in the inbox together are one step,
+and those on one flow one entry.
 
 Orders. A task may start once the transaction that emitted it is durable (law
 3). One that was emitted earlier may start before the step that gave it its
@@ -38,7 +39,7 @@ from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportT
 from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
-from then.core.causes import AllHeld, Cause, Order, Over, Proceed, Start, Step, Stop, Tick
+from then.core.causes import AllHeld, Began, Cause, Order, Over, Proceed, Reports, Start, Step, Stop, Tick
 from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.engine import Terms, step
@@ -59,11 +60,15 @@ DELAY_S: Final = 0.002
 TURN_S: Final = 0.002
 """How long a turn steps before it commits."""
 BATCH_ENTRIES_MAX: Final = 1000
+REPORTS_MAX: Final = 128
+"""How many reports share a step at most: they share a row of the journal, and are decided in one go."""
 CHECKPOINT_ENTRIES: Final = 8000
-"""Cells are written every so many entries: few enough that a start folds the rest in a tenth of a second."""
+CHECKPOINT_FACTS: Final = 32_000
+"""Cells are written every so many entries, or facts: few enough that a start folds the rest in a tenth of a second."""
 FULL_RETRY_S: Final = 0.5
 """How often a full disk is asked for room; no kernel tells when there is some."""
 GRACE_S: Final = 5.0
+_PROCEED: Final = Proceed()
 
 
 Watcher: TypeAlias = Callable[[f.Page], None]
@@ -124,6 +129,8 @@ class Loop:
         self._batch = _Batch()
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
+        self._facts = 0
+        """How many were decided since the last checkpoint."""
         self._is_closed = False
         self._heeds_time = False
         self._times = Timekeeper(clock, lambda: self.give(Tick()))
@@ -134,6 +141,9 @@ class Loop:
         """Tasks of this kind run there from now on."""
         with self._alone():
             self.executors[kind] = executor
+            quick = getattr(executor, "quick", None)
+            if quick is not None:
+                self._terms.quick = {**self._terms.quick, kind: quick}
             self._terms.kinds = frozenset(self.executors)
             for id in [id for id, missing in self.state.stuck.items() if missing == kind]:
                 del self.state.stuck[id]
@@ -152,8 +162,7 @@ class Loop:
 
         def report(reports: Sequence[Report]) -> None:
             executor = self.executors.get(kind) if forgets else None
-            for one in reports:
-                inbox.append((one, None, executor))
+            inbox.append((reports[0] if len(reports) == 1 else Reports(reports), None, executor))
             if hurries and self.committer is not None:
                 self.committer.hurry()
             else:
@@ -292,7 +301,7 @@ class Loop:
             batch = self._batch
             if not batch.cells:
                 batch.cells = [Cell(*cell) for cell in self.state.cells()]
-                self._checkpoint_seq = self.state.seq
+                self._checkpoint_seq, self._facts = self.state.seq, 0
             if self.failure is not None or not self._commit():
                 raise self.failure or JournalFull("of this engine")
             try:
@@ -399,9 +408,9 @@ class Loop:
             has_started = False
             while inbox or state.pending:
                 if state.pending:
-                    has_started |= self._step(Proceed(), None, None)
+                    has_started |= self._step(_PROCEED, None, None)
                 else:
-                    has_started |= self._step(*inbox.popleft())
+                    has_started |= self._step(*(self._together() if len(inbox) > 1 else inbox.popleft()))
                 if (inbox or state.pending) and clock.monotonic() - began > TURN_S:
                     break
             batch = self._batch
@@ -412,6 +421,25 @@ class Loop:
             if not self._commit() or not (inbox or state.pending):
                 return
             must_commit = False
+
+    def _together(self) -> tuple[Cause, Ticket | None, Executor | None]:
+        """The next of the inbox, with those behind it that can share its step: reports of one executor."""
+        inbox = self._inbox
+        cause, ticket, executor = inbox.popleft()
+        if ticket is not None or (type(cause) is not Report and type(cause) is not Reports):
+            return cause, ticket, executor
+        found: list[Report] = [cause] if type(cause) is Report else [*cause.reports]  # type: ignore[union-attr]
+        while inbox and len(found) < REPORTS_MAX:
+            cause, ticket, other = inbox[0]
+            kind = type(cause)
+            if ticket is not None or other is not executor or (kind is not Report and kind is not Reports):
+                break
+            if kind is Report:
+                found.append(cause)  # type: ignore[arg-type]
+            else:
+                found.extend(cause.reports)  # type: ignore[union-attr]
+            inbox.popleft()
+        return found[0] if len(found) == 1 else Reports(found), None, executor
 
     def _may_put_off(self, now: float) -> bool:
         batch = self._batch
@@ -440,29 +468,42 @@ class Loop:
             return False
         for page in done.pages:
             seq += 1
+            self._facts += len(page.facts)
             batch.entries.append(Entry(seq, f.encode(page)))
         if self.watchers:
             batch.pages.extend(done.pages)
         if ticket is not None:
             ticket.answer = done.answer
             batch.tickets.append(ticket)
-        if executor is not None and type(cause) is Report:
+        if type(cause) is Reports:
+            taken = cause.reports[: done.taken]
+            if len(taken) < len(cause.reports):
+                self._inbox.appendleft((Reports(cause.reports[done.taken :]), None, executor))
+            if executor is not None:
+                batch.reported.extend([(executor, one.id) for one in taken])
+        elif executor is not None and type(cause) is Report:
             batch.reported.append((executor, cause.id))
         has_started = False
         for order in done.orders:
-            if type(order) is Start and not order.after_commit and order.task.id <= self._durable_id:
+            if type(order) is Start and not order.after_commit and self._is_durable(order):
                 self._start([order])
                 has_started = True
             else:
                 batch.gated.append(order)
         return has_started
 
+    def _is_durable(self, order: Start) -> bool:
+        """Whether what emitted its tasks is: law 3."""
+        durable = self._durable_id
+        return order.task.id <= durable and all(task.id <= durable for task in order.following)
+
     def _commit(self) -> bool:
         """Makes the batch durable and acts on it. False where the journal could not take it."""
         batch = self._batch
-        if not batch.cells and self.state.seq - self._checkpoint_seq >= CHECKPOINT_ENTRIES:
+        entries = self.state.seq - self._checkpoint_seq
+        if not batch.cells and (entries >= CHECKPOINT_ENTRIES or self._facts >= CHECKPOINT_FACTS):
             batch.cells = [Cell(*cell) for cell in self.state.cells()]
-            self._checkpoint_seq = self.state.seq
+            self._checkpoint_seq, self._facts = self.state.seq, 0
         try:
             if batch.cells or batch.notes:
                 self.journal.append(batch.entries, batch.cells + batch.notes)
@@ -494,13 +535,20 @@ class Loop:
         if len(orders) == 1 and type(orders[0]) is Start:
             self._start(orders)  # type: ignore[arg-type]
             return
-        starts: dict[str, Start] = {}
+        starts: list[Start] = []
+        fresh: set[str] = set()
         for order in orders:
             match order:
                 case Start():
-                    starts[order.task.id] = order
-                case Stop(task=task) if starts.pop(task.id, None) is not None:
+                    starts.append(order)
+                    fresh.add(order.task.id)
+                    fresh.update([task.id for task in order.following])
+                case Began(task=task):
+                    for watcher in self.start_watchers:
+                        watcher(task, self._terms.time)
+                case Stop(task=task) if task.id in fresh:
                     # Told to stop before it was started: it never is.
+                    fresh.discard(task.id)
                     never = Report(task.id, "cancelled", None, {"kind": "cancelled"}, None, self._terms.time)
                     self._inbox.append((never, None, None))
                 case Stop(task=task):
@@ -512,26 +560,35 @@ class Loop:
                 case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
                     self._waiters.tell(FlowNews(flow, reason, is_stuck))
         if starts:
-            self._start(list(starts.values()))
+            self._start(starts, fresh)
 
-    def _start(self, orders: list[Start]) -> None:
-        """Gives tasks to their executors; one whose run line cannot be evaluated fails at once."""
+    def _start(self, orders: list[Start], those: set[str] | None = None) -> None:
+        """Gives tasks to their executors; one whose run line cannot be evaluated fails at once.
+
+        Args:
+            those: who is still to be started of them; None: all.
+        """
         jobs: dict[str, list[Job]] = {}
         watchers, now_us = self.start_watchers, self._terms.time
         for order in orders:
-            task = order.task
-            try:
-                options = order.edition.runners[task.type].options or launch_options(task, order.edition)
-            except CannotLaunch as error:
-                refused: Body = {"kind": error.kind, "message": str(error)}
-                self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
-                continue
-            for watcher in watchers:
-                watcher(task, now_us)
-            group = jobs.get(order.kind)
-            if group is None:
-                group = jobs[order.kind] = []
-            group.append(Job(task, options))
+            follows = False
+            for task in (order.task, *order.following):
+                if those is not None and task.id not in those:
+                    continue
+                try:
+                    options = order.edition.runners[task.type].options or launch_options(task, order.edition)
+                except CannotLaunch as error:
+                    refused: Body = {"kind": error.kind, "message": str(error)}
+                    self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
+                    continue
+                group = jobs.get(order.kind)
+                if group is None:
+                    group = jobs[order.kind] = []
+                group.append(Job(task, options, follows))
+                if not follows:
+                    for watcher in watchers:
+                        watcher(task, now_us)
+                follows = True
         for kind, group in jobs.items():
             self.executors[kind].start(group)
 

@@ -7,6 +7,7 @@ memory are the real ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Final, Literal, TypeAlias
 
@@ -157,10 +158,19 @@ class SimulatedExecutor:
         machine: what it runs on; a new one for each engine where tasks end with it.
         outlives: tasks go on without the engine, and ends are kept until they are to be forgotten.
         seed: outcomes are a function of it and the record.
+        quick: the types of which it takes rows; it begins one of a row when the one before has ended.
     """
 
     def __init__(
-        self, report: ReportTo, clock: VirtualClock, disk: Disk, machine: Machine, seed: int, *, outlives: bool
+        self,
+        report: ReportTo,
+        clock: VirtualClock,
+        disk: Disk,
+        machine: Machine,
+        seed: int,
+        *,
+        outlives: bool,
+        quick: AbstractSet[str] = frozenset(),
     ) -> None:
         self._report = report
         self._clock = clock
@@ -169,12 +179,24 @@ class SimulatedExecutor:
         self._seed = seed
         self._outlives = outlives
         self.reported: list[Report] = []
+        self.quick = quick
+        self.behind: dict[str, list[Job]] = {}
+        """By who runs: those of its row that were not begun."""
+        self.rows = 0
 
     # -- the seam -------------------------------------------------------------
 
     def start(self, jobs: Sequence[Job]) -> None:
+        first = ""
         for job in jobs:
             self._check_start(job)
+            if job.follows:
+                assert first, "one that follows nobody"
+                assert job.task.type in self.quick
+                self.behind.setdefault(first, []).append(job)
+                self.rows += 1
+                continue
+            first = job.task.id
             self.machine.starts[job.task.id] = self.machine.starts.get(job.task.id, 0) + 1
             self.machine.running[job.task.id] = job
 
@@ -199,6 +221,10 @@ class SimulatedExecutor:
     def stop(self, id: str, grace_s: float) -> None:
         if id in self.machine.running:
             self.machine.stopping.add(id)
+        for row in self.behind.values():
+            for job in [job for job in row if job.task.id == id]:
+                row.remove(job)
+                self._report([Report(id, "cancelled", None, {"kind": "cancelled"}, None, self._clock.now_us())])
 
     def forget(self, ids: Sequence[str]) -> None:
         for id in ids:
@@ -215,6 +241,15 @@ class SimulatedExecutor:
         self.reported += reports
         self._report(reports)
 
+    def finish_row(self, id: str, count: int, is_stopped: Callable[[], bool]) -> None:
+        """Ends the first of a row and some behind it, and reports them in one call."""
+        ids = [id, *(job.task.id for job in self.behind.get(id, [])[: count - 1])]
+        self.finish(ids, is_stopped)
+
+    def take_back(self, id: str) -> list[str]:
+        """The ids behind one, of which it takes none any more."""
+        return [job.task.id for job in self.behind.pop(id, [])]
+
     def finish_unseen(self, id: str) -> None:
         """A process ends while no engine is there."""
         self._end(id, is_stopped=False)
@@ -224,6 +259,10 @@ class SimulatedExecutor:
 
     def _end(self, id: str, is_stopped: bool) -> Report:
         job = self.machine.running.pop(id)
+        row = self.behind.pop(id, [])
+        if row:
+            self.machine.running[row[0].task.id] = row[0]
+            self.behind[row[0].task.id] = row[1:]
         outcome: Outcome = outcome_of(job.task, self._seed)
         if id in self.machine.stopping:
             self.machine.stopping.discard(id)
@@ -245,6 +284,8 @@ class SimulatedExecutor:
         assert born.body == task.body, f"{task.type} was started with a body that is not in the journal"
         assert task.id not in self._disk.stopping, f"{task.type} was told to stop, and is started"
         assert task.id not in self.machine.running, f"{task.type} is started while it runs"
+        waiting = [job.task.id for row in self.behind.values() for job in row]
+        assert task.id not in waiting, f"{task.type} is started while it waits in a row"
         if self._outlives:
             assert not self.machine.starts.get(task.id), f"{task.type} was started twice on a machine that goes on"
         if job.options.get("once"):

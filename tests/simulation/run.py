@@ -27,7 +27,7 @@ from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
 from then.core import ending
-from then.core.causes import Adopt, Cancel, Post, Proceed, Release, Report, Retry, Tick
+from then.core.causes import Adopt, Cancel, GiveBack, Post, Proceed, Release, Report, Retry, Tick
 from then.core.edition import Edition
 from then.core.errors import InternalError, JournalError, ThenError
 from then.core.tasks import Body, Task
@@ -43,12 +43,12 @@ RULE_SETS: Final = 250
 @contextmanager
 def small_limits() -> Iterator[None]:
     """Guards hold soon, and there are many checkpoints."""
-    before = ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES
-    ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = 8, 7  # type: ignore[misc]
+    before = ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS
+    ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = 8, 7, 8  # type: ignore[misc]
     try:
         yield
     finally:
-        ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES = before  # type: ignore[misc]
+        ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = before  # type: ignore[misc]
 
 
 @lru_cache(maxsize=600)
@@ -119,10 +119,12 @@ class Run:
             self.loop.committer = cast(Committer, self.committer)
         # Functions end with their engine; what was once started is remembered, to see that it stays at once.
         functions = Machine(starts=self.once_starts)
+        quick = frozenset(type for type in TASKS if self.chance.random() < 0.7)
         self.executors = {
             kind: SimulatedExecutor(
                 self.loop.reporter(kind, hurries=kind == "python" and self.plan.seed % 4 == 3),
                 self.clock, self.disk, machine, self.plan.seed, outlives=kind == "process",
+                quick=quick if kind == "python" else frozenset(),
             )
             for kind, machine in (("python", functions), ("process", self.processes))
         }  # fmt: skip
@@ -297,9 +299,25 @@ class Run:
             return False
         executor = self.executors[self.chance.choice(kinds)]
         running = sorted(executor.machine.running)
+        if executor.behind:
+            self._check_slots(executor)
+            id = self.chance.choice(running)
+            roll = self.chance.random()
+            if roll < 0.2:
+                self.loop.give(GiveBack(executor.take_back(id)))
+            elif roll < 0.7:
+                executor.finish_row(id, self.chance.randint(1, 4), lambda: self.chance.random() < 0.7)
+                return True
+            if id not in executor.machine.running:
+                return True
         ids = self.chance.sample(running, min(len(running), self.chance.choice((1, 1, 2, 3))))
         executor.finish(ids, lambda: self.chance.random() < 0.7)
         return True
+
+    def _check_slots(self, executor: SimulatedExecutor) -> None:
+        """However many are given out in rows, no more run than there are slots."""
+        takes = [id for id, job in executor.machine.running.items() if job.task.needs is None]
+        assert len(takes) <= self.loop._terms.slots
 
     def _late(self) -> None:
         """A report that was brought before, or one on a task that never ran here."""
@@ -338,6 +356,8 @@ class Run:
         try:
             if roll < 0.3:
                 self._cancel()
+                if roll < 0.1:
+                    self._close_and_open()  # What was told to stop runs on, and only cells tell that it was.
             elif roll < 0.9:
                 self._retry()
             else:
@@ -392,6 +412,7 @@ class Run:
             state.chains,
             state.pending,
             state.running,
+            state.rows,
             state.stopping,
             state.stuck,
             state.waits.frames,

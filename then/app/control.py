@@ -25,6 +25,7 @@ from then.app.commands import OPS, Commands
 from then.app.engine import Engine
 from then.app.retention import has_old, prune
 from then.core.errors import InternalError, JournalError, ThenError
+from then.core.rows import runs_now
 from then.core.tasks import BODY_BYTES_MAX, Body, Task
 
 LINE_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
@@ -171,7 +172,7 @@ class _Starts:
             self._look_again_at = 2 * len(self._begun) + 4096
 
     def since(self) -> dict[str, int | None]:
-        return self._engine.loop.look(lambda state: {id: self._begun.get(id) for id in state.running})
+        return self._engine.loop.look(lambda state: {id: self._begun.get(id) for id in runs_now(state)})
 
     def close(self) -> None:
         self._engine.loop.start_watchers.remove(self._note)

@@ -19,7 +19,7 @@ from then.app.rules import Rules, check_rules
 from then.app.secrets import Secrets, masked, readable_by_others
 from then.app.waits import Waits
 from then.committer import Committer
-from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
+from then.core.causes import Adopt, Cancel, GiveBack, Move, Post, Proceed, Release, Report, Retry
 from then.core.claims import constant_claim
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
@@ -460,6 +460,7 @@ class Engine(Waits):
                 self._coroutines or OwnLoop(),
                 str(root.resolve()),
                 self.secrets,
+                lambda ids: self.loop.give(GiveBack(ids)),
             )
         elif kind == "process":
             from then.executors.process import ProcessExecutor

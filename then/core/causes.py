@@ -8,6 +8,7 @@ What is made for each task is a Struct, as `Task` is; the rest are plain tuples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -45,6 +46,12 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     flow: str = ""
     """Known to who looked the record up; a late report is filed under it."""
     by: str = "executor"
+
+
+class Reports(NamedTuple):
+    """Several that came together: one step, as far as nothing that they bring forth has to go before the rest."""
+
+    reports: Sequence[Report]
 
 
 class Cancel(NamedTuple):
@@ -91,6 +98,12 @@ class Tick(NamedTuple):
     """Time has come: whatever is due by the terms' time happens. `State.next_due` says when one is wanted."""
 
 
+class GiveBack(NamedTuple):
+    """Tasks that were to run after another in its slot wait again: it takes longer than was thought."""
+
+    ids: Sequence[str]
+
+
 class SetTimer(NamedTuple):
     """A person pauses a timer, takes it up again, or fires it now."""
 
@@ -98,7 +111,9 @@ class SetTimer(NamedTuple):
     what: Literal["pause", "resume", "fire"]
 
 
-Cause: TypeAlias = Post | Report | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | SetTimer
+Cause: TypeAlias = (
+    Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer
+)
 
 
 # -- orders ------------------------------------------------------------------
@@ -113,6 +128,14 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     edition: Edition
     after_commit: bool
     """This step has to be durable too: it holds the start of a `once` task, or variables put into its body."""
+    following: tuple[Task, ...] = ()
+    """Quick ones that are run after it, one after the other, in its slot."""
+
+
+class Began(NamedTuple):
+    """One of those that follow is the one that runs now: tell who watches starts."""
+
+    task: Task
 
 
 class Stop(NamedTuple):
@@ -136,7 +159,7 @@ class AllHeld(NamedTuple):
     """A task has no executor here."""
 
 
-Order: TypeAlias = Start | Stop | Over | AllHeld
+Order: TypeAlias = Start | Began | Stop | Over | AllHeld
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -144,3 +167,5 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     orders: list[Order]
     answer: Task | None = None
     """The record that a post or retry brought forth, or that the key stood for."""
+    taken: int = 1
+    """Of several reports, how many it took; the rest come after what these brought forth."""

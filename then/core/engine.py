@@ -16,17 +16,22 @@ cause and the terms alone determine the facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from then.core import facts as f
 from then.core.causes import (
     Adopt,
     Cancel,
     Cause,
+    GiveBack,
     Move,
     Over,
     Post,
     Proceed,
     Release,
     Report,
+    Reports,
     Retry,
     SetTimer,
     Step,
@@ -42,6 +47,7 @@ from then.core.granting import grant
 from then.core.joins import Taking, gather_empty, take
 from then.core.listening import Listening, match_within
 from then.core.outside import cancel, post, release, retry
+from then.core.rows import take_back, tell_began
 from then.core.rules import FINISHED, Match, Met
 from then.core.standing import standing
 from then.core.state import FAILURES, RULE_FAILED, State
@@ -50,6 +56,9 @@ from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs 
 from then.core.tasks import Body, Json, Outcome, Task
 from then.core.timers import arm, flow_ended, set_timer
 from then.core.times import tick
+
+STEP_BYTES_MAX: Final = 256 * 1024
+"""Facts of so many bytes end a step that takes several reports."""
 
 
 def step(state: State, cause: Cause, terms: Terms) -> Step:
@@ -71,8 +80,11 @@ class _Stepper(Stepping):
 
     def run(self, cause: Cause) -> Step:
         kind = type(cause)
+        taken = 1
         if kind is Report:
             self.report(cause)  # type: ignore[arg-type]
+        elif kind is Reports:
+            taken = self.several(cause.reports)  # type: ignore[union-attr]
         elif kind is Proceed:
             self.proceed()
         else:
@@ -83,7 +95,9 @@ class _Stepper(Stepping):
         if state.queue or state.free or state.waiting or state.claiming or state.admission:
             self.grant()
         self.finish_flows()
-        return Step(self.pages, self.orders, self.answer)
+        if state.advanced:
+            tell_began(self)
+        return Step(self.pages, self.orders, self.answer, taken)
 
     def match_ended(self) -> None:
         """Matches what ended in this step; a call in which nothing lives any more ends with it."""
@@ -115,6 +129,10 @@ class _Stepper(Stepping):
                     self.add(flow, f.FlowMoved(version))
                     if self.terms.editions[version].has_sets:
                         count_again(self, flow, self.terms.editions[version])
+            case GiveBack(ids=ids):
+                for task in take_back(self.state, ids):
+                    time = self.terms.time
+                    self.report(Report(task.id, "cancelled", None, {"kind": "cancelled"}, None, time, task.flow))
             case SetTimer(name=name, what=what):
                 set_timer(self, name, what)
             case Tick() if self.terms.may_start:
@@ -140,6 +158,35 @@ class _Stepper(Stepping):
             if wrong is not None:
                 outcome, error = "failed", {"kind": "result", "message": wrong}
         complete(self, task, outcome, result, error, cause.started, cause.completed)
+
+    def several(self, reports: Sequence[Report]) -> int:
+        """Reports one after the other, each as if it had come by itself. How many were taken.
+
+        Events that they bring forth are matched before what comes later, so that the first ends it; and
+        so does a page that would be a large row.
+        """
+        state, flows, pages = self.state, self.state.flows, self.pages
+        size, taken = 0, 0
+        for report in reports:
+            page = self.page
+            first, begin = (len(pages) - 1, len(page.facts)) if page is not None else (0, 0)
+            self.report(report)
+            taken += 1
+            if self.ended or state.waits.quiet or state.waits.joining:
+                self.match_ended()
+            for page in pages[first:]:
+                flow = flows.get(page.flow)
+                if flow is not None and flow.live <= 0:
+                    self.finish_flows()
+                    break
+            if state.pending:
+                break
+            for page in pages[first:]:
+                size += len(f.encode(page.facts[begin:]))
+                begin = 0
+            if size > STEP_BYTES_MAX:
+                break
+        return taken
 
     def proceed(self) -> None:
         state = self.state

@@ -16,6 +16,7 @@ from then.core.claims import SLOTS, Capacity, Claim, Take, claim, claim_of
 from then.core.ending import complete
 from then.core.errors import RuleError
 from then.core.facts import Flow
+from then.core.rows import behind
 from then.core.state import State
 from then.core.stepping import Stepping, Terms
 from then.core.tasks import Task
@@ -80,7 +81,10 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             at.add(task.flow, f.Started(id))
         if waits or task.policy is not None:
             task = state.task(id) or task
-        at.orders.append(Start(task, runner.kind, edition, waits))
+        following: tuple[Task, ...] = ()
+        if terms.quick and state.queue and not (waits or state.claiming or state.admission):
+            following = behind(at, task, runner, edition)
+        at.orders.append(Start(task, runner.kind, edition, waits, following))
         if not (state.free or state.claiming or state.admission) and (
             state.slots_used >= slots or not (state.queue or state.waiting)
         ):

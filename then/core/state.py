@@ -74,6 +74,10 @@ class State:
     """Who of those that wait may start, while some of them take more than slots."""
     running: dict[str, int] = attrs.field(factory=dict)
     """Id: slots taken."""
+    rows: dict[str, dict[str, None]] = attrs.field(factory=dict)
+    """Of those that run one after the other in one slot: by each, those that are left, in order. The first has the slot."""
+    advanced: list[str] = attrs.field(factory=list)
+    """Who came to be the first of a row in the step under way."""
     waits: Waits = attrs.field(factory=Waits)
     """Open calls, half-filled joins, sets, and what is due when."""
     stopping: set[str] = attrs.field(factory=set)
@@ -121,6 +125,17 @@ class State:
         if self.waiting and (self.waiting[0][0] < 0 or not self.queue):
             return heapq.heappop(self.waiting)[1]
         return self.queue.popleft() if self.queue else None
+
+    def leave_row(self, id: str, taken: int) -> int:
+        """Takes an id out of its row; the next of it has its slot from now on. Gives the slots that are free with that."""
+        row = self.rows.pop(id)
+        del row[id]
+        if not taken or not row:
+            return taken
+        first = next(iter(row))
+        self.running[first] = taken
+        self.advanced.append(first)
+        return 0
 
     def live(self, flow: str | None = None) -> Iterator[Task]:
         """Live records, in order of their ids. Those of other flows that are kept encoded stay so."""
@@ -313,7 +328,7 @@ class State:
             return
         taken = self.running.pop(id, None)
         if taken is not None:
-            self.slots_used -= taken
+            self.slots_used -= taken if id not in self.rows else self.leave_row(id, taken)
         if id in self.admission:
             self.admission.release(id)
             self.slots_admitted -= taken or 0

@@ -7,6 +7,7 @@ give facts to `Stepping.add`, and nothing else changes the state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -34,6 +35,8 @@ class Terms:
     """The executors that are here."""
     only: frozenset[str] | None = None
     """The flows of which tasks are started; None: all. An engine that is ending starts nothing more."""
+    quick: Mapping[str, AbstractSet[str]] = attrs.field(factory=dict)
+    """By kind, where its executor tells: the types that run so shortly that several are given to it at once."""
     began: int = 0
     """When this engine took its state up: what was due before was missed."""
     chance: float = 0.5

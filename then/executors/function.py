@@ -6,10 +6,17 @@ same id and attempt (law 4), unless it is marked `once`.
 The worker that ran a function brings its report itself, and takes its next
 task from the queue when that call returns: no hand-over between threads while
 there is one chain to follow. asyncio is imported with the first `async def`.
+
+Functions that take a few microseconds come in rows (`Job.follows`): a worker
+runs one after the other and brings all their reports in one call. Which types
+are so quick is measured, run by run. Where one of a row is not, what ended
+before it is reported, and what would come after it is given back, after a
+millisecond: it may run in another slot, and it never waits for long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -17,13 +24,15 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from then.abc import Clock, Job, Report, ReportTo, Secrets
 from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.tasks import Body, Outcome, own_copy, taken_over
 from then.executors.coroutines import Coroutines
+
+T = TypeVar("T")
 
 RELIEF_S: Final = 0.001
 """How long a task may wait for a worker that is about to come back, before another is woken.
@@ -35,6 +44,12 @@ after this time.
 MESSAGE_CHARACTERS_MAX: Final = 10_000
 TRACEBACK_CHARACTERS_MAX: Final = 100_000
 """Of an exception, in the record: some hold all that they failed on."""
+QUICK_US: Final = 50
+"""A function that takes less is quick: a row of them takes as long as a commit."""
+QUICK_RUNS: Final = 8
+"""So many quick runs, one after the other, make a type quick; one that is not ends it."""
+ROW_US: Final = 2000
+"""After this time a row is given up: what ended is reported, the rest given back."""
 WORKERS_MAX: Final = 64
 """Threads at most: tasks that take no slot could else ask for any number."""
 
@@ -44,6 +59,18 @@ class _Own(threading.local):
 
     takes_next = False
     """It is a worker that reports, and takes a task up when that is done."""
+
+
+class _Row:
+    """Jobs that a worker runs one after the other, with the reports that were not brought yet."""
+
+    __slots__ = ("begun", "ended", "jobs")
+
+    def __init__(self, first: Job) -> None:
+        self.jobs = deque((first,))
+        self.ended: deque[Report] = deque()
+        self.begun = 0
+        """How many were: shows whether it moves on."""
 
 
 class FunctionExecutor:
@@ -57,6 +84,7 @@ class FunctionExecutor:
         coroutines: Coroutines,
         root: str | None = None,
         secrets: Secrets | None = None,
+        give_back: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
         """Starts no thread yet.
 
@@ -65,14 +93,20 @@ class FunctionExecutor:
             report_from_loop: takes those of coroutines, and does not keep their event loop.
             root: the project's root, where `module:function` is imported from.
             secrets: reads the values that jobs name; none is needed where no job does.
+            give_back: takes the ids of a row that were not begun; without it no rows are asked for.
         """
+        self.quick: set[str] = set()
+        """Types of which the last runs were so quick that rows of them are welcome."""
+        self._streaks: dict[str, int] = {}
+        self._give_back = give_back
+        self._under_way: set[_Row] = set()
         self._report = report
         self._report_from_loop = report_from_loop
         self._clock = clock
         self._coroutines = coroutines
         self._root = root
         self._secrets = secrets
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[Job | _Row] = deque()
         self._idle: list[threading.Lock] = []
         self._workers: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -92,6 +126,7 @@ class FunctionExecutor:
         if self._is_closing:
             return  # They wait in the journal for the next engine.
         waiting_jobs, known = self._jobs, self._is_async
+        found: list[Job | _Row] = []
         for job in jobs:
             function = job.options.get("function")
             is_async = known.get(function) if function is not None else False  # type: ignore[call-overload]
@@ -99,8 +134,14 @@ class FunctionExecutor:
                 is_async = callable(function) and self._is_coroutine_function(function)
             if is_async and "secrets" not in job.options:
                 self._start_coroutine(job, function)  # type: ignore[arg-type]
+            elif job.follows and found:
+                row = found[-1]
+                if type(row) is Job:
+                    row = found[-1] = _Row(row)
+                row.jobs.append(job)  # type: ignore[union-attr]
             else:
-                waiting_jobs.append(job)
+                found.append(job)
+        waiting_jobs.extend(found)
         waiting = len(waiting_jobs)
         # A worker that starts tasks while it reports takes one of them itself; for others one comes at once,
         # for a function too that posts, and may wait for what it posted.
@@ -140,17 +181,29 @@ class FunctionExecutor:
     def stop(self, id: str, grace_s: float) -> None:
         """A coroutine is cancelled; a thread cannot be: its task ends as cancelled when the function returns."""
         self._cancelled.add(id)
-        for job in list(self._jobs):
-            if job.task.id == id:
-                try:
-                    self._jobs.remove(job)
-                except ValueError:
-                    break
-                self._report((self._ended(job, "cancelled", None, {"kind": "cancelled"}, None),))
-                return
+        job = self._taken_out(id)
+        if job is not None:
+            self._report((self._ended(job, "cancelled", None, {"kind": "cancelled"}, None),))
+            return
         cancel = self._coroutine_cancels.get(id)
         if cancel is not None:
             cancel()
+
+    def _taken_out(self, id: str) -> Job | None:
+        """The job of a task that was not begun, which it will not be any more."""
+        waiting = tuple(self._jobs)
+        rows = [row for row in (*waiting, *tuple(self._under_way)) if isinstance(row, _Row)]
+        with contextlib.suppress(ValueError):  # A worker has it now.
+            for one in waiting:
+                if isinstance(one, Job) and one.task.id == id:
+                    self._jobs.remove(one)
+                    return one
+            for row in rows:
+                for job in tuple(row.jobs):
+                    if job.task.id == id:
+                        row.jobs.remove(job)
+                        return job
+        return None
 
     def forget(self, ids: Sequence[str]) -> None:
         """Nothing is kept."""
@@ -193,20 +246,25 @@ class FunctionExecutor:
         self._relief.start()
 
     def _relieve(self) -> None:
-        """Wakes more workers when the task at the head of the queue stays there."""
-        jobs = self._jobs
+        """Wakes more workers when the head of the queue stays there; a row that stays where it is, is given up."""
+        jobs, under_way = self._jobs, self._under_way
         while not self._is_closing:
             self._relief_wanted.wait()
-            while jobs and not self._is_closing:
+            while (jobs or under_way) and not self._is_closing:
                 try:
-                    head = jobs[0]
+                    head = jobs[0] if jobs else None
                 except IndexError:
-                    break
+                    head = None
+                seen = [(row, row.begun) for row in tuple(under_way)]
                 self._closing.wait(RELIEF_S)
-                if jobs and jobs[0] is head:
+                for row, begun in seen:
+                    if begun and row.begun == begun and row in under_way:
+                        under_way.discard(row)
+                        self._give_up(row)
+                if head is not None and jobs and jobs[0] is head:
                     self._wake(len(jobs))
             self._relief_wanted.clear()
-            if jobs:
+            if jobs or under_way:
                 self._relief_wanted.set()
 
     def _work(self) -> None:
@@ -223,9 +281,58 @@ class FunctionExecutor:
                     self._idle.append(gate)
                 gate.acquire()
                 continue
-            self._run(job)
+            if type(job) is _Row:
+                self._run_row(job)
+            else:
+                report = self._run(job)  # type: ignore[arg-type]
+                if report is not None:
+                    self._bring((report,))
 
-    def _run(self, job: Job) -> None:
+    def _bring(self, reports: Sequence[Report]) -> None:
+        """Reports of a worker, which takes its next task when this returns."""
+        own = self._own
+        own.takes_next = True
+        self._report(reports)
+        own.takes_next = False
+
+    def _run_row(self, row: _Row) -> None:
+        jobs, ended, under_way = row.jobs, row.ended, self._under_way
+        under_way.add(row)
+        if not self._relief_wanted.is_set():
+            self._relief_wanted.set()
+            if self._relief is None:
+                self._start_relief()
+        give_up_at = 0
+        while jobs and not self._is_closing:
+            try:
+                job = jobs.popleft()
+            except IndexError:
+                break
+            row.begun += 1
+            report = self._run(job)
+            if report is None:
+                continue
+            ended.append(report)
+            if not give_up_at:
+                give_up_at = (report.started or report.completed) + ROW_US
+            if report.completed > give_up_at and jobs:
+                self._give_up(row)
+        under_way.discard(row)
+        reports = _all_of(ended)
+        if reports:
+            self._bring(reports)
+
+    def _give_up(self, row: _Row) -> None:
+        """A row takes longer than was thought: what ended is reported, what was not begun given back."""
+        rest = [job.task.id for job in _all_of(row.jobs)]
+        reports = _all_of(row.ended)
+        if reports:
+            self._report(reports)
+        if rest and self._give_back is not None and not self._is_closing:
+            self._give_back(rest)
+
+    def _run(self, job: Job) -> Report | None:
+        """Runs a function; None where it is a coroutine, whose report comes by itself."""
         started = self._clock.now_us()
         options = job.options
         try:
@@ -233,16 +340,20 @@ class FunctionExecutor:
             body = own_copy(job.task.body)
             given = function(**body, **self._extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
         except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
-            report = self._raised(job, error, started)
-        else:
-            if type(given) is not dict and inspect.iscoroutine(given):
-                self._submit(job, given, started)
-                return
-            report = self._returned(job, given, started)
-        own = self._own
-        own.takes_next = True
-        self._report((report,))
-        own.takes_next = False
+            return self._raised(job, error, started)
+        if type(given) is not dict and inspect.iscoroutine(given):
+            self._submit(job, given, started)
+            return None
+        report = self._returned(job, given, started)
+        type_ = job.task.type
+        if report.completed - started >= QUICK_US:
+            self._streaks[type_] = 0
+            self.quick.discard(type_)
+        elif type_ not in self.quick and self._give_back is not None:
+            streak = self._streaks[type_] = self._streaks.get(type_, 0) + 1
+            if streak >= QUICK_RUNS:
+                self.quick.add(type_)
+        return report
 
     def _extra(self, job: Job) -> dict[str, Any]:
         """`with {…}` of the run line: keyword arguments that are in no record. Secrets are read now.
@@ -344,6 +455,15 @@ class FunctionExecutor:
             self._cancelled.discard(id)
             outcome, result, error = "cancelled", None, {"kind": "cancelled"}
         return Report(id, outcome, result, error, started, self._clock.now_us(), job.task.flow)
+
+
+def _all_of(items: deque[T]) -> list[T]:
+    """Takes all out; of two threads that do, each gets a part."""
+    taken: list[T] = []
+    with contextlib.suppress(IndexError):
+        while items:
+            taken.append(items.popleft())
+    return taken
 
 
 def _said(error: BaseException) -> str:

@@ -1,0 +1,115 @@
+"""Rows: quick tasks that are given out together, and run one after the other in one slot.
+
+Giving a task out, running it and hearing of its end takes far longer than a
+quick function does; done for many at a time it does not. A row is given to an
+executor that says it runs such tasks quickly (`Terms.quick`); where it turns
+out that one of them is slow, the executor gives those behind it back
+(`GiveBack`), and they wait as if they had never been given out.
+
+Nothing of it is journalled. A row takes one slot, which goes from each to the
+next; so never more run at once than there are slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from then.core.causes import Began
+from then.core.edition import Edition, Runner
+from then.core.state import State
+from then.core.stepping import Stepping
+from then.core.tasks import Task
+from then.core.variables import with_variables
+
+ROW_MAX: Final = 64
+"""Tasks in one row: as many are run again after a crash, and a stop, at most, has to look at."""
+
+
+def _is_plain(task: Task, runner: Runner) -> bool:
+    """Whether nothing has to be written down of its start."""
+    return task.policy is None and runner.declared.slots == 1 and not runner.declared.once
+
+
+def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple[Task, ...]:
+    """Takes those that may run after one that starts now from the head of the queue: a fair share for its slot."""
+    state, terms = at.state, at.terms
+    quick = terms.quick.get(runner.kind)
+    if quick is None or first.type not in quick or first.priority or not _is_plain(first, runner):
+        return ()
+    queue, running, flows = state.queue, state.running, state.flows
+    free = max(0, terms.slots - state.slots_used)
+    most = min(ROW_MAX - 1, len(queue) // (free + 1))
+    if most == 0:
+        return ()
+    found: list[Task] = []
+    row = {first.id: None}
+    flow, name = first.flow, first.type
+    while queue and len(found) < most:
+        id = queue[0]
+        task = state.task(id)
+        if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
+            queue.popleft()
+            continue
+        if task.flow != flow:
+            other = flows[task.flow]
+            if other.held is not None or terms.editions[other.version] is not edition:
+                break
+            if terms.only is not None and task.flow not in terms.only:
+                break
+            flow = task.flow
+        if task.type != name:
+            own = edition.runners.get(task.type)
+            if own is None or own.kind != runner.kind or task.type not in quick or not _is_plain(task, own):
+                break
+            name = task.type
+        if task.policy is not None:
+            break
+        body, missing = with_variables(task.body, flows[flow].variables)
+        if body is not task.body or missing is not None:
+            break  # Its start has more to it.
+        queue.popleft()
+        running[id] = 0
+        row[id] = None
+        found.append(task)
+    if found:
+        for id in row:
+            state.rows[id] = row
+    return tuple(found)
+
+
+def take_back(state: State, ids: Sequence[str]) -> list[Task]:
+    """Those of a row that were not begun wait again, before all that came later.
+
+    Returns:
+        Those of which the order to stop came when they were on their way back: nobody else will end them.
+    """
+    stopped: list[Task] = []
+    for id in reversed(ids):
+        if id not in state.rows:
+            continue  # It ended meanwhile, or is not in a row any more.
+        state.slots_used -= state.leave_row(id, state.running.pop(id))
+        task = state.task(id)
+        if task is None or task.outcome is not None:
+            continue
+        if id in state.stopping:
+            stopped.append(task)
+        else:
+            state.queue.appendleft(id)
+    return stopped
+
+
+def tell_began(at: Stepping) -> None:
+    """Who came to be the first of a row, and is still to end, runs now."""
+    state = at.state
+    for id in state.advanced:
+        task = state.task(id) if state.running.get(id) else None
+        if task is not None:
+            at.orders.append(Began(task))
+    state.advanced.clear()
+
+
+def runs_now(state: State) -> list[str]:
+    """The ids that run, without those that are to run after another of them."""
+    running, rows = state.running, state.rows
+    return [id for id, slots in running.items() if slots or id not in rows]
