@@ -40,6 +40,16 @@ def test_a_match_tells_its_parts_and_bindings() -> None:
     assert (match.rule.name, match.parts, match.bindings) == ("r", (task,), {"p": task, "major": "7"})
 
 
+def test_a_record_that_is_a_part_of_a_join_is_no_match_by_itself() -> None:
+    rules = then.Rules()
+    rules.when(then.part("pay", "done"), then.part("label", "done"), by="flow", name="both")(lambda: None)
+    rules.when("pay", name="pays")(lambda pay: None)
+    rules.unmatched(name="strays")(lambda task: None)
+    assert rules.match(then.Task("pay", {}, outcome="done")) == ()
+    assert [match.rule.name for match in rules.match(then.Task("pay", {}, outcome="done", event=True))] == ["pays"]
+    assert [match.rule.name for match in rules.match(then.Task("pay", {}, outcome="failed"))] == ["strays"]
+
+
 def test_an_absent_part_that_came_keeps_the_rule_from_firing() -> None:
     rules = shop()
 

@@ -27,10 +27,12 @@ from then.app.versions import size_of, version_of
 from then.core.edition import Edition
 from then.core.errors import ConfigError, RuleError, UnknownName
 from then.core.it import Expression, expression_of
+from then.core.listening import Listening
 from then.core.policies import Retry
 from then.core.rules import (
     Called,
     EventDecl,
+    Join,
     Match,
     ProcedureDecl,
     Rule,
@@ -64,6 +66,7 @@ class Rules(Listener):
         """What was found in the files that were loaded, and keeps nothing from running."""
         self._edition: Edition | None = None
         self._edition_size = -1
+        self._has_joins = False
         self.loaded_size = -1
         """How many rules and declarations one load gave, where nothing was here before it."""
 
@@ -346,14 +349,18 @@ class Rules(Listener):
     def match(self, task: Task) -> tuple[Match, ...]:
         """The rules that fire on a record, in order; pure.
 
-        Shape (k,): up to the first `final` rule; where none fires, the `unmatched` ones.
+        Shape (k,): up to the first `final` rule; where none fires, the `unmatched` ones. A rule that waits for several
+        records does not fire on one, so it is not among them, nor are those of procedures.
 
         Cost: does not grow with the number of rules, but with the fields they ask for and with k.
         """
         edition = self._edition
         if edition is None or self._edition_size != len(self.set.rules):
             edition = self.edition
-        return edition.index.match(task) or edition.index.match_unmatched(task)
+        found = edition.index.match(task) or edition.index.match_unmatched(task)
+        if self._has_joins:
+            return tuple(match for match in found if type(match.rule) is not Listening)
+        return found
 
     @property
     def edition(self) -> Edition:
@@ -362,6 +369,7 @@ class Rules(Listener):
         if self._edition is None or self._edition_size != size or self._edition.version != self.version:
             self._edition = Edition(self.version, self.set)
             self._edition_size = size
+            self._has_joins = any(isinstance(rule.trigger, Join) for rule in self.set.rules)
         return self._edition
 
     @property
