@@ -107,7 +107,9 @@ class _Writer:
         roll = chance.random()
         if roll < 0.15:
             # Whether an event is waited for when its turn comes depends on what ended before.
-            words = chance.choice(("any", "any", "e0", "f0 failed") if self.is_wild else ("any failed", "f0 cancelled"))
+            words = chance.choice(
+                ("any", "any", "e0", "f0 failed") if self.is_wild else ("any failed or timed out", "f0 cancelled")
+            )
             return f"rule r{k} when unmatched {words} as x then e2(n: 0){', p0(n: 0)' if chance.random() < 0.3 else ''}"
         if self.is_wild and roll < 0.22:
             return f"rule r{k} when flow.ended as x then {chance.choice(('e0', 'p0'))}(n: 0)"

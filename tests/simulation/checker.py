@@ -99,6 +99,10 @@ class Story:
         """Calls, with the place where they began."""
         self.put_off: set[str] = set()
         """What waits for its time."""
+        self.used: set[tuple[str, str]] = set()
+        """Rules, and the records that they used up as parts."""
+        self.late: set[tuple[str, str]] = set()
+        """Rules, and the first parts whose windows ended; of these rule sets each emits one record then."""
         for place, page in enumerate(pages(journal)):
             assert page.facts, "an entry that says nothing"
             for fact in page.facts:
@@ -116,6 +120,10 @@ class Story:
                     self.outcomes[task.id] = task.outcome
                 if task.policy is not None and task.policy.due is not None:
                     self.put_off.add(task.id)
+                if task.rule is not None and task.rule.endswith("/late") and task.attempt == 1:
+                    window = (task.rule, task.parent or "")
+                    assert window not in self.late, "a window ended twice"
+                    self.late.add(window)
                 if isinstance(fact, f.Posted) and fact.version is not None:
                     self.flows[page.flow] = None
             case f.Completed(id=id, outcome=outcome):
@@ -124,6 +132,10 @@ class Story:
                 assert self.records[id].outcome is None, "law 1: an event is completed from the first"
                 self.outcomes[id] = outcome
                 self.put_off.discard(id)
+            case f.Met(key=key, used=used):
+                parts = {(key.split("\0")[0], id) for id in used}
+                assert not parts & self.used, "a record was used up twice"
+                self.used |= parts
             case f.Entered(id=id):
                 assert id not in self.entered, "a call began twice"
                 assert id not in self.put_off, "a call began before its time"
@@ -165,16 +177,21 @@ class Story:
                         id for id, waited in self.chains.items() if self.records[waited.members[0]].flow == page.flow
                     ]
                     for id in mine:
-                        del self.chains[id]
-                case f.Emitted(task=task) if (
-                    task.rule and task.rule.rpartition("/")[2].isdigit() and task.attempt == 1
-                ):
+                        members = self.chains.pop(id).members
+                        assert not all(self._came_through(member) for member in members), "a step that never went on"
+                case f.Emitted(task=task) if task.rule and task.rule.rpartition("/")[2].isdigit() and task.attempt == 1:
                     rule = task.rule.rpartition("/")[0]
                     assert any(self._is_filled(waited) for waited in ended.get(rule, ())), (
                         f"{task.rule} went on too early"
                     )
                 case _:
                     pass
+
+    def _came_through(self, member: str) -> bool:
+        """Whether the last attempt of what a chain waits for is done."""
+        key = self.records[member].key
+        last = max((task for task in self.records.values() if task.key == key), key=lambda task: task.attempt)
+        return self.outcomes.get(last.id) == "done"
 
     def _is_filled(self, waited: f.Waited) -> bool:
         return all(self.outcomes.get(member) == "done" for member in waited.members)

@@ -377,6 +377,8 @@ class Run:
             task = self.chance.choice(live)
             whole = task.flow if self.chance.random() < 0.3 else None
             self._ask(Cancel((task.id,), whole))
+            if self.crashes < self.plan.crashes_max and self.chance.random() < 0.2:
+                raise Crash  # Before it has stopped.
 
     def _retry(self) -> None:
         """As `Engine.retry` does it: from what a reader of the journal sees."""

@@ -13,17 +13,19 @@ import pytest
 from msgspec.structs import replace
 
 from tests.simulation import test_simulation
+from tests.simulation.checker import restored
 from tests.simulation.parts import SimulatedExecutor
-from then.core import engine, folds
+from then.core import attempts, ending, engine, folds, joins
 from then.core import facts as f
 from then.core.causes import Cause, Order, Over, Report, Start, Step
 from then.core.engine import Terms, _Stepper
 from then.core.state import State
 from then.core.tasks import Task
+from then.core.waits import Waits
 from then.loop import Loop
 from then.waiting import FlowNews
 
-SEEDS_MAX: Final = 150
+SEEDS_MAX: Final = 400
 Plant: TypeAlias = pytest.MonkeyPatch
 Bug: TypeAlias = Callable[[Plant], None]
 
@@ -248,13 +250,145 @@ def a_half_of_a_step_is_written(plant: Plant) -> None:
 
 
 def what_was_told_to_stop_is_forgotten_by_a_restart(plant: Plant) -> None:
+    def forgetful(journal: Any) -> State:
+        state = restored(journal)
+        state.stopping.clear()
+        return state
+
+    plant.setattr("tests.simulation.run.restored", forgetful)
+
+
+def a_join_loses_what_came_before_the_wait(plant: Plant) -> None:
+    """Law 8 gone: a part counts only where another is there already."""
+    joined = Waits.joined
+
+    def late(waits: Waits, fact: f.Joined, flow: str, wait: Any) -> Any:
+        if wait is None and fact.part == 0 and fact.parts > 1:
+            fact = replace(fact, part=1)
+        return joined(waits, fact, flow, wait)
+
+    plant.setattr(Waits, "joined", late)
+
+
+def a_half_of_a_join_is_lost_by_a_restart(plant: Plant) -> None:
+    load = Waits.load
+
+    def forgetful(waits: Waits, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        if kind != "wait":
+            load(waits, kind, rows)
+
+    plant.setattr(Waits, "load", forgetful)
+
+
+def what_a_join_took_is_not_used_up(plant: Plant) -> None:
+    """A stale half meets a fresh one, again and again."""
+    met = Waits.met
+
+    def sparing(waits: Waits, fact: f.Met, wait: Any) -> Any:
+        return met(waits, replace(fact, used=fact.used[1:]) if len(fact.used) == 2 else fact, wait)
+
+    plant.setattr(Waits, "met", sparing)
+
+
+def a_window_does_not_end(plant: Plant) -> None:
+    take_due = Waits.take_due
+
+    def deaf(waits: Waits, now: int) -> tuple[str, str] | None:
+        due = take_due(waits, now)
+        return take_due(waits, now) if due is not None and due[0] == "wait" else due
+
+    plant.setattr(Waits, "take_due", deaf)
+
+
+def a_window_ends_twice(plant: Plant) -> None:
+    """What is out of it is still there when it has ended."""
+    end_window = joins._too_late
+
+    def twice(*given: Any) -> None:
+        end_window(*given)
+        end_window(*given)
+
+    plant.setattr(joins, "_too_late", twice)
+
+
+def a_call_returns_twice(plant: Plant) -> None:
+    """Law 7 gone: the second return completes it again, and what waited for it goes on again."""
+    give_back = ending.give_back
+
+    def generous(at: Any, record: Task, call: str | None, result: Any) -> None:
+        task = at.state.task(call) if call is not None else None
+        give_back(at, record, call, result)
+        if task is not None and at.ended and at.ended[-1].id == task.id:
+            at.ended.append(at.ended[-1])
+
+    plant.setattr("then.core.emitting.give_back", generous)
+
+
+def a_call_ends_while_something_in_it_lives(plant: Plant) -> None:
+    end_frame = State.end_frame
+
+    def hasty(state: State, frame: Any) -> None:
+        if frame.live == 1:
+            frame.live = 0
+        end_frame(state, frame)
+
+    plant.setattr(State, "end_frame", hasty)
+
+
+def the_failures_in_a_call_are_lost_by_a_restart(plant: Plant) -> None:
+    load = Waits.load
+
+    def forgetful(waits: Waits, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        load(waits, kind, rows)
+        for frame in waits.frames.values():
+            frame.untaken = {}
+
+    plant.setattr(Waits, "load", forgetful)
+
+
+def a_retry_forgets_its_count(plant: Plant) -> None:
+    try_again = attempts.next_attempt
+
+    def fresh(at: Any, task: Task, chain: Any, policy: Any) -> Task:
+        return try_again(at, replace(task, attempt=1) if task.attempt == 2 else task, chain, policy)
+
+    plant.setattr(attempts, "next_attempt", fresh)
+
+
+def an_attempt_loses_its_place_in_the_chain(plant: Plant) -> None:
+    plant.setattr(attempts, "rejoin", lambda at, task, chain, id: None)
+
+
+def a_time_is_lost_by_a_restart(plant: Plant) -> None:
     load = folds.load
 
     def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         load(state, kind, rows)
-        state.stopping.clear()
+        if kind == "task":
+            state.waits._dues.clear()
 
     plant.setattr(folds, "load", forgetful)
+
+
+def a_time_that_came_comes_again_after_a_restart(plant: Plant) -> None:
+    """The fold does not say that it came: a replay finds it due."""
+    forget_due = Waits.forget_due
+
+    def hoarding(waits: Waits, kind: str, of: str) -> None:
+        if kind not in ("start", "at"):
+            forget_due(waits, kind, of)
+
+    plant.setattr(Waits, "forget_due", hoarding)
+
+
+def a_set_forgets_what_ended_before_a_restart(plant: Plant) -> None:
+    touch = State.touch
+
+    def forgetful(state: State, kind: str, key: str, is_new: bool = False) -> None:
+        if kind != "tally" or is_new:
+            touch(state, kind, key, is_new)
+
+    plant.setattr(State, "touch", forgetful)
 
 
 BUGS: Final[tuple[Bug, ...]] = (
@@ -276,6 +410,19 @@ BUGS: Final[tuple[Bug, ...]] = (
     a_slot_is_not_given_back,
     a_half_of_a_step_is_written,
     what_was_told_to_stop_is_forgotten_by_a_restart,
+    a_join_loses_what_came_before_the_wait,
+    a_half_of_a_join_is_lost_by_a_restart,
+    what_a_join_took_is_not_used_up,
+    a_window_does_not_end,
+    a_window_ends_twice,
+    a_call_returns_twice,
+    a_call_ends_while_something_in_it_lives,
+    the_failures_in_a_call_are_lost_by_a_restart,
+    a_retry_forgets_its_count,
+    an_attempt_loses_its_place_in_the_chain,
+    a_time_is_lost_by_a_restart,
+    a_time_that_came_comes_again_after_a_restart,
+    a_set_forgets_what_ended_before_a_restart,
 )
 
 
