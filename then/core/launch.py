@@ -40,7 +40,8 @@ def launch_options(task: Task, edition: Edition) -> Options:
     """What the executor gets beside the record.
 
     For a process `argv` (texts) and its options; for `python` the `function`.
-    `once` and `done_on` are added for every kind; where it is given secrets,
+    `once` and `done_on` are added for every kind, `file_results` where a result
+    field is declared as `file`; where it is given secrets,
     `secrets` has their declarations. Of a process, `env_without` names the
     variables of the engine that hold secrets: they are not inherited.
 
@@ -63,6 +64,9 @@ def launch_options(task: Task, edition: Edition) -> Options:
         else:
             options[name] = _value(edition, expr, scope, what)
     _target(options, run, edition, scope)
+    files = [field.name for field in declared.result or () if field.type.name == "file"]
+    if files:
+        options["file_results"] = files
     if run.kind == "process" and edition.secret_variables:
         options["env_without"] = edition.secret_variables
     if runner.secrets:

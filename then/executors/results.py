@@ -17,6 +17,7 @@ from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.masking import Mask
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
+from then.executors.files import with_files
 
 CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
 _OWN_KINDS: Final = frozenset(("spawn", "cancelled", "lost", "unknown"))
@@ -38,7 +39,7 @@ def judge(code: int, path: str | None, options: Mapping[str, object]) -> Ending:
 
     Args:
         path: what THEN_RESULT named; none where it is known not to be there.
-        options: `done_on` and `result_fields` are read.
+        options: `done_on`, `result_fields` and `file_results` are read.
     """
     given, fault = read_result(path) if path is not None else (None, None)
     result = {**given, "code": code} if given else {"code": code}
@@ -52,6 +53,9 @@ def judge(code: int, path: str | None, options: Mapping[str, object]) -> Ending:
         fields = [name for name in options.get("result_fields") or () if name != "code"]  # type: ignore[attr-defined]
         if fields:
             fault = f"the task wrote nothing to THEN_RESULT, and its result is declared to have {', '.join(fields)}"
+    named = options.get("file_results")
+    if fault is None and named and path is not None:
+        result, fault = with_files(result, named, f"{os.path.dirname(path)}/artifacts")  # type: ignore[arg-type]
     if fault is not None:
         return Ending("failed", result, {"kind": "result", "message": fault})
     return Ending("done", result, None)

@@ -1,0 +1,66 @@
+"""Files handed from task to task: by path, with size and checksum in the record."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import then
+from then.executors.files import with_files
+
+RULES = """
+task label(order: int, name: str = "label.pdf") -> (pdf: file)
+  run process ["sh", "label.sh", order, name]
+task ship(pdf: file)
+  run process ["cat", pdf]
+rule next when label done as l then ship(pdf: l.pdf)
+"""
+PROGRAM = """
+printf "label $1" > "$THEN_ARTIFACTS/label.pdf"
+printf '{"pdf": "%s"}' "$2" > "$THEN_RESULT"
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> then.Rules:
+    (tmp_path / "a.then").write_text(RULES)
+    (tmp_path / "label.sh").write_text(PROGRAM)
+    return then.Rules().load(tmp_path / "a.then")
+
+
+def test_a_file_result_is_handed_on_by_path_and_its_checksum_is_recorded(rules: then.Rules, tmp_path: Path) -> None:
+    with then.Engine(rules, state=tmp_path / ".then") as engine:
+        flow = engine.run("label", order=7)
+        label, ship = flow.tasks
+        assert (flow.outcome, label.outcome, ship.outcome) == ("done", "done", "done")
+        assert label.result is not None
+        path = tmp_path / ".then" / "tasks" / label.id / "artifacts" / "label.pdf"
+        assert label.result["pdf"] == str(path)
+        assert label.result["files"]["pdf"] == {
+            "path": str(path), "size": 7, "sha256": hashlib.sha256(b"label 7").hexdigest(),
+        }  # fmt: skip
+        assert ship.body == {"pdf": str(path)}
+        assert (tmp_path / ".then" / "tasks" / ship.id / "out").read_text() == "label 7"
+
+
+def test_a_file_that_is_not_there_fails_the_task_with_its_name(rules: then.Rules, tmp_path: Path) -> None:
+    with then.Engine(rules, state=tmp_path / ".then") as engine:
+        (label,) = engine.run("label", order=7, name="other.pdf").tasks
+        assert label.error is not None
+        assert label.error["kind"] == "result"
+        assert 'pdf: file "other.pdf": No such file or directory' in label.error["message"]
+
+
+@pytest.mark.parametrize("given", [None, 5, []])
+def test_what_is_no_path_is_left_to_the_check_of_types(given: object, tmp_path: Path) -> None:
+    assert with_files({"pdf": given}, ["pdf"], str(tmp_path)) == ({"pdf": given}, None)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    result, fault = with_files({"pdf": "sub"}, ["pdf"], str(tmp_path))
+    assert fault is not None
+    assert fault.startswith('pdf: file "sub": Is a directory')
+    assert result == {"pdf": "sub"}

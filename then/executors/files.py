@@ -1,0 +1,54 @@
+"""Files that a task hands on: a result field of type `file` names one, and its checksum is recorded.
+
+A path is relative to the task's `THEN_ARTIFACTS`; what stands in the record is
+absolute, so that the next task can be given it. What the file holds is not in
+the record: size and SHA-256 are, under `files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from then.core.tasks import Body
+
+CHUNK_BYTES: Final = 1 << 20
+
+
+def with_files(result: Body, fields: Sequence[str], folder: str) -> tuple[Body, str | None]:
+    """The result with absolute paths, and with `files`: of each field `path`, `size` and `sha256`.
+
+    Args:
+        fields: those declared as `file`; one that is not there, or null, is left alone.
+        folder: what relative paths start from.
+
+    Returns:
+        The result, and what is wrong with a file: then the task has failed.
+
+    Cost: reads each file once.
+    """
+    found: Body = {}
+    for name in fields:
+        given = result.get(name)
+        if not isinstance(given, str):
+            continue
+        path = os.path.normpath(os.path.join(folder, given))
+        try:
+            size, digest = _digest(path)
+        except OSError as error:
+            return result, f'{name}: file "{given}": {error.strerror}; paths start from THEN_ARTIFACTS'
+        result = {**result, name: path}
+        found[name] = {"path": path, "size": size, "sha256": digest}
+    return ({**result, "files": found} if found else result), None
+
+
+def _digest(path: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    # A pipe would be waited for; a folder is refused by the read.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
