@@ -86,3 +86,18 @@ def test_a_timer_that_is_not_there_is_named_with_the_nearest(shell: Shell) -> No
     assert said.code == 2
     assert 'no timer "scna" (did you mean "scan"?)' in said.err
     assert shell("timers", "pause").code == 2
+
+
+def test_a_record_that_is_put_off_shows_from_when_and_until_when(shell: Shell) -> None:
+    shell.write(
+        "b.then",
+        'event go()\ntask f() run process ["true"] retry 3 times timeout 5m deadline 2h\n'
+        "rule a when go then f() after 1h\n",
+    )
+    assert shell("run", "b.then", "go", "--timeout", "1ms").code == 1
+    shell("post", "go")
+    (task,) = shell("ps", "--type", "f", "--json").objects
+    assert task["state"] == "waiting"
+    lines = [line.split(maxsplit=2) for line in shell("show", task["id"]).out.splitlines()]
+    shown = {" ".join(words[:-1]) if words[0] == "not" else words[0]: words[-1] for words in lines}
+    assert {"not before", "deadline", "timeout", "retry"} <= shown.keys()

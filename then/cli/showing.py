@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from then.analysis.history import FlowHistory, Record
-from then.app.objects import record_object
+from then.app.objects import record_object, time_text
 from then.app.reading import Reading
 from then.app.rules import Rules
 from then.cli.listing import print_object, seen
@@ -17,6 +17,7 @@ from then.cli.texts import clean_output, duration
 from then.cli.words import COLORS, colored, word
 from then.core.errors import UnknownName
 from then.core.facts import Late
+from then.core.policies import Policy
 from then.core.rules import ANY, EVENT, FINISHED, Rule, Unmatched
 from then.core.tasks import Body, Json, Task
 
@@ -76,6 +77,10 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
     for name in ("created", "started", "completed"):
         if shown[name] is not None:
             yield name, shown[name]
+    if task.policy is not None and task.outcome is None:
+        yield from _times(task.policy)
+    if task.needs:
+        yield "needs", _json(task.needs)
     if task.priority:
         yield "priority", str(task.priority)
     if task.body:
@@ -95,6 +100,17 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
     for fault in record.faults:
         yield "fault", fault
     yield "rules", f"version {shown['version']}"
+
+
+def _times(policy: Policy) -> Iterator[tuple[str, str]]:
+    """What a record that has not ended waits for, and by when it must have."""
+    for name, time in (("not before", policy.due), ("expires", policy.expires), ("deadline", policy.deadline)):
+        if time is not None:
+            yield name, time_text(time) or ""
+    if policy.timeout_us is not None:
+        yield "timeout", duration(policy.timeout_us / 1e6)
+    if policy.retry is not None:
+        yield "retry", f"up to {policy.retry.times} more attempts after the first"
 
 
 def _frame(call: Task, history: FlowHistory) -> str:
