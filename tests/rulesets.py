@@ -86,8 +86,10 @@ class _Writer:
         one, other = chance.choice(list(LEAVES)), chance.choice(list(LEAVES))
         second = next(leaf for leaf in LEAVES if leaf != one)
         bodies = [
-            f"for i in [{', '.join('123'[: chance.randint(0, 3)])}] emit {one}(n: 0 - i)"
-            f" when every {one} done then return (m: n) else return (m: 0)",
+            (
+                f"for i in [{', '.join('123'[: chance.randint(0, 3)])}] emit {one}(n: 0 - i)"
+                f" when every {one} done then return (m: n) else return (m: 0)"
+            ),
             f"{one}(n: 0 - 1), {one}(n: 0 - 2), {other}(n: 0 - 3) when {one} done then return (m: n)",
             f"{one}(n: 0 - 1), {other}(n: 0 - 2)",
             f"{one}(n: 0 - 1) then {other}(n: 0 - 2) else e2(n: 0)",
@@ -142,8 +144,8 @@ class _Writer:
             kinds += [
                 f"all of {parts} {keyed} {then} {late_or_not}",
                 f"all of {parts}, no {chance.choice(EVENTS)} {keyed} {then} {late_or_not}",
-                f"all of {one} done as x where n > 0, {other} done where n > 0 and n <= x.n by flow"
-                f" then {self.emit('x.n')} else e2(n: 0)",
+                (f"all of {one} done as x where n > 0, {other} done where n > 0 and n <= x.n by flow"
+                f" then {self.emit('x.n')} else e2(n: 0)"),
                 f"any of {parts} {keyed} then {self.emit('n')}", f"every {one} done then e2(n: 0) else p0(n: 0)",
                 f"{one} done as x where n > 0 by n quiet for {chance.choice(('1s', '1m'))} then {self.emit('x.n')}",
                 f"3 times {one} finished where n > 0 followed by {other} done where n > 0 {keyed} {then}",

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from tests.readings import told_of_waits
 from tests.world import World
 from then.core import ending
 from then.core import facts as f
 from then.core.causes import Adopt, Cancel, Move, Post, Release, Report, Retry
 from then.core.edition import Edition
-from then.core.folds import turn
 from then.core.state import State
+from then.language.loading import load_text
 
 RULES = """
 event go(n: int)
@@ -37,7 +38,23 @@ rule chain
   then loads(x: load total) else tick(n: 0)
 rule round when tick as t then tick(n: t.n + 1) if t.n < 50
 rule halt when stop then cancel flow
+event fan(ns: list[int])
+event part(k: int)
+task tried(n: int) run process ["t"] retry 2 times backoff 10s timeout 1h
+procedure each(ns: list[int]) -> (m: int)
+  first for n in ns emit b(n: n)
+  when every b done then return (m: 0)
+end
+procedure early() -> (m: int)
+  first a(n: 9), b(n: 9) then tried(n: 9)
+  when a done then return (m: 1)
+end
+rule fan_out when fan as f then call each(ns: f.ns) then ask(n: 1) after 1h, tried(n: 2) at most once per 1h
+rule meet when all of part as p, fan as f by flow within 1h then tried(n: 1) on timeout then tried(n: 3)
+rule soon when part as p where k == 2 then call early(), call early()
+every 10m start part(k: 1)
 """
+WITHOUT_TIMER = RULES.replace("every 10m start part(k: 1)", "")
 
 
 def told(state: State) -> dict[str, object]:
@@ -53,6 +70,7 @@ def told(state: State) -> dict[str, object]:
         "seq": state.seq,
         "last_id": state.last_id,
         "version": state.version,
+        **told_of_waits(state),
     }
 
 
@@ -86,10 +104,34 @@ def lived() -> World:
     run.end(next(task for task in run.live("a") if task.flow != stopped.flow), m=1)
     assert failed.flow in run.state.flows
     run.bring(Post("go", {"n": 8}))
-    fault = f.Page(moved.flow, run.terms.time, [f.Fault(moved.id, "a second return")])
-    run.pages.append(fault)
-    turn(run.state, fault)
+    wait_and_meet(run)
     return run
+
+
+def wait_and_meet(run: World) -> None:
+    """Calls, joins, sets and times: some over, some open."""
+    run.terms.slots = 100
+    run.rest()
+    late = run.post("part", k=0)
+    fan = run.post("fan", ns=[1, 2])
+    run.post("part", flow=fan.flow, k=3)
+    for task in [task for task in run.live("b") if task.flow == fan.flow]:
+        run.end(task)
+    run.end(next(task for task in run.live("tried") if task.flow == fan.flow), "failed")
+    run.advance(30)
+    soon = run.post("part", k=2)
+    first, second = (task for task in run.live("a") if task.flow == soon.flow)
+    run.end(first)
+    run.end(next(task for task in run.live("b") if task.call == first.call))
+    run.end(next(task for task in run.live("tried") if task.call == first.call))
+    run.give(Report(second.call or "", "done", {"m": 2}, None, second.created, run.terms.time))
+    run.end(second)
+    run.advance(3600)
+    assert run.outcome(late) is None
+    run.post("part", k=0)
+    run.post("fan", ns=[5, 6])
+    run.editions["v3"] = Edition("v3", load_text(WITHOUT_TIMER).rules)
+    run.give(Adopt("v3"))
 
 
 def main(path: Path) -> None:

@@ -157,7 +157,7 @@ def the_last_id_is_not_restored(plant: Plant) -> None:
 def a_chain_goes_on_at_each_member(plant: Plant) -> None:
     go_on = _Stepper.go_on
 
-    def eager(stepper: _Stepper, chain: Any, record: Task, edition: Any, fired: list[str]) -> bool:
+    def eager(stepper: _Stepper, chain: Any, record: Task, edition: Any, fired: list[str]) -> tuple[bool, bool]:
         if record.outcome == "done":
             chain.waiting.clear()
         return go_on(stepper, chain, record, edition, fired)
@@ -325,14 +325,14 @@ def a_call_returns_twice(plant: Plant) -> None:
 
 
 def a_call_ends_while_something_in_it_lives(plant: Plant) -> None:
-    end_frame = State.end_frame
+    end_frame = State._end_frame
 
     def hasty(state: State, frame: Any) -> None:
         if frame.live == 1:
             frame.live = 0
         end_frame(state, frame)
 
-    plant.setattr(State, "end_frame", hasty)
+    plant.setattr(State, "_end_frame", hasty)
 
 
 def the_failures_in_a_call_are_lost_by_a_restart(plant: Plant) -> None:

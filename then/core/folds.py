@@ -1,7 +1,7 @@
 """The fold: how each kind of fact changes the state. Replay and the engine use this one.
 
-What records and flows have in common is folded by `then.core.state` itself; what
-concerns calls, joins, sets and times is here.
+What brings records and flows forth and ends them is folded by `then.core.state`
+itself; the rest, and what concerns calls, joins, sets and times, is here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,37 @@ def turn(state: State, page: f.Page) -> None:
 def evolve(state: State, fact: f.Fact, flow: str, time: int) -> None:
     """Folds one fact of a flow into the state."""
     FOLDS[type(fact)](state, fact, flow, time)
+
+
+def _saved(state: State, fact: f.Saved, flow: str, time: int) -> None:
+    state.flows[flow].variables[fact.name] = fact.value
+    state.touch("flow", flow)
+
+
+def _in_force(state: State, fact: f.InForce, flow: str, time: int) -> None:
+    state.version = fact.version
+
+
+def _flow_held(state: State, fact: f.FlowHeld, flow: str, time: int) -> None:
+    state.flows[flow].held = fact.reason
+    state.touch("flow", flow)
+
+
+def _flow_released(state: State, fact: f.FlowReleased, flow: str, time: int) -> None:
+    state.flows[flow].held = None
+    state.flows[flow].idle_run = 0
+    state.touch("flow", flow)
+
+
+def _flow_bent(state: State, fact: f.FlowBent, flow: str, time: int) -> None:
+    state.flows[flow].bent = fact.outcome
+    state.flows[flow].text = fact.text
+    state.touch("flow", flow)
+
+
+def _flow_moved(state: State, fact: f.FlowMoved, flow: str, time: int) -> None:
+    state.flows[flow].version = fact.version
+    state.touch("flow", flow)
 
 
 def _entered(state: State, fact: f.Entered, flow: str, time: int) -> None:
@@ -121,8 +152,8 @@ def _changed(state: State, key: str, before: _Ties | None, wait: Wait | None) ->
             _list(frame.waits, key, is_there)
             state.touch("frame", scope)
     frame = _frame_of(state, key)
-    if before is not None and frame is not None:
-        state.end_frame(frame)
+    if before is not None and frame is not None and not frame.live:
+        state.waits.quiet.append(frame.id)
 
 
 def _frame_of(state: State, key: str) -> Frame | None:
@@ -185,6 +216,12 @@ def _marked(state: State, fact: f.Marked, flow: str, time: int) -> None:
 # `evolve` without the call of it: for the hottest place.
 FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     **RECORD_FOLDS,
+    f.Saved: _saved,
+    f.InForce: _in_force,
+    f.FlowHeld: _flow_held,
+    f.FlowReleased: _flow_released,
+    f.FlowBent: _flow_bent,
+    f.FlowMoved: _flow_moved,
     f.Entered: _entered,
     f.Ripened: _ripened,
     f.Left: _left,

@@ -381,7 +381,7 @@ class State:
             if not own.live:
                 self.drop_frame(own)
 
-    def end_frame(self, frame: Frame) -> None:
+    def _end_frame(self, frame: Frame) -> None:
         """Notes a frame of which nothing lives: the match under way may yet bring something forth in it."""
         if not frame.live:
             self.waits.quiet.append(frame.id)
@@ -413,7 +413,7 @@ class State:
         if task.call is not None and (frame := self.waits.frames.get(task.call)) is not None:
             frame.live -= 1
             self.touch("frame", frame.id)
-            self.end_frame(frame)
+            self._end_frame(frame)
         dirty = self.dirty["task"]
         if dirty.get(id) is False:
             del dirty[id]  # The journal never had it.
@@ -474,10 +474,6 @@ class State:
             self.drop("chain", fact.id)
             self.flows[flow].waits.pop(fact.id, None)
 
-    def _saved(self, fact: f.Saved, flow: str, time: int) -> None:
-        self.flows[flow].variables[fact.name] = fact.value
-        self.touch("flow", flow)
-
     def _started(self, fact: f.Started, flow: str, time: int) -> None:
         self.change(fact.id, started=time)
         self.begun.add(fact.id)
@@ -516,27 +512,6 @@ class State:
 
     def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
         self._take_up(fact.id, flow, fact.call)
-        self.touch("flow", flow)
-
-    def _in_force(self, fact: f.InForce, flow: str, time: int) -> None:
-        self.version = fact.version
-
-    def _flow_held(self, fact: f.FlowHeld, flow: str, time: int) -> None:
-        self.flows[flow].held = fact.reason
-        self.touch("flow", flow)
-
-    def _flow_released(self, fact: f.FlowReleased, flow: str, time: int) -> None:
-        self.flows[flow].held = None
-        self.flows[flow].idle_run = 0
-        self.touch("flow", flow)
-
-    def _flow_bent(self, fact: f.FlowBent, flow: str, time: int) -> None:
-        self.flows[flow].bent = fact.outcome
-        self.flows[flow].text = fact.text
-        self.touch("flow", flow)
-
-    def _flow_moved(self, fact: f.FlowMoved, flow: str, time: int) -> None:
-        self.flows[flow].version = fact.version
         self.touch("flow", flow)
 
     def _flow_reopened(self, fact: f.FlowReopened, flow: str, time: int) -> None:
@@ -593,18 +568,12 @@ RECORD_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Taken: State._taken,
     f.Waited: State._waited,
     f.Dropped: State._dropped,
-    f.Saved: State._saved,
     f.Started: State._started,
     f.Loaded: State._loaded,
     f.Stopping: State._stopping,
     f.Held: State._held,
     f.Released: State._released,
     f.TakenUp: State._taken_up,
-    f.InForce: State._in_force,
-    f.FlowHeld: State._flow_held,
-    f.FlowReleased: State._flow_released,
-    f.FlowBent: State._flow_bent,
-    f.FlowMoved: State._flow_moved,
     f.FlowReopened: State._flow_reopened,
     f.FlowEnded: State._flow_ended,
     f.Late: State._nothing,
