@@ -356,6 +356,8 @@ class State:
             # Only a chain keeps the record as it ended.
             self._leave(task if task.cont is None else ended(task, fact))
         else:
+            if task.policy is not None:
+                self._forget_times(id)
             self.tasks[id] = replace(ended(task, fact), is_held=True)
             open_flow.stopped += 1
             self.touch("task", id)
