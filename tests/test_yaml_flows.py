@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import then
 from tests.faces import ACTS, DECLARATIONS, DECLARED, TRIGGERS, python_trigger
@@ -95,7 +99,7 @@ def test_the_source_of_a_rule_is_its_text_in_the_file(tmp_path: Path) -> None:
         ("rules: [{name: r, when: {all: {type: a}, by: flow}, then: {type: b}}]", "a.yaml:1:31: error T113: all takes a list of parts"),
         ("rules: [{name: r, when: {all: [{typ: a}], by: flow}, then: {type: b}}]", 'a.yaml:1:33: error T102: unknown key "typ" (did you mean "type"?)'),
         ("rules: [{name: r, when: {all: [{type: a}], bye: flow}, then: {type: b}}]", 'a.yaml:1:44: error T102: unknown key "bye" (did you mean "by"?)'),
-        ("rules: [{name: r, when: {all: [{type: a}], by: x, within: 2 hours}, then: {type: b}}]", "a.yaml:1:59: error T101"),
+        ("rules: [{name: r, when: {all: [{type: a}], by: x, within: 2 hours}, then: {type: b}}]", "a.yaml:1:59: error T113: within is a span of time, such as 30s or 2h"),
         ("rules: [{name: r, when: {all: [{type: a}], by: x, within: 0s}, then: {type: b}}]", "a.yaml:1:59: error T117: `within 0s` is no time at all"),
         ("rules: [{name: r, when: {times: 0, type: a, by: flow}, then: {type: b}}]", "a.yaml:1:33: error T117: how many records `times` takes"),
         ("rules: [{name: r, when: {times: many, type: a, by: flow}, then: {type: b}}]", "a.yaml:1:33: error T113: times is a whole number"),
@@ -124,6 +128,12 @@ def test_the_source_of_a_rule_is_its_text_in_the_file(tmp_path: Path) -> None:
         ("timers: [{every: day, zone: Mars/Base, type: a}]\nrules: []", 'a.yaml:1:29: error T102: unknown zone "Mars/Base"'),
         ("timers: [{type: a}]\nrules: []", "a.yaml:1:10: error T113: a timer needs every"),
         ("timers: [{every: 5m, type: a, overlap: maybe}]\nrules: []", 'a.yaml:1:40: error T102: unknown word after `overlap` "maybe"'),
+        ("rules: [{name: r, when: {all: [{type: a}], by: {}}, then: {type: b}}]", "a.yaml:1:48: error T113: by names the field of each part"),
+        ("rules: [{name: r, when: {all: ['a, b'], by: flow}, then: {type: b}}]", "a.yaml:1:32: error T113: `b` is more than what stands here after `all of`"),
+        ("rules: [{name: r, when: a, then: {type: b, timeout: 3s retry 2 times}}]", "a.yaml:1:53: error T113: `retry 2 times` is more than what stands here after `timeout`"),
+        ("rules: [{name: r, when: a, then: {type: b, retry: {times: 2, backoff: 1s to 5s}}}]", "a.yaml:1:71: error T113: backoff is a span of time"),
+        ("tasks: {t: {run: 'process [] retry 3 times'}}\nrules: []", "a.yaml:1:18: error T113: `retry 3 times` is more than"),
+        ("timers: [{every: day, at: noon, type: a}]\nrules: []", "a.yaml:1:27: error T113: at is a time of day"),
         ("secrets: {k: {vault: x}}\nrules: []", 'a.yaml:1:15: error T102: unknown source of a secret "vault"'),
         ("secrets: {k: x}\nrules: []", "a.yaml:1:14: error T113: a secret has one source"),
     ],
@@ -133,6 +143,35 @@ def test_a_mistake_is_said_at_its_place(text: str, expected: str) -> None:
     assert any(expected in line and (not expected.startswith("a.") or line.startswith(expected)) for line in found), (
         found
     )
+
+
+ODD = (
+    "[]", "{}", "3", "-1", "true", "null", "''", "x y", "'{'", "'{x}'", "[a, [b]]", "{a: {b: c}}", "'\"'", "1.5", "any",
+    "flow", "'a.*'", "'no x'", "2h", "'))'", "'/*'", "a: b", "'x then y()'", "'a\n b'", "|\n   a\n   b\n", "'a # b'",
+)  # fmt: skip
+"""What stands where something else is expected."""
+
+
+@pytest.mark.slow
+@given(st.randoms(use_true_random=False))
+def test_whatever_stands_in_a_place_it_is_read_or_refused_at_its_place(chance: Random) -> None:
+    text = chance.choice(_texts())
+    for _ in range(chance.choice((1, 1, 2))):
+        spots = list(re.finditer(r"(?<=: )[^,{}\[\]\n]+|\[[^\[\]]*\]|\{[^{}]*\}", text))
+        spot = chance.choice(spots)
+        text = text[: spot.start()] + chance.choice(ODD) + text[spot.end() :]
+    for finding in check_text(text, "a.yaml"):
+        finding.text()
+        if finding.severity == "error":
+            assert finding.span is not None
+            assert 1 <= finding.span.line <= text.count("\n") + 1
+            assert finding.span.column >= 1
+
+
+def _texts() -> list[str]:
+    whens = [f"rules:\n- name: r\n  when: {yaml}\n  then: {{end: done}}\n" for _, yaml, _ in TRIGGERS.values()]
+    thens = [f"rules:\n- name: r\n  when: go as g\n  then: {yaml}\n" for _, yaml in ACTS.values()]
+    return [*whens, *thens, *(f"{yaml}rules: []\n" for _, yaml in DECLARATIONS.values())]
 
 
 # -- they run -------------------------------------------------------------------------------------

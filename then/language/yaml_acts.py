@@ -171,11 +171,11 @@ class ActTrees(Trees):
             self.values.refuse(Misplaced("retry needs times: how many attempts follow the first"), node)
         parts: list[Tree | Token] = [self.count(fields["times"], "times")]
         if "backoff" in fields:
-            parts.append(self._span("retry 1 times backoff ", fields["backoff"]))
+            parts.append(self.span(fields["backoff"], "backoff"))
         elif "to" in fields:
             self.values.refuse(Misplaced("to is where the wait grows to: give its begin too, by backoff"), fields["to"])
         if "to" in fields:
-            parts.append(self._span("retry 1 times backoff ", fields["to"]))
+            parts.append(self.span(fields["to"], "to"))
         if "factor" in fields:
             factor = self.part_of("x() retry 1 times backoff 1s factor ", fields["factor"], "", "then_text", "factor")
             parts.append(factor)
@@ -184,10 +184,6 @@ class ActTrees(Trees):
         if "while" in fields:
             parts.append(self.tree("while", [self.values.parse(fields["while"], "expr")], fields["while"]))
         return self.tree("retry", parts, node)
-
-    def _span(self, before: str, node: Node) -> Token:
-        tree = self.part_of(f"x() {before}", node, "", "then_text", "retry")
-        return next(token for token in tree.tokens() if token.type == "DURATION")
 
     def _guard(self, fields: dict[str, Node]) -> Tree | None:
         otherwise = fields.get("otherwise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ TASK_KEYS: Final = (
     "inputs", "result", "run", "retry", *POLICIES, "priority", "needs", "once", "may_fail", "finally",
 )  # fmt: skip
 PROCEDURE_KEYS: Final = ("inputs", "result", "first", "rules", "finally")
+_CLOCK: Final = re.compile(r"[0-9][0-9]:[0-9][0-9]", re.ASCII)
 INNER_KEYS: Final = ("name", "when", "then", "else", "on_timeout", "final")
 TIMER_KEYS: Final = ("every", "at", "cron", "zone", "type", "body", "overlap", "catch_up")
 
@@ -189,8 +191,9 @@ class DeclarationTrees(ActTrees):
             written = self.part_of("every ", fields["every"], " start x()", "start", "timer")
             parts += [child for child in written.children if not isinstance(child, Tree) or child.data != "post"]
         if "at" in fields:
-            clock = self.part_of("every day at ", fields["at"], " start x()", "start", "timer")
-            parts.append(next(token for token in clock.tokens() if token.type == "CLOCK"))
+            if _CLOCK.fullmatch(self.written(fields["at"])) is None:
+                self.values.refuse(Misplaced('at is a time of day, such as "06:30"'), fields["at"])
+            parts.append(self.token("CLOCK", fields["at"]))
         if "zone" in fields:
             parts.append(self.tree("zone", [self.plain(fields["zone"])], fields["zone"]))
         post = [self.name(fields["type"], "type"), self.arguments(fields.get("body"), "body")]

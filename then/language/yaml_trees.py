@@ -22,12 +22,12 @@ from then.core.tasks import check_name
 from then.language.compile import Compiler
 from then.language.findings import Misplaced
 from then.language.parser import parse_expression, parse_part
-from then.language.resolve import Resolver, folded
+from then.language.resolve import POISON, Resolver, folded
 from then.language.scope import Declared, Scope
 from then.language.tree import Lines, Token, Tree
 from then.language.units import Unit
 from then.language.yaml_text import Node
-from then.language.yaml_values import Values, items_of, mapping
+from then.language.yaml_values import Refused, Values, items_of, mapping
 
 PART_KEYS: Final = ("type", "outcome", "as", "where", "absent")
 WHEN_KEYS: Final = (
@@ -46,7 +46,8 @@ _OUTCOMES: Final = {
     "done": {"done"}, "failed": {"failed"}, "cancelled": {"cancelled"}, "timed_out": {"timed_out"},
     "timed out": {"timed_out"}, "finished": FINISHED, "retried": {RETRIED},
 }  # fmt: skip
-_COUNT: Final = re.compile(r"[0-9]+")
+_COUNT: Final = re.compile(r"[0-9]+", re.ASCII)
+_SPAN: Final = re.compile(r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)", re.ASCII)
 
 
 class Given(Tree):
@@ -71,14 +72,20 @@ class YamlResolver(Resolver):
 
     def _given(self, tree: Tree, scope: Scope) -> Expr:
         assert isinstance(tree, Given)
-        return self.values.value(tree.node, scope)
+        try:
+            return self.values.value(tree.node, scope)
+        except Refused:
+            return POISON
 
     def _equal(self, tree: Tree, scope: Scope) -> Expr:
         """A mapping of fields to values: all are equal."""
         assert isinstance(tree, Given)
         fields = tree.node.content
         assert isinstance(fields, dict)
-        clauses = [self._clause_of(key, value, scope) for key, value in fields.items()]
+        try:
+            clauses = [self._clause_of(key, value, scope) for key, value in fields.items()]
+        except Refused:
+            return POISON
         return clauses[0] if len(clauses) == 1 else And(tuple(clauses), span=tree.node.span)
 
     def _clause_of(self, key: Token, node: Node, scope: Scope) -> Expr:
@@ -171,9 +178,12 @@ class Trees:
             self.values.refuse(error, node)
         assert isinstance(whole, Tree)
         found = next((tree for tree in whole.iter_trees() if tree.data == find), None)
+        words = before.rpartition("(")[2].strip(") ")
         if found is None:
-            words = before.rpartition("(")[2].strip(") ")
             self.values.refuse(Misplaced(f"this is nothing that stands after `{words}`"), node)
+        rest = text[max(0, found.end_pos - len(before)) :].strip(" \n,")
+        if rest and not rest.startswith("#"):
+            self.values.refuse(Misplaced(f"`{rest[:40]}` is more than what stands here after `{words}`"), node)
         return found
 
     def flag(self, fields: dict[str, Node], key: str) -> bool:
@@ -191,9 +201,15 @@ class Trees:
             self.values.refuse(Misplaced(f"{what} is a whole number"), node)
         return self.token("INT", node)
 
+    def span(self, node: Node, what: str) -> Token:
+        """A span of time."""
+        if _SPAN.fullmatch(self.written(node)) is None:
+            self.values.refuse(Misplaced(f"{what} is a span of time, such as 30s or 2h"), node)
+        return self.token("DURATION", node)
+
     # -- patterns ----------------------------------------------------------------------
 
-    def pattern(self, fields: dict[str, Node], node: Node) -> Tree:
+    def _pattern(self, fields: dict[str, Node], node: Node) -> Tree:
         """What a mapping with `type`, `outcome`, `as` and `where` waits for."""
         parts = self._pattern_parts(fields, node)
         # What is said of a pattern is said of its type.
@@ -271,18 +287,18 @@ class Trees:
         if self.flag(fields, "unmatched"):
             parts = self._pattern_parts(fields, node)
             return self.tree("unmatched", parts, fields["type"])
-        return self.tree("single", [self.pattern(fields, node), self._by(fields.get("by"))], node)
+        return self.tree("single", [self._pattern(fields, node), self._by(fields.get("by"))], node)
 
     def _join(self, kind: str, fields: dict[str, Node], node: Node) -> Tree:
         by = self._by(fields.get("by"))
         if kind == "quiet":
-            quiet = self.part_of("x quiet for ", fields["quiet"], "", "when_text", "quiet")
-            return self.tree("single", [self.pattern(fields, node), by, quiet], node)
+            quiet = self.tree("quiet", [self.span(fields["quiet"], "quiet")], fields["quiet"])
+            return self.tree("single", [self._pattern(fields, node), by, quiet], node)
         if kind == "times":
             count = self.count(fields["times"], "times")
             after = fields.get("followed_by")
             followed = self._pattern_of(after, "followed_by") if after is not None else None
-            return self.tree("times", [count, self.pattern(fields, node), followed, by], node)
+            return self.tree("times", [count, self._pattern(fields, node), followed, by], node)
         if kind == "every":
             return self.tree("set", [self._pattern_of(fields["every"], "every"), by], node)
         if not isinstance(fields[kind].content, list):
@@ -295,18 +311,18 @@ class Trees:
     def _pattern_of(self, node: Node, what: str) -> Tree:
         if isinstance(node.content, str):
             return self.part_of("every ", node, "", "when_text", "pattern")
-        return self.pattern(mapping(self.unit, node, PART_KEYS[:-1], what), node)
+        return self._pattern(mapping(self.unit, node, PART_KEYS[:-1], what), node)
 
     def _part(self, node: Node) -> Tree:
         if isinstance(node.content, str):
             return self.part_of("all of ", node, "", "when_text", "part")
         fields = mapping(self.unit, node, PART_KEYS, "a part")
         no = self.token("NO", fields["absent"], "no") if self.flag(fields, "absent") else None
-        return self.tree("part", [no, self.pattern(fields, node)], node)
+        return self.tree("part", [no, self._pattern(fields, node)], node)
 
     def _within(self, fields: dict[str, Node]) -> Tree | None:
         node = fields.get("within")
-        return None if node is None else self.part_of("x within ", node, "", "when_text", "within")
+        return None if node is None else self.tree("within", [self.span(node, "within")], node)
 
     def _by(self, node: Node | None) -> Tree | None:
         if node is None:
@@ -314,6 +330,8 @@ class Trees:
         keys: list[Tree | Token] = []
         for item in items_of(node):
             if isinstance(item.content, dict):
+                if not item.content:
+                    self.values.refuse(Misplaced("by names the field of each part, as in {p: order, o: id}"), item)
                 paths = [self._path(alias, field) for alias, field in item.content.items()]
                 keys.append(self.tree("key", paths, item))
             else:
