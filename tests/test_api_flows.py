@@ -254,6 +254,28 @@ def test_a_call_joins_the_set_of_its_own(tmp_path: Path) -> None:
     assert sorted(run(rules, "both", a=["x", "y"], b=[]).texts) == ["0", "2"]
 
 
+def test_a_parameter_that_is_a_task_is_waited_for_by_its_name() -> None:
+    rules = fan()
+
+    @rules.procedure("twice", host=str, work="task", returns={"by": str})
+    def twice(host: str, work: str) -> Emissions:
+        yield then.emit(work, host=host)
+
+    @twice.when("work", "done")
+    def first(record: then.Task, work: str) -> Emissions:
+        assert record.type == work
+        yield then.return_(by=record.type)
+
+    rules.task("other")(echo)
+    rules.event("both")
+    rules.when("both", name="calls")(lambda both: [then.call(twice, host="a", work=name) for name in ("do", "other")])
+    flow = run(rules, "both")
+    assert sorted(str(task.result and task.result["by"]) for task in flow.tasks if task.type == "twice") == [
+        "do",
+        "other",
+    ]
+
+
 # -- procedures ---------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -11,7 +11,7 @@ import attrs
 from then.core.errors import RuleError, nearest
 from then.core.filters import And, Expr, Field, FlowVariable, Name, conjuncts, walk
 from then.core.it import Expression, expression_of, where_of
-from then.core.rules import EVENT, FINISHED, RETRIED, Join, JoinKind, Part, Pattern
+from then.core.rules import EVENT, FINISHED, RETRIED, Join, JoinKind, Part, Pattern, Single, Trigger
 from then.core.source import Span
 from then.core.spans import TimeSpan, span_us
 from then.core.tasks import OUTCOMES, Task, check_name
@@ -134,6 +134,24 @@ def join_of(kind: JoinKind, given: Sequence[object], terms: Terms, span: Span | 
     aliases = {one.pattern.alias for one in parts}
     shown = tuple("" if name in aliases else name for name in names)
     return Join(kind, tuple(done), shown, is_by_flow, within_us, terms.count)
+
+
+def with_callees(trigger: Trigger, tasks: Collection[str]) -> Trigger:
+    """The trigger of a rule in a procedure: a type that is the name of a parameter is the task that was handed over.
+
+    Args:
+        tasks: the parameters that tasks are handed over by.
+    """
+    if isinstance(trigger, Single):
+        return Single(_with_callee(trigger.pattern, tasks))
+    if isinstance(trigger, Join):
+        parts = [attrs.evolve(one, pattern=_with_callee(one.pattern, tasks)) for one in trigger.parts]
+        return attrs.evolve(trigger, parts=tuple(parts))
+    return trigger
+
+
+def _with_callee(pattern: Pattern, tasks: Collection[str]) -> Pattern:
+    return attrs.evolve(pattern, callee=pattern.family) if pattern.family in tasks else pattern
 
 
 def _placed(given: object, span: Span | None) -> Part:

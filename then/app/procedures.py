@@ -8,6 +8,7 @@ import attrs
 
 from then.app.generators import Consequence, Offer, generator_of, offer_of, source_hash
 from then.app.listeners import F, Listener
+from then.app.parts import with_callees
 from then.app.places import caller
 from then.core.rules import Called, Ended, ProcedureDecl, Rule, RuleSet, Trigger
 from then.core.source import Span
@@ -57,7 +58,8 @@ class Procedure(Listener):
         return function
 
     def _take(self, rule: Rule) -> None:
-        self._rules.add_within(self.name, rule)
+        tasks = {field.name for field in self.declared.inputs or () if field.type.name == "task"}
+        self._rules.add_within(self.name, attrs.evolve(rule, trigger=with_callees(rule.trigger, tasks)))
 
     def _offer(self, trigger: Trigger) -> Offer:
         return offer_of(trigger, self._arguments, is_open=self.declared.inputs is None)
