@@ -46,7 +46,9 @@ def why_failed(task: Task) -> str:
         return ""
     kind, message = str(error.get("kind", "")), str(error.get("message", ""))
     first = message.partition("\n")[0]
-    return clean(f"{kind}: {first}" if kind and first else kind or first)
+    retry = task.policy.retry if task.policy is not None else None
+    tried = f" (attempt {task.attempt} of {retry.times + 1})" if retry is not None else ""
+    return clean((f"{kind}: {first}" if kind and first else kind or first) + tried)
 
 
 def last_lines(task: Task, folder: Path | None, mask: Mask) -> list[str]:
