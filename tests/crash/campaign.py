@@ -299,7 +299,7 @@ def _check_runs(folder: Path, story: Story, doubt: dict[str, str]) -> None:
     """Each process ran once, and its output is whole; one that is lost ran once at most."""
     path = folder / "runs"
     runs = Counter(path.read_text().split() if path.exists() else ())
-    processes = {id: task for id, task in story.records.items() if task.type in ("p", "q")}
+    processes = {id: task for id, task in story.records.items() if task.type in ("p", "q", "r")}
     assert set(runs) <= set(processes)
     for id, process in processes.items():
         if id in doubt:

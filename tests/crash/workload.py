@@ -20,10 +20,12 @@ from then.app.engine import Engine
 FLOWS = 3
 WIDTH = 3
 RUN = 'echo "$THEN_TASK_ID" >> "$RUNS"; echo "out $THEN_TASK_ID"; exit $CODE'
+TRIED = 'echo "$THEN_TASK_ID" >> "$RUNS"; echo "out $THEN_TASK_ID"; [ "$THEN_ATTEMPT" -ge 2 ]'
+"""It fails at its first attempt."""
 
 
 def workload_rules(runs: Path) -> then.Rules:
-    """Chains, an else, failures taken up and not, a once task, a continuation, an unmatched rule."""
+    """Chains, an else, failures taken up and not, a once task, a call with a join and a retry in it, an unmatched rule."""
     rules = then.Rules()
     env = {"RUNS": str(runs), "CODE": it.code}
     rules.event("go", k=int)
@@ -39,6 +41,25 @@ def workload_rules(runs: Path) -> then.Rules:
     rules.task("p", run=("process", ["sh", "-c", RUN]), env=env)
     rules.task("q", run=("process", ["sh", "-c", RUN]), env=env, once=True)
 
+    rules.task("r", run=("process", ["sh", "-c", TRIED]), env={"RUNS": str(runs)}, retry=then.retry(3, backoff=0.02))
+
+    @rules.procedure("both", k=int, returns={"m": int})
+    def both(k: int) -> Iterator[then.Emission]:
+        yield then.emit("r", k=k)
+        yield then.emit("f", k=k, n=20)
+
+    @both.when(then.part("r", "done", as_="r"), then.part("f", "done", as_="f"))
+    def met(r: then.Task, f: then.Task) -> Iterator[then.Emission]:
+        yield then.return_(m=f.result["m"] if f.result else 0)
+
+    @both.when("r", "failed")
+    def lost(r: then.Task) -> Iterator[then.Emission]:
+        yield then.return_(m=0)
+
+    @rules.continuation
+    def told(both: then.Task) -> Iterator[then.Emission]:
+        yield then.emit("noted", k=both.body["k"], what=f"both: {both.result and both.result['m']}")
+
     @rules.continuation
     def after(p: then.Task, n: int) -> Iterator[then.Emission]:
         yield then.emit("f", k=p.body["k"], n=n)
@@ -53,6 +74,7 @@ def workload_rules(runs: Path) -> then.Rules:
             yield then.emit("f", k=go.body["k"], n=n)
             yield then.emit("p", k=go.body["k"], code=n, then=after, otherwise=sorry, bind={"n": n + 4})
         yield then.emit("strange", k=go.body["k"])
+        yield then.call("both", k=go.body["k"], then=told)
 
     @rules.when("f", "done", it.n < 3)
     def further(f: then.Task) -> Iterator[then.Emission]:
