@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import then
@@ -41,6 +41,46 @@ def workload_rules(runs: Path) -> then.Rules:
     rules.task("p", run=("process", ["sh", "-c", RUN]), env=env)
     rules.task("q", run=("process", ["sh", "-c", RUN]), env=env, once=True)
 
+    told = add_call(rules, runs)
+
+    @rules.continuation
+    def after(p: then.Task, n: int) -> Iterator[then.Emission]:
+        yield then.emit("f", k=p.body["k"], n=n)
+
+    @rules.continuation
+    def sorry(p: then.Task, n: int) -> Iterator[then.Emission]:
+        yield then.emit("noted", k=p.body["k"], what=f"p {n} failed")
+
+    @rules.when("go")
+    def start(go: then.Task) -> Iterator[then.Emission]:
+        for n in range(WIDTH):
+            yield then.emit("f", k=go.body["k"], n=n)
+            yield then.emit("p", k=go.body["k"], code=n, then=after, otherwise=sorry, bind={"n": n + 4})
+        yield then.emit("strange", k=go.body["k"])
+        if go.body["k"] == 0:
+            yield then.call("both", k=0, then=told)
+
+    @rules.when("f", "done", it.n < 3)
+    def further(f: then.Task) -> Iterator[then.Emission]:
+        yield then.emit("f", k=f.body["k"], n=f.result["m"] if f.result else 0)
+
+    @rules.when("f", "done", it.n == 3)
+    def once(f: then.Task) -> Iterator[then.Emission]:
+        yield then.emit("q", k=f.body["k"], code=0)
+
+    @rules.when("f", "failed")
+    def seven(f: then.Task) -> Iterator[then.Emission]:
+        yield then.emit("noted", k=f.body["k"], what="seven")
+
+    @rules.unmatched("strange")
+    def stray(strange: then.Task) -> Iterator[then.Emission]:
+        yield then.emit("f", k=strange.body["k"], n=7)
+
+    return rules
+
+
+def add_call(rules: then.Rules, runs: Path) -> Callable[..., Iterator[then.Emission]]:
+    """A procedure with a join and a task that is tried again; gives what goes on with its result."""
     rules.task("r", run=("process", ["sh", "-c", TRIED]), env={"RUNS": str(runs)}, retry=then.retry(3, backoff=0.02))
 
     @rules.procedure("both", k=int, returns={"m": int})
@@ -60,39 +100,7 @@ def workload_rules(runs: Path) -> then.Rules:
     def told(both: then.Task) -> Iterator[then.Emission]:
         yield then.emit("noted", k=both.body["k"], what=f"both: {both.result and both.result['m']}")
 
-    @rules.continuation
-    def after(p: then.Task, n: int) -> Iterator[then.Emission]:
-        yield then.emit("f", k=p.body["k"], n=n)
-
-    @rules.continuation
-    def sorry(p: then.Task, n: int) -> Iterator[then.Emission]:
-        yield then.emit("noted", k=p.body["k"], what=f"p {n} failed")
-
-    @rules.when("go")
-    def start(go: then.Task) -> Iterator[then.Emission]:
-        for n in range(WIDTH):
-            yield then.emit("f", k=go.body["k"], n=n)
-            yield then.emit("p", k=go.body["k"], code=n, then=after, otherwise=sorry, bind={"n": n + 4})
-        yield then.emit("strange", k=go.body["k"])
-        yield then.call("both", k=go.body["k"], then=told)
-
-    @rules.when("f", "done", it.n < 3)
-    def further(f: then.Task) -> Iterator[then.Emission]:
-        yield then.emit("f", k=f.body["k"], n=f.result["m"] if f.result else 0)
-
-    @rules.when("f", "done", it.n == 3)
-    def once(f: then.Task) -> Iterator[then.Emission]:
-        yield then.emit("q", k=f.body["k"], code=0)
-
-    @rules.when("f", "failed")
-    def seven(f: then.Task) -> Iterator[then.Emission]:
-        yield then.emit("noted", k=f.body["k"], what="seven")
-
-    @rules.unmatched("strange")
-    def stray(strange: then.Task) -> Iterator[then.Emission]:
-        yield then.emit("f", k=strange.body["k"], n=7)
-
-    return rules
+    return told
 
 
 def main() -> None:

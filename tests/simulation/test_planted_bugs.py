@@ -336,14 +336,13 @@ def a_call_ends_while_something_in_it_lives(plant: Plant) -> None:
 
 
 def the_failures_in_a_call_are_lost_by_a_restart(plant: Plant) -> None:
-    load = Waits.load
-
-    def forgetful(waits: Waits, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
-        load(waits, kind, rows)
-        for frame in waits.frames.values():
+    def forgetful(journal: Any) -> State:
+        state = restored(journal)
+        for frame in state.waits.frames.values():
             frame.untaken = {}
+        return state
 
-    plant.setattr(Waits, "load", forgetful)
+    plant.setattr("tests.simulation.run.restored", forgetful)
 
 
 def a_retry_forgets_its_count(plant: Plant) -> None:

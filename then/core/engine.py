@@ -238,7 +238,7 @@ class _Stepper(Stepping):
         fired: list[str] = []
         is_failure = record.outcome in FAILURES
         taken = is_failure and edition.may_fail(record.type)
-        is_awaited = is_joined = is_over = False
+        is_awaited = is_joined = is_over = is_unmatched = False
         is_settled = record.settled
         if record.cont is not None and is_settled:
             chain = state.chains.get(record.cont)
@@ -271,7 +271,6 @@ class _Stepper(Stepping):
                 break
         if self.empty:
             self.gather(record, fired)
-        is_unmatched = False
         is_stray = not (fired or is_awaited or is_joined or record.by_unmatched or record.type == FLOW_ENDED)
         if edition.rules.endings and is_settled:
             self.fire_ending(record, edition, flow, fired)
