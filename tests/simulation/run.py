@@ -113,6 +113,7 @@ class Run:
             slots=self.chance.randint(1, 4),
             engine=5,
         )
+        self.loop.chance = Random(f"jitter {self.plan.seed}").random
         self.committer = SimulatedCommitter()
         self.loop._times = SimulatedTimekeeper(self.clock, lambda: None)
         if self.plan.seed % 2:
