@@ -198,3 +198,16 @@ def test_a_restart_at_any_moment_neither_loses_nor_doubles_a_time(seed: int) -> 
     assert sorted(task.body["what"] for task in world.emitted("seen")) == [str(n) for n in range(8)]
     assert len(world.emitted("a")) == 16
     assert len(world.emitted("rung")) == len(world.emitted("p")) == 8
+
+
+def test_marks_that_are_over_do_not_heap_up() -> None:
+    world = World(
+        "event go(n: int)\nevent said(n: int)\nrule s when go as g then said(n: g.n) at most once per 1s by n where_bound\n".replace(
+            "by n where_bound", "by g.n"
+        )
+    )
+    for n in range(1100):
+        world.terms.time += 2_000_000
+        world.post("go", n=n)
+    assert len(world.emitted("said")) == 1100
+    assert len(world.state.waits.marks) < 1000

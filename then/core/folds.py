@@ -16,7 +16,7 @@ from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.ids import id_number
 from then.core.state import RECORD_FOLDS, State, decode_flow, decode_task
-from then.core.waits import KINDS, Frame, Tally, TimerState, Wait
+from then.core.waits import KINDS, MARKS_MAX, Frame, Tally, TimerState, Wait
 
 
 def turn(state: State, page: f.Page) -> None:
@@ -210,7 +210,14 @@ def _unscheduled(state: State, fact: f.Unscheduled, flow: str, time: int) -> Non
 
 def _marked(state: State, fact: f.Marked, flow: str, time: int) -> None:
     state.touch("mark", fact.key, is_new=fact.key not in state.waits.marks)
-    state.waits.marks[fact.key] = fact.until
+    marks = state.waits.marks
+    marks[fact.key] = fact.until
+    if len(marks) > state.waits.marks_max:
+        # What is over says nothing: it is let go when there is much of it.
+        for key in [key for key, until in marks.items() if until <= time]:
+            del marks[key]
+            state.drop("mark", key)
+        state.waits.marks_max = max(MARKS_MAX, 2 * len(marks))
 
 
 # `evolve` without the call of it: for the hottest place.

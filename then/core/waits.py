@@ -24,6 +24,7 @@ from then.core.tasks import Body, Json, Task
 from then.core.twins import Twin
 from then.core.values import canonical
 
+MARKS_MAX: Final = 1000
 DEPTH_MAX: Final = 10_000
 """Of the call stack."""
 
@@ -140,6 +141,8 @@ class Waits:
     """Records that end with the result of their twin, in this step."""
     marks: dict[str, int] = attrs.field(factory=dict)
     """`at most once`: by key, until when its act is dropped."""
+    marks_max: int = MARKS_MAX
+    """With more of them, those that are over are looked for."""
     _waits: dict[str, bytes] = attrs.field(factory=dict)
     """Half-filled joins; encoded, since there may be very many of which none is looked at for days."""
     _heap: list[Due] = attrs.field(factory=list)
