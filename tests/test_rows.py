@@ -14,17 +14,20 @@ from tests.rulesets import EVENTS, N_MAX, TASKS, outcome_of, random_rules
 from tests.seams.executor_suite import PATIENCE_S, Reports
 from tests.seams.test_function_executor import body_job
 from tests.simulation.checker import plain
-from tests.world import World
+from tests.world import BEGIN_US, World
 from then.abc import Job
 from then.alarm import SystemClock
 from then.core import engine as engine_module
 from then.core import facts as f
 from then.core.causes import Began, Cancel, GiveBack, Post, Proceed, Report, Start
 from then.core.causes import Reports as Several
+from then.core.edition import Edition
+from then.core.ids import following_id, id_text, next_id
 from then.core.rows import ROW_MAX, runs_now
 from then.core.tasks import Body, Task
 from then.executors.coroutines import OwnLoop
 from then.executors.function import QUICK_RUNS, QUICK_US, FunctionExecutor
+from then.language.loading import load_text
 
 # -- reports in one step ---------------------------------------------------------------------
 
@@ -135,6 +138,48 @@ def test_an_event_that_a_report_brings_forth_is_matched_before_the_next_report()
     )
     run.post("go")
     assert run.bring(Several([done(task) for task in run.live("a")])).taken == 2
+
+
+# -- what need not be done for each ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "follows"),
+    [
+        ("rule r when a done then b()", True),
+        ("rule r when a finished then b()", True),
+        ("rule r when any done then b()", True),
+        ("rule r when unmatched any finished then b()", True),
+        ("rule r when unmatched a done then b()", True),
+        ("rule r when every a done then b()", True),
+        ("rule r when all of a done, b done by flow then e()", True),
+        ("rule r when a failed then b()", False),
+        ("rule r when b done then a()", False),
+        ("rule r when unmatched b done then a()", False),
+        ("rule r when flow.ended then b()", False),
+    ],
+)
+def test_whether_a_rule_may_fire_on_a_task_that_is_done(rule: str, follows: bool) -> None:
+    run = World(f'event e() task a() run process ["a"] task b() run process ["b"] {rule}')
+    assert run.editions["v1"].follows_done("a") is follows
+
+
+def test_what_is_declared_to_follow_a_task_follows_it() -> None:
+    rules = then.Rules()
+    rules.task("a", run=("process", ["a"]))
+    rules.task("b", run=("process", ["b"]))
+    assert not Edition("v1", rules.set).follows_done("a")
+    rules.set.endings["a"] = load_text('event e() task b() run process ["b"] rule r when e then b()').rules.rules[0]
+    assert Edition("v1", rules.set).follows_done("a")
+
+
+@pytest.mark.parametrize("last", [next_id(0, BEGIN_US, 7), next_id(0, BEGIN_US + 4095, 1023) | 4095 << 10])
+def test_ids_of_one_step_follow_each_other_as_ids_of_several_do(last: int) -> None:
+    for _ in range(5000):
+        number, text = following_id(last)
+        assert number == next_id(last, BEGIN_US, last & 1023)
+        assert text == id_text(number)
+        last = number
 
 
 # -- rows: what the core gives out ---------------------------------------------------------------

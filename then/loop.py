@@ -127,6 +127,7 @@ class Loop:
         self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
         self._lock = threading.Lock()
         self._batch = _Batch()
+        self._durable_number = state.last_id
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._facts = 0
@@ -519,7 +520,9 @@ class Loop:
             self._set_full(False)
             self._terms.time = self.clock.now_us()  # What starts now was held up.
         self._batch = _Batch()
-        self._durable_id = id_text(self.state.last_id)
+        if self.state.last_id != self._durable_number:
+            self._durable_number = self.state.last_id
+            self._durable_id = id_text(self._durable_number)
         for ticket in batch.tickets:
             ticket.settle()
         for page in batch.pages:

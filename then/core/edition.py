@@ -75,6 +75,7 @@ class Edition:
         self.within = {name: tuple(expanded(declared.rules)) for name, declared in rules.procedures.items()}
         """By procedure: its rules, which see the records of its calls alone."""
         self.types = Types(rules)
+        self._follows_done: dict[str, bool] = {}
         self.has_unmatched = any(isinstance(rule.trigger, Unmatched) for rule in rules.rules)
         self._values: dict[int, Callable[[Scope], Json | CannotSay]] = {}
         self._kinds: dict[str, str | None] = {}
@@ -137,6 +138,13 @@ class Edition:
     def may_fail(self, type: str) -> bool:
         declared = self.rules.tasks.get(type)
         return declared is not None and declared.may_fail
+
+    def follows_done(self, type: str) -> bool:
+        """Whether a rule may fire on a task of this type that is done; where none may, nothing need look for one."""
+        found = self._follows_done.get(type)
+        if found is None:
+            found = self._follows_done[type] = type in self.rules.endings or self.index.wants(type, "done")
+        return found
 
     def rule(self, address: str) -> Rule | None:
         """The rule of a return address; `R/late` is the `on timeout` of the join R."""

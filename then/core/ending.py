@@ -29,14 +29,19 @@ def complete(
 ) -> None:
     """Ends a record; it is matched later in this step, unless its flow is held."""
     is_settled = task.policy is None or not may_try_again(at, task, outcome, error)
-    held = at.state.flows[task.flow].held
+    flow = at.state.flows[task.flow]
+    held = flow.held
     if held is None and (task.cont is not None or started is None):
         held = hold_reason(at, task, outcome, is_idle=started is None)
     fact = f.Completed(task.id, outcome, result, error, started, completed, is_settled, held)
     at.add(task.flow, fact)
     if not is_settled:
         try_again(at, task)
-    if held is None:
+    if held is not None:
+        return
+    # Many tasks are leaves: nobody waits for them, no rule asks for them, and their match would bring nothing.
+    is_alone = outcome == "done" and task.cont is None and task.call is None and is_settled
+    if not is_alone or at.terms.editions[flow.version].follows_done(task.type):
         at.ended.append(ended(task, fact))
 
 

@@ -174,17 +174,15 @@ class _Stepper(Stepping):
             taken += 1
             if self.ended or state.waits.quiet or state.waits.joining:
                 self.match_ended()
-            for page in pages[first:]:
-                flow = flows.get(page.flow)
-                if flow is not None and flow.live <= 0:
-                    self.finish_flows()
-                    break
-            if state.pending:
-                break
+            is_over = False
             for page in pages[first:]:
                 size += len(f.encode(page.facts[begin:]))
                 begin = 0
-            if size > STEP_BYTES_MAX:
+                flow = flows.get(page.flow)
+                is_over |= flow is not None and flow.live <= 0
+            if is_over:
+                self.finish_flows()
+            if state.pending or size > STEP_BYTES_MAX:
                 break
         return taken
 

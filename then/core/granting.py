@@ -38,7 +38,9 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         return stuck
     running, slots = state.running, terms.slots
     while True:
-        id = _next(at)
+        # Asked once for each: it is a call, and there is nearly always nobody.
+        is_plain = not (state.claiming or state.admission)
+        id = state.next_waiting(slots) if is_plain or state.free else _admitted(at)
         if at.ended:
             # What can never have what it needs has failed.
             match_ended()
@@ -74,7 +76,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         declared = runner.declared
         running[id] = declared.slots
         state.slots_used += declared.slots
-        if id in state.admission:
+        if not is_plain and id in state.admission:
             state.slots_admitted += declared.slots
         waits = is_filled or declared.once
         if declared.once or (task.policy is not None and task.policy.timeout_us is not None):
@@ -82,21 +84,17 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         if waits or task.policy is not None:
             task = state.task(id) or task
         following: tuple[Task, ...] = ()
-        if terms.quick and state.queue and not (waits or state.claiming or state.admission):
+        if terms.quick and state.queue and is_plain and not waits:
             following = behind(at, task, runner, edition)
         at.orders.append(Start(task, runner.kind, edition, waits, following))
-        if not (state.free or state.claiming or state.admission) and (
-            state.slots_used >= slots or not (state.queue or state.waiting)
-        ):
+        if is_plain and not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
             break
     return stuck
 
 
-def _next(at: Stepping) -> str | None:
-    """The id of a task that may start now; it has what it takes."""
+def _admitted(at: Stepping) -> str | None:
+    """The id of a task that may start now, where some take more than a slot; it has what it takes."""
     state = at.state
-    if state.free or not (state.claiming or state.admission):
-        return state.next_waiting(at.terms.slots)
     admission = state.admission
     while (waiting := state.take_waiting()) is not None:
         task = state.task(waiting)

@@ -10,6 +10,7 @@ _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
 EPOCH_MS = 1_767_225_600_000
 """2026-01-01 UTC: 41 bits of milliseconds from here last until 2095."""
 COUNT_BITS, ENGINE_BITS = 12, 10
+_STEP = 1 << ENGINE_BITS
 
 
 def id_text(number: int) -> str:
@@ -28,6 +29,12 @@ def _high_text(number: int) -> str:
         _DIGITS[number >> 40] + pairs[number >> 30 & 1023] + pairs[number >> 20 & 1023]
         + pairs[number >> 10 & 1023] + pairs[number & 1023]
     )  # fmt: skip
+
+
+def following_id(last: int) -> tuple[int, str]:
+    """The next after one that was made in the same step: number and text, at half the cost of `next_id` and `id_text`."""
+    number = last + _STEP
+    return number, _high_text(number >> 20) + _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023]
 
 
 def id_number(text: str) -> int:

@@ -17,7 +17,7 @@ from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.firing import Firing
 from then.core.folds import FOLDS
-from then.core.ids import id_text, next_id
+from then.core.ids import following_id, id_text, next_id
 from then.core.state import State
 from then.core.tasks import Task
 
@@ -50,7 +50,7 @@ class Terms:
 class Stepping:
     """One step under way."""
 
-    __slots__ = ("answer", "empty", "ended", "match_began", "orders", "page", "pages", "state", "terms")
+    __slots__ = ("answer", "empty", "ended", "has_id", "match_began", "orders", "page", "pages", "state", "terms")
 
     def __init__(self, state: State, terms: Terms) -> None:
         self.state = state
@@ -61,6 +61,7 @@ class Stepping:
         self.answer: Task | None = None
         self.ended: list[Task] = []  # completed in this step, to be matched in it
         self.empty: list[Firing] = []  # of which a `for` emitted none
+        self.has_id = False  # one was made in this step
         self.match_began = 0  # the last id before the match under way
 
     def add(self, flow: str, fact: f.Fact) -> None:
@@ -79,6 +80,10 @@ class Stepping:
         return page
 
     def new_id(self) -> str:
-        number = next_id(self.state.last_id, self.terms.time, self.terms.engine)
-        self.state.last_id = number
+        state = self.state
+        if self.has_id:
+            state.last_id, text = following_id(state.last_id)
+            return text
+        self.has_id = True
+        number = state.last_id = next_id(state.last_id, self.terms.time, self.terms.engine)
         return id_text(number)
