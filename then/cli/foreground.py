@@ -327,6 +327,7 @@ class Foreground:
         if self._limit is not None and self._now() >= self._limit:
             self._limit = None
             self.view.message("time is over: cancelling")
+            self._stays = False  # What timers start from now on is not waited for.
             self._cancel()
 
     def _now(self) -> float:
