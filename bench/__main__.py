@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import chain, fanout, growth, harness, latency, loading, match, processes, restart, trials, weight
+from bench import chain, fanout, flows, growth, harness, latency, loading, match, processes, restart, trials, weight
 
 ROWS = (
     ("match", match.run),
@@ -17,6 +17,7 @@ ROWS = (
     ("weight", weight.run),
     ("loading", loading.run),
     ("tests", trials.run),
+    ("flows", flows.run),
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 
 from tests.world import World
 from then.core import facts as f
-from then.core.causes import AllHeld, Cancel, Order, Over, Post, Proceed, Release, Report, Start, Step, Stop
+from then.core.causes import AllHeld, Began, Cancel, Order, Over, Post, Proceed, Release, Report, Start, Step, Stop
 from then.core.tasks import OUTCOMES, Task
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -96,6 +96,8 @@ class Teller:
         match order:
             case Start(task=task, after_commit=after_commit):
                 return f"start {self.names[task.id]}{' after the commit' if after_commit else ''}"
+            case Began(task=task):
+                return f"{self.names[task.id]} begins"
             case Stop(task=task):
                 return f"stop {self.names[task.id]}"
             case Over(flow=flow):

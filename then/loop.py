@@ -33,8 +33,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
-import msgspec
-
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
 from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer
@@ -47,10 +45,11 @@ from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.granting import run_again
 from then.core.ids import id_text
-from then.core.launch import CannotLaunch, launch_options
 from then.core.standing import standing
 from then.core.state import State
-from then.core.tasks import Body, Task
+from then.core.tasks import Task
+from then.starting import forget, job_again, jobs_of
+from then.turns import Batch, Brought, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
 T = TypeVar("T")
@@ -60,8 +59,6 @@ DELAY_S: Final = 0.002
 TURN_S: Final = 0.002
 """How long a turn steps before it commits."""
 BATCH_ENTRIES_MAX: Final = 1000
-REPORTS_MAX: Final = 128
-"""How many reports share a step at most: they share a row of the journal, and are decided in one go."""
 CHECKPOINT_ENTRIES: Final = 8000
 CHECKPOINT_FACTS: Final = 32_000
 """Cells are written every so many entries, or facts: few enough that a start folds the rest in a tenth of a second."""
@@ -75,22 +72,6 @@ Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
 StartWatcher: TypeAlias = Callable[[Task, int], None]
 """Gets a task that is given to its executor, and when, in microseconds since 1970."""
-
-
-class _Batch(msgspec.Struct):
-    """What was stepped and is not durable yet. A Struct, since one is made for each commit: 0.3 µs against 1.5."""
-
-    entries: list[Entry] = []
-    pages: list[f.Page] = []
-    gated: list[Order] = []
-    tickets: list[Ticket] = []
-    reported: list[tuple[Executor, str]] = []
-    cells: list[Cell] = []
-    """The checkpoint that goes with it."""
-    began: float = 0.0
-    """When its first step was, by the monotonic clock."""
-    notes: list[Cell] = []
-    """Other cells that go with it: the text of a rules version."""
 
 
 class Loop:
@@ -124,9 +105,9 @@ class Loop:
         """What jitter is drawn from."""
         self._waiters = Waiters()
         self._terms = Terms(0, editions, slots, engine, capacity=capacity, may_start=False)
-        self._inbox: deque[tuple[Cause, Ticket | None, Executor | None]] = deque()
+        self._inbox: deque[Brought] = deque()
         self._lock = threading.Lock()
-        self._batch = _Batch()
+        self._batch = Batch()
         self._durable_number = state.last_id
         self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
@@ -274,7 +255,7 @@ class Loop:
                     continue
                 slots = declared.slots
                 run_again(state, self._terms, task, slots)
-                jobs[kind].append(_job_again(task, edition))
+                jobs[kind].append(job_again(task, edition))
                 if is_stopping:
                     stopping.append((kind, task.id))
             self._terms.may_start, self._terms.began = True, now
@@ -411,7 +392,7 @@ class Loop:
                 if state.pending:
                     has_started |= self._step(_PROCEED, None, None)
                 else:
-                    has_started |= self._step(*(self._together() if len(inbox) > 1 else inbox.popleft()))
+                    has_started |= self._step(*(together(inbox) if len(inbox) > 1 else inbox.popleft()))
                 if (inbox or state.pending) and clock.monotonic() - began > TURN_S:
                     break
             batch = self._batch
@@ -422,25 +403,6 @@ class Loop:
             if not self._commit() or not (inbox or state.pending):
                 return
             must_commit = False
-
-    def _together(self) -> tuple[Cause, Ticket | None, Executor | None]:
-        """The next of the inbox, with those behind it that can share its step: reports of one executor."""
-        inbox = self._inbox
-        cause, ticket, executor = inbox.popleft()
-        if ticket is not None or (type(cause) is not Report and type(cause) is not Reports):
-            return cause, ticket, executor
-        found: list[Report] = [cause] if type(cause) is Report else [*cause.reports]  # type: ignore[union-attr]
-        while inbox and len(found) < REPORTS_MAX:
-            cause, ticket, other = inbox[0]
-            kind = type(cause)
-            if ticket is not None or other is not executor or (kind is not Report and kind is not Reports):
-                break
-            if kind is Report:
-                found.append(cause)  # type: ignore[arg-type]
-            else:
-                found.extend(cause.reports)  # type: ignore[union-attr]
-            inbox.popleft()
-        return found[0] if len(found) == 1 else Reports(found), None, executor
 
     def _may_put_off(self, now: float) -> bool:
         batch = self._batch
@@ -519,7 +481,7 @@ class Loop:
         if self.is_full:
             self._set_full(False)
             self._terms.time = self.clock.now_us()  # What starts now was held up.
-        self._batch = _Batch()
+        self._batch = Batch()
         if self.state.last_id != self._durable_number:
             self._durable_number = self.state.last_id
             self._durable_id = id_text(self._durable_number)
@@ -529,7 +491,7 @@ class Loop:
             for watcher in self.watchers:
                 watcher(page)
         if batch.reported:
-            self._forget(batch.reported)
+            forget(batch.reported)
         if batch.gated:
             self._carry_out(batch.gated)
         return True
@@ -571,40 +533,19 @@ class Loop:
         Args:
             those: who is still to be started of them; None: all.
         """
-        jobs: dict[str, list[Job]] = {}
-        watchers, now_us = self.start_watchers, self._terms.time
-        for order in orders:
-            follows = False
-            for task in (order.task, *order.following):
-                if those is not None and task.id not in those:
-                    continue
-                try:
-                    options = order.edition.runners[task.type].options or launch_options(task, order.edition)
-                except CannotLaunch as error:
-                    refused: Body = {"kind": error.kind, "message": str(error)}
-                    self._inbox.append((Report(task.id, "failed", None, refused, None, self._terms.time), None, None))
-                    continue
-                group = jobs.get(order.kind)
-                if group is None:
-                    group = jobs[order.kind] = []
-                group.append(Job(task, options, follows))
-                if not follows:
-                    for watcher in watchers:
-                        watcher(task, now_us)
-                follows = True
+        begun: list[Task] | None = [] if self.start_watchers else None
+        jobs, refused = jobs_of(orders, those, self._terms.time, begun)
+        for report in refused:
+            self._inbox.append((report, None, None))
+        for task in begun or ():
+            for watcher in self.start_watchers:
+                watcher(task, self._terms.time)
         for kind, group in jobs.items():
             self.executors[kind].start(group)
 
     def _kind(self, task: Task) -> str | None:
         flow = self.state.flows.get(task.flow)
         return None if flow is None else self._terms.editions[flow.version].kind_of(task.type)
-
-    def _forget(self, reported: list[tuple[Executor, str]]) -> None:
-        by_executor: dict[int, tuple[Executor, list[str]]] = {}
-        for executor, id in reported:
-            by_executor.setdefault(id_of(executor), (executor, []))[1].append(id)
-        for executor, ids in by_executor.values():
-            executor.forget(ids)
 
     # -- when the journal cannot go on ------------------------------------------------
 
@@ -631,7 +572,7 @@ class Loop:
         for ticket in self._batch.tickets:
             ticket.error = error
             ticket.settle()
-        self._batch = _Batch()
+        self._batch = Batch()
         self._waiters.tell_all(error)
 
     def _closed(self) -> ThenError:
@@ -645,16 +586,3 @@ class Loop:
             if ticket is not None:
                 ticket.error = error
                 ticket.settle()
-
-
-def _job_again(task: Task, edition: Edition) -> Job:
-    """The job of a task that was started before; its options do not matter where it still runs."""
-    try:
-        return Job(task, launch_options(task, edition))
-    except CannotLaunch:
-        declared = edition.runners[task.type].declared
-        return Job(task, {"once": declared.once, "done_on": list(declared.done_on)})
-
-
-def id_of(executor: Executor) -> int:
-    return id(executor)

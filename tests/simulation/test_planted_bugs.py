@@ -23,6 +23,7 @@ from then.core.state import State
 from then.core.tasks import Task
 from then.core.waits import Waits
 from then.loop import Loop
+from then.starting import forget
 from then.waiting import FlowNews
 
 SEEDS_MAX: Final = 400
@@ -187,7 +188,7 @@ def an_executor_may_forget_before_the_commit(plant: Plant) -> None:
     commit = Loop._commit
 
     def early(loop: Loop) -> bool:
-        loop._forget(loop._batch.reported)
+        forget(loop._batch.reported)
         return commit(loop)
 
     plant.setattr(Loop, "_commit", early)

@@ -1,0 +1,176 @@
+"""Joins, calls and times in the pure core: what each costs beside a plain emission, and what it keeps in memory.
+
+CPU seconds of the core alone (no journal, no executor), in this process, each
+the median of several rounds that alternate with the plain flow that it is held
+against.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+
+from bench import harness
+from bench.harness import Options
+from bench.report import Bar, Findings, figure, quantity
+
+FAN = """
+event go(xs: list[int])
+task f(i: int) run process ["true"]
+event over()
+rule fan when go as g then for x in g.xs emit f(i: x)
+rule close when every f done then over()
+"""
+PLAIN = """
+event y(k: int)
+event e(k: int)
+rule r when y as y then e(k: y.k)
+"""
+JOIN = """
+event x(k: int)
+event y(k: int)
+event e(k: int)
+rule r when all of x, y by k within 2h then e(k: k)
+"""
+STEP = """
+event y(k: int)
+event p(k: int)
+event e(k: int)
+rule r when y as y then p(k: y.k) as r then e(k: r.k)
+"""
+CALL = """
+event y(k: int)
+procedure p(k: int) -> (v: int)
+  first return (v: k)
+end
+event e(k: int)
+rule r when y as y then call p(k: y.k) as r then e(k: r.v)
+"""
+LATER = """
+event go(xs: list[int])
+task f(i: int) run process ["true"]
+rule fan when go as g then for x in g.xs emit f(i: x) after 1h
+"""
+
+
+class Core:
+    """One core, stepped by hand."""
+
+    def __init__(self, text: str) -> None:
+        from then.core.causes import Post, Proceed, Report
+        from then.core.edition import Edition
+        from then.core.engine import Terms, step
+        from then.core.state import State
+        from then.language.loading import load_text
+
+        self.state = State()
+        self.state.version = "v1"
+        edition = Edition("v1", load_text(text).rules)
+        self.terms = Terms(1_780_000_000_000_000, {"v1": edition}, 10**9, 7, frozenset(("process",)))
+        self._step, self._post, self._proceed, self._report = step, Post, Proceed, Report
+
+    def post(self, type: str, **body: object) -> None:
+        """Posts a record, and steps until nothing follows by itself."""
+        self._step(self.state, self._post(type, body), self.terms)
+        while self.state.pending:
+            self._step(self.state, self._proceed(), self.terms)
+
+    def done(self, id: str) -> None:
+        self._step(
+            self.state, self._report(id, "done", {"code": 0}, None, self.terms.time, self.terms.time), self.terms
+        )
+
+
+def run(options: Options) -> Findings:
+    found = Findings()
+    rounds = options.rounds or 5
+    small, large = options.size(1_000, 200), options.size(100_000, 2_000)
+    fans = _rounds(rounds, lambda: _fan_us(small), lambda: _fan_us(large))
+    count = options.size(20_000, 500)
+    plain, joined = _rounds(rounds, lambda: _posts_us(PLAIN, count), lambda: _join_us(count))
+    step, call = _rounds(rounds, lambda: _posts_us(STEP, count), lambda: _posts_us(CALL, count))
+    found.lines = [
+        figure("flows", f"a completion of {large:,} that a join waits for", fans[1], Bar(1e9, at_most=True, unit=" µs"),
+               against=f"of {small:,} (growth ≤ 1.3×)", theirs=quantity(fans[0], "µs"), ratio=fans[1] / fans[0]),
+        figure("flows", "the record that fills a join by key: more than a plain rule", joined - plain,
+               Bar(20, at_most=True, unit=" µs"), against="the plain rule", theirs=quantity(plain, "µs"),
+               ratio=joined / plain),
+        figure("flows", "call and return, in times of a plain step", call / step, Bar(2.2, at_most=True),
+               against="the same with an event", theirs=quantity(step, "µs")),
+        figure("flows", f"memory of a half-filled join, {large:,} open", _join_bytes(large),
+               Bar(400, at_most=True, unit=" B")),
+        figure("flows", f"memory of a task that waits for its time, {large:,} in one flow", _later_bytes(large),
+               Bar(300, at_most=True, unit=" B")),
+    ]  # fmt: skip
+    return found
+
+
+def _rounds(rounds: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+    """Medians of the two, run in turn."""
+    pairs = [(one(), other()) for _ in range(rounds)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def _fan_us(count: int) -> float:
+    core = Core(FAN)
+    core.post("go", xs=list(range(count)))
+    ids = list(core.state.tasks)
+    began = time.process_time()
+    for id in ids:
+        core.done(id)
+    return (time.process_time() - began) / count * 1e6
+
+
+def _posts_us(text: str, count: int) -> float:
+    core = Core(text)
+    began = time.process_time()
+    for k in range(count):
+        core.post("y", k=k)
+    return (time.process_time() - began) / count * 1e6
+
+
+def _join_us(count: int) -> float:
+    core = Core(JOIN)
+    for k in range(count):
+        core.post("x", k=k)
+    began = time.process_time()
+    for k in range(count):
+        core.post("y", k=k)
+    return (time.process_time() - began) / count * 1e6
+
+
+def _join_bytes(count: int) -> float:
+    core = Core(JOIN)
+
+    def fill() -> None:
+        for k in range(count):
+            core.post("x", k=k)
+
+    return _grown(core, fill) / count
+
+
+def _later_bytes(count: int) -> float:
+    core = Core(LATER)
+    return _grown(core, lambda: core.post("go", xs=list(range(count)))) / count
+
+
+def _grown(core: Core, fill: Callable[[], None]) -> int:
+    """Bytes that are kept after a checkpoint."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        fill()
+        core.state.cells()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main([("flows", run)], __doc__))

@@ -1,0 +1,61 @@
+"""Starts as executors take them: orders of the core turned into jobs, by the kind of their executor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from then.abc import Executor, Job
+from then.core.causes import Report, Start
+from then.core.edition import Edition
+from then.core.launch import CannotLaunch, launch_options
+from then.core.tasks import Body, Task
+
+
+def jobs_of(
+    orders: Iterable[Start], those: set[str] | None, now_us: int, begun: list[Task] | None
+) -> tuple[dict[str, list[Job]], list[Report]]:
+    """Jobs by kind; and how those ended at once whose run line cannot be evaluated.
+
+    Args:
+        those: who is still to be started of them; None: all.
+        begun: where somebody watches, gets the tasks that begin now, and not those that follow in their row.
+    """
+    jobs: dict[str, list[Job]] = {}
+    refused: list[Report] = []
+    for order in orders:
+        follows = False
+        for task in (order.task, *order.following):
+            if those is not None and task.id not in those:
+                continue
+            try:
+                options = order.edition.runners[task.type].options or launch_options(task, order.edition)
+            except CannotLaunch as error:
+                wrong: Body = {"kind": error.kind, "message": str(error)}
+                refused.append(Report(task.id, "failed", None, wrong, None, now_us))
+                continue
+            group = jobs.get(order.kind)
+            if group is None:
+                group = jobs[order.kind] = []
+            group.append(Job(task, options, follows))
+            if begun is not None and not follows:
+                begun.append(task)
+            follows = True
+    return jobs, refused
+
+
+def job_again(task: Task, edition: Edition) -> Job:
+    """The job of a task that was started before; its options do not matter where it still runs."""
+    try:
+        return Job(task, launch_options(task, edition))
+    except CannotLaunch:
+        declared = edition.runners[task.type].declared
+        return Job(task, {"once": declared.once, "done_on": list(declared.done_on)})
+
+
+def forget(reported: Sequence[tuple[Executor, str]]) -> None:
+    """Tells executors that what they reported is durable."""
+    by_executor: dict[int, tuple[Executor, list[str]]] = {}
+    for executor, task in reported:
+        by_executor.setdefault(id(executor), (executor, []))[1].append(task)
+    for executor, ids in by_executor.values():
+        executor.forget(ids)
