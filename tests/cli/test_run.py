@@ -355,6 +355,17 @@ def test_the_time_of_a_run_may_be_limited(shell: Shell) -> None:
     assert normal(said.out).splitlines()[-1] == "flow ID1 cancelled, 1 record in TIME"
 
 
+def test_the_time_of_a_run_that_stays_for_its_timers_may_be_limited(shell: Shell) -> None:
+    # It said that time was over, and stayed.
+    shell.write("beat.then", "event beat()\nrule r when beat then end flow done\nevery 1h start beat()\n")
+    said = shell("run", "beat.then", "--timeout", "1ms")
+    assert said.code == 0
+    assert said.err.splitlines() == [
+        "stays for beat: Ctrl-C ends it, `andthen timers` lists them",
+        "time is over: cancelling",
+    ]
+
+
 def test_a_person_is_told_how_to_answer(shell: Shell) -> None:
     shell.write("people.then", PEOPLE)
     said = shell("run", "people.then", "ask", "text=x", "--timeout", "1ms")
