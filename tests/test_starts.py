@@ -247,3 +247,21 @@ def test_slots_used_are_the_slots_of_what_runs(slots: int) -> None:
     for _ in range(20):
         run.end(starts(run)[-1].task)
         assert run.state.slots_used == sum(run.state.running.values()) <= slots
+
+
+LOADED = """
+event go(title: any)
+task f(title: str) run process ["true"]
+rule a when go as g then save title: g.title, f(title: load title)
+"""
+
+
+def test_a_variable_may_stand_for_a_typed_field_and_is_checked_when_it_is_put_there() -> None:
+    world = World(LOADED)
+    world.post("go", title="x")
+    assert [task.body for task in world.live("f")] == [{"title": "x"}]
+    assert world.started() == ["f"]
+    wrong = world.post("go", title=5)
+    (ended,) = [fact for fact in world.facts(f.Completed) if isinstance(fact, f.Completed) and fact.error]
+    assert ended.error == {"kind": "load", "message": "f: title: the number 5, str is declared"}
+    assert world.outcome(wrong) == "failed"

@@ -72,6 +72,13 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             continue
         is_filled = body is not task.body
         if is_filled:
+            try:
+                body = edition.check_body(task.type, body)
+            except RuleError as error:
+                wrong = {"kind": "load", "message": str(error)}
+                complete(at, task, "failed", None, wrong, None, terms.time)
+                match_ended()
+                continue
             at.add(task.flow, f.Loaded(id, body))
         declared = runner.declared
         running[id] = declared.slots

@@ -23,6 +23,7 @@ from then.core.errors import BodyRefused, nearest
 from then.core.filters import Const
 from then.core.rules import FieldDecl, RuleSet, TypeRef
 from then.core.tasks import Body, Json
+from then.core.variables import is_reference
 
 
 class Fault(NamedTuple):
@@ -187,7 +188,7 @@ def _check_object(value: Body, fields: _Fields) -> Fault | None:
                 return Fault(name, _missing(name, value, fields))
             continue
         fault = check(item)
-        if fault is not None:
+        if fault is not None and not is_reference(item):  # What it stands for is checked when it is there.
             return _below(name, fault)
     return None
 

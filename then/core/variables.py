@@ -24,12 +24,23 @@ def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str
     return (filled if filled != body else body), None
 
 
+def is_reference(value: Json) -> bool:
+    """Whether it stands for a flow variable, which is put there when the task is given to its executor."""
+    return (
+        type(value) is dict
+        and value.keys() == {"type", "name"}
+        and value["type"] == "load"
+        and type(value["name"]) is list
+        and bool(value["name"])
+    )
+
+
 def _filled(value: Json, variables: Mapping[str, Json]) -> Json:
     if type(value) is list:
         return [_filled(item, variables) for item in value]
     if type(value) is not dict:
         return value
-    if value.keys() == {"type", "name"} and value["type"] == "load" and type(value["name"]) is list and value["name"]:
+    if is_reference(value):
         name, *path = value["name"]
         if name not in variables:
             raise KeyError(name)
