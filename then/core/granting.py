@@ -13,13 +13,14 @@ from functools import lru_cache
 from then.core import facts as f
 from then.core.causes import Start
 from then.core.claims import SLOTS, Capacity, Claim, Take, claim, claim_of
+from then.core.edition import Edition
 from then.core.ending import complete
 from then.core.errors import RuleError
 from then.core.facts import Flow
 from then.core.rows import behind
 from then.core.state import State
 from then.core.stepping import Stepping, Terms
-from then.core.tasks import Task
+from then.core.tasks import Body, Task
 from then.core.variables import with_variables
 
 _UNKNOWN = Capacity(slots=1, cores=2.0**20, memory_bytes=2**60)
@@ -64,21 +65,13 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             state.stuck_in.setdefault(flow.id, {})[id] = True
             stuck[flow.id] = flow
             continue
-        body, missing = with_variables(task.body, flow.variables)
-        if missing is not None:
-            message = f'flow variable "{missing}" was never saved'
-            complete(at, task, "failed", None, {"kind": "load", "message": message}, None, terms.time)
+        body, wrong = _loaded(task, edition, flow)
+        if wrong is not None:
+            complete(at, task, "failed", None, {"kind": "load", "message": wrong}, None, terms.time)
             match_ended()
             continue
         is_filled = body is not task.body
         if is_filled:
-            try:
-                body = edition.check_body(task.type, body)
-            except RuleError as error:
-                wrong = {"kind": "load", "message": str(error)}
-                complete(at, task, "failed", None, wrong, None, terms.time)
-                match_ended()
-                continue
             at.add(task.flow, f.Loaded(id, body))
         declared = runner.declared
         running[id] = declared.slots
@@ -97,6 +90,19 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         if is_plain and not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
             break
     return stuck
+
+
+def _loaded(task: Task, edition: Edition, flow: Flow) -> tuple[Body, str | None]:
+    """The body with the flow variables that it names, held to what is declared; and why it cannot be had."""
+    body, missing = with_variables(task.body, flow.variables)
+    if missing is not None:
+        return body, f'flow variable "{missing}" was never saved'
+    if body is not task.body:
+        try:
+            body = edition.check_body(task.type, body)
+        except RuleError as error:
+            return body, str(error)
+    return body, None
 
 
 def _admitted(at: Stepping) -> str | None:
