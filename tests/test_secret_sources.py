@@ -52,7 +52,7 @@ def test_what_cannot_be_read_says_which_where_and_what_to_do(tmp_path: Path, mon
     assert said["file", "pipe"].startswith("/pipe: not a file; name a file that holds nothing but the value")
     assert said["file", "binary"].startswith("no text in UTF-8; give it in an encoding such as base64")
     assert said["file", "long"].startswith("more than 64 KiB; a secret is short")
-    assert "null byte" in said["file", "a\0b"]
+    assert "embedded null" in said["file", "a\0b"]
     assert said["command", ""] == "no command; name a program and its arguments"
     assert said["command", "'open"] == "no command: No closing quotation; quote as for a shell"
     assert said["command", "./nothing"].startswith('program "./nothing": No such file or directory; install it')
