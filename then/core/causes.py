@@ -95,7 +95,7 @@ class Proceed(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Time has come: whatever is due by the terms' time happens. `State.next_due` says when one is wanted."""
+    """Time has come: whatever is due by the terms' time happens. `State.waits.next_due` says when one is wanted."""
 
 
 class GiveBack(NamedTuple):

@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 import attrs
-import msgspec
 
 from then.core.declarations import Limit, Need, TaskDecl
 from then.core.errors import RuleError, nearest
 from then.core.evaluate import Scope
 from then.core.filters import Const, Expr
 from then.core.tasks import Json, Task
-from then.core.values import CannotSay, canonical, described, is_within_limits, json_text, kind_of
+from then.core.values import CannotSay, canonical_text, described, is_within_limits, json_text, kind_of
 
 CORE: Final = 1_000_000
 """A core, as it is counted: a millionth of one is the least that can be asked for."""
@@ -141,7 +140,7 @@ def constant_claim(declared: TaskDecl, capacity: Capacity) -> Claim | None:
 
 def key_text(value: Json) -> str:
     """One text for all values that are equal as JSON: of `1` and `1.0`, not of `1` and `"1"`."""
-    return msgspec.json.encode(canonical(value)).decode()
+    return canonical_text(value)
 
 
 def _const(expr: Expr) -> Json:

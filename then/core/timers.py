@@ -49,16 +49,21 @@ def _next(timer: TimerDecl, after: int) -> int | None:
 
 def come(at: Stepping, name: str) -> None:
     """The time of a timer has come, once or more often."""
-    state, now = at.state.waits.timers.get(name), at.terms.time
-    edition = at.terms.editions.get(at.state.version)
-    timer = edition.rules.timers.get(name) if edition is not None else None
-    if state is None or state.due is None or edition is None or timer is None:
+    now = at.terms.time
+    state, edition, timer = _in_force(at, name)
+    if state is None or state.due is None or timer is None:
         return
     came = _came(timer, state.due, now)
     due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
     at.add("", f.Scheduled(name, due, state.flow, False, state.queued))
     for time in _made_good(timer, came, at.terms.began):
         _fire(at, edition, timer, time)
+
+
+def _in_force(at: Stepping, name: str) -> tuple[TimerState | None, Edition, TimerDecl | None]:
+    """A timer as it stands, and as the rules in force declare it; None where it is not there."""
+    edition = at.terms.editions[at.state.version]
+    return at.state.waits.timers.get(name), edition, edition.rules.timers.get(name)
 
 
 def _came(timer: TimerDecl, due: int, now: int) -> list[int]:
@@ -107,10 +112,8 @@ def _set(at: Stepping, state: TimerState, **changes: object) -> None:
 
 def flow_ended(at: Stepping, flow: str, name: str) -> None:
     """A flow that a timer started has ended: what waited for that starts."""
-    state = at.state.waits.timers.get(name)
-    edition = at.terms.editions.get(at.state.version)
-    timer = edition.rules.timers.get(name) if edition is not None else None
-    if state is not None and edition is not None and timer is not None and state.flow == flow and state.queued:
+    state, edition, timer = _in_force(at, name)
+    if state is not None and timer is not None and state.flow == flow and state.queued:
         _set(at, state, queued=state.queued - 1)
         _fire(at, edition, timer, at.terms.time)
 
@@ -121,10 +124,8 @@ def set_timer(at: Stepping, name: str, what: str) -> None:
     Raises:
         ConfigError: no timer of that name is in force.
     """
-    state = at.state.waits.timers.get(name)
-    edition = at.terms.editions.get(at.state.version)
-    timer = edition.rules.timers.get(name) if edition is not None else None
-    if state is None or edition is None or timer is None:
+    state, edition, timer = _in_force(at, name)
+    if state is None or timer is None:
         raise ConfigError(f'no timer "{name}"{nearest(name, at.state.waits.timers)}; `andthen timers` lists them')
     if what == "pause":
         _set(at, state, due=None, is_paused=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from then.core import facts as f
-from then.core.ending import complete, runs_here, stop
+from then.core.ending import OVER, complete, runs_here, stop
 from then.core.joins import end_window
 from then.core.stepping import Stepping
 from then.core.tasks import Task
@@ -39,7 +39,7 @@ def _come(at: Stepping, task: Task, kind: str) -> None:
         is_run = task.event or task.is_call or runs_here(at, task)
         at.add(task.flow, f.Ripened(task.id, not is_run))
     elif kind == "expires" and not is_running:
-        error = {"kind": "expired", "message": "it had not started when it expired"}
+        error = {"kind": "expired", "message": OVER["expired"]}
         complete(at, task, "timed_out", None, error, None, at.terms.time)
     elif kind in ("timeout", "deadline"):
         stop(at, task, kind)

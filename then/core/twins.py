@@ -14,12 +14,12 @@ from __future__ import annotations
 import msgspec
 
 from then.core.tasks import Body, Json, Outcome, Task
-from then.core.values import canonical
+from then.core.values import canonical_text
 
 
 def twin_key(type: str, value: Json) -> str:
     """The key of a record: the same for one type and values that are equal as JSON."""
-    return f"{type} {msgspec.json.encode(canonical(value)).decode()}"  # No type has a space in it.
+    return f"{type} {canonical_text(value)}"  # No type has a space in it.
 
 
 class Twin(msgspec.Struct, array_like=True, gc=False):

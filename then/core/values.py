@@ -150,6 +150,11 @@ def text_of(value: Json) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
+def canonical_text(value: Json) -> str:
+    """One text for all values that are equal as JSON: of `1` and `1.0`, not of `1` and `"1"`."""
+    return json_text(canonical(value))
+
+
 def canonical(value: Json) -> Json:
     """The one form of all values that equal it: `1.0` is 1, the fields of an object are in order."""
     kind = type(value)

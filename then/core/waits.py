@@ -22,7 +22,7 @@ import msgspec
 from then.core import facts as f
 from then.core.tasks import Body, Json, Task
 from then.core.twins import Twin
-from then.core.values import canonical
+from then.core.values import canonical_text
 
 MARKS_MAX: Final = 1000
 DEPTH_MAX: Final = 10_000
@@ -123,7 +123,7 @@ def _unpacked(key: str, data: bytes) -> Wait:
 
 def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
     """The name of a join's wait for one key: the same for values that are equal as JSON."""
-    return f"{rule}\0{scope}\0{msgspec.json.encode([canonical(value) for value in values]).decode()}"
+    return f"{rule}\0{scope}\0{canonical_text(list(values))}"
 
 
 @attrs.define
