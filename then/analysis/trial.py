@@ -138,7 +138,7 @@ class Trial:
         until = self._terms.time + by_us
         assert until < END_US, "a trial ends before the year 2200"
         ticks = 0
-        while (due := _next_due(self._state)) is not None and due <= until:
+        while (due := self._state.waits.next_due) is not None and due <= until:
             ticks += 1
             if ticks > TICKS_MAX:
                 raise Restless(f"more than {TICKS_MAX:,} times something is due in one advance")
@@ -311,11 +311,6 @@ class Trial:
         began = self._running.get(id)
         if began is not None:
             self._bring(Report(id, outcome, result, error, began, self.now_us, self.records[id].flow))
-
-
-def _next_due(state: State) -> int | None:
-    """When the core wants to be told that time has come."""
-    return state.waits.next_due
 
 
 def is_skipped(task: Task) -> bool:

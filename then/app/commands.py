@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from then.app.engine import Engine
-from then.app.objects import record_object, timer_object
+from then.app.objects import record_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
-from then.core.causes import SetTimer
 from then.core.errors import ConfigError
 from then.core.tasks import OUTCOMES, Body, Json
 
@@ -73,9 +72,8 @@ class Commands:
         """Pauses a timer, takes it up again, or fires it now; gives it."""
         if what not in ("pause", "resume", "fire"):
             raise ConfigError(f'"{what}" is nothing that is done to a timer; one of pause, resume, fire')
-        loop = self._engine.loop
-        loop.ask(SetTimer(name, what))  # type: ignore[arg-type]
-        return timer_object(loop.look(lambda state: state.waits.timers[name]), self._engine.rules.set.timers.get(name))
+        self._engine.set_timer(name, what)  # type: ignore[arg-type]
+        return next(timer for timer in self._engine.timers() if timer["name"] == name)
 
     def running(self) -> Json:
         """Since when the tasks that run do so, in microseconds, by id; null where an engine before started them."""
