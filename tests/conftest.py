@@ -13,6 +13,11 @@ collect_ignore_glob = ["language/*.then"]
 FOLDERS_MARKED = ("crash", "simulation")
 """tests/crash and tests/simulation carry their marker by where they stand."""
 
+ENGINE_FIXTURES = frozenset({"docker_engine", "own_dockerd"})
+"""Who asks for one of these is marked `containers`."""
+
+pytest_plugins = ("tests.docker_engine",)
+
 # The suites of the seams are no test files by name; their asserts tell what was found all the same.
 pytest.register_assert_rewrite("tests.seams", "tests.crash", "tests.simulation")
 
@@ -29,3 +34,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(here).parts[0]
         if folder in FOLDERS_MARKED:
             item.add_marker(folder)
+        if isinstance(item, pytest.Function) and not ENGINE_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("containers")
