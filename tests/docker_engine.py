@@ -7,7 +7,9 @@ It is the one that `DOCKER_HOST` names, else the one that `docker` would take.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -35,10 +37,7 @@ class DockerEngine:
 def docker_engine() -> Iterator[DockerEngine]:
     """Tests that ask for it are marked `containers`; without an engine they are skipped, and fail in CI."""
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    try:
-        client = docker.DockerClient(base_url=host, version="auto")
-    except docker.errors.DockerException as error:
-        lacking(f"no Docker Engine at {host}: {error}; {OWN_ENGINE}")
+    client = _open_client(host)
     try:
         try:
             client.images.get(IMAGE)
@@ -47,6 +46,18 @@ def docker_engine() -> Iterator[DockerEngine]:
         yield DockerEngine(host, client)
     finally:
         client.close()
+
+
+def _open_client(host: str) -> docker.DockerClient:
+    with warnings.catch_warnings():
+        # The SDK forgets to close its socket to an engine that does not answer.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return docker.DockerClient(base_url=host, version="auto")
+        except docker.errors.DockerException as error:
+            said = str(error)
+        gc.collect()
+    lacking(f"no Docker Engine at {host}: {said}; {OWN_ENGINE}")
 
 
 @pytest.fixture(scope="module")
