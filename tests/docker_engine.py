@@ -49,15 +49,18 @@ def docker_engine() -> Iterator[DockerEngine]:
 
 
 def _open_client(host: str) -> docker.DockerClient:
+    client, said = None, ""
     with warnings.catch_warnings():
         # The SDK forgets to close its socket to an engine that does not answer.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            return docker.DockerClient(base_url=host, version="auto")
+            client = docker.DockerClient(base_url=host, version="auto")
         except docker.errors.DockerException as error:
             said = str(error)
         gc.collect()
-    lacking(f"no Docker Engine at {host}: {said}; {OWN_ENGINE}")
+    if client is None:
+        lacking(f"no Docker Engine at {host}: {said}; {OWN_ENGINE}")
+    return client
 
 
 @pytest.fixture(scope="module")
