@@ -22,6 +22,7 @@ from then.core.rules import Consequence, Join, Pattern, Rule, RuleSet, Single, U
 from then.core.source import Span
 from then.core.state import State
 from then.core.tasks import Json, Task
+from then.language.files import PRELUDE
 from then.language.phrases import Phrases
 from then.language.scope import Declared
 from then.language.scope import Scope as Names
@@ -81,7 +82,7 @@ class Coverage:
         self._declared = Declared(rules)
         self._watched: list[_Watched] = []
         self._by_type: dict[str, list[_Watched]] = {}
-        self._rules = [self._cover(rule) for rule in all_rules(rules)]
+        self._rules = [self._cover(rule) for rule in all_rules(rules) if not _is_of_prelude(rule)]
 
     def rules(self) -> list[Covered]:
         """All rules in order, with their counts."""
@@ -162,6 +163,11 @@ def all_rules(rules: RuleSet) -> Iterator[Rule]:
     yield from rules.rules
     for procedure in rules.procedures.values():
         yield from procedure.rules
+
+
+def _is_of_prelude(rule: Rule) -> bool:
+    """Rules of the package are tested there."""
+    return rule.span is not None and rule.span.file == PRELUDE
 
 
 def _patterns(rule: Rule) -> Iterator[Pattern]:

@@ -94,10 +94,13 @@ class CancelTasks:
     """`cancel T where …`: ends the live records of a type in this flow."""
 
     type: str
+    """With `callee`, the name in the text."""
     where: Expr | None = None
     """Over each of them; sees the aliases of the rule."""
     guard: Expr | None = None
     otherwise: Act | None = None
+    callee: Expr | None = None
+    """Gives the type: of a task that was handed over, of which those of this call are meant."""
     span: Span | None = _span()
 
 

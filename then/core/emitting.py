@@ -64,7 +64,7 @@ def carry_out(at: Stepping, firing: Firing, edition: Edition) -> None:
         # What the same match emitted before is not touched.
         bend(at, at.state.flows[flow], outcome, text, at.match_began)
     for act, scope in firing.cancels:
-        _cancel_tasks(at, flow, act, scope, edition)
+        _cancel_tasks(at, flow, act, scope, edition, firing.call)
     if firing.emissions:
         _emit(at, firing, edition)
     if firing.empty:
@@ -189,12 +189,12 @@ def _guard_depth(at: Stepping, task: Task) -> None:
         )
 
 
-def _cancel_tasks(at: Stepping, flow: str, act: CancelTasks, scope: Scope, edition: Edition) -> None:
-    """Ends the live records of a type in a flow for which the clause is true."""
+def _cancel_tasks(at: Stepping, flow: str, act: CancelTasks, scope: Scope, edition: Edition, call: str | None) -> None:
+    """Ends the live records of a type in a flow, of a task that was handed over those of the call, for which the clause is true."""
     variables, newest = at.state.flows[flow].variables, id_text(at.match_began)
     fields: Json = scope.bindings.get("fields", {}) if act.where is None else {}
     for task in list(at.state.live(flow)):
-        if task.type != act.type or task.id > newest:
+        if task.type != act.type or task.id > newest or (act.callee is not None and task.call != call):
             continue
         if act.where is not None and edition.value(act.where, Scope(task, scope.bindings, variables)) is not True:
             continue

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+import attrs
 import msgspec
 from msgspec.structs import replace
 
@@ -209,7 +210,9 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
         case Return(args=args):
             firing.returns = {name: _said(edition, expr, scope, f"return ({name}: …)") for name, expr in args}
             firing.weigh(_size(firing.returns, "return"))
-        case CancelTasks():
+        case CancelTasks(callee=callee):
+            if callee is not None:
+                act = attrs.evolve(act, type=str(_said(edition, callee, scope, f"the task {act.type}")))
             firing.cancels.append((act, scope))
         case Skip(type=type, args=args):
             body = {name: _said(edition, expr, scope, f"skip {type}({name}: …)") for name, expr in args}

@@ -307,15 +307,17 @@ class Acts:
 
     def _cancel(self, tree: Tree, scope: Scope) -> CancelTasks:
         name = dotted(tree.children[0])
-        if self.declared.type(name) is None and self.unit.is_strict:
+        callee = scope.callback(name)
+        if callee is None and self.declared.type(name) is None and self.unit.is_strict:
             self.unit.refuse(self.patterns.unknown_type(name), tree.children[0])
         where = None
         if len(tree.children) > 1 and isinstance(node := tree.children[1], Tree):
-            shape = self.patterns.shape(name, frozenset())
+            shape = self.patterns.shape(name, frozenset(), callee)
             inner = self.patterns.clause_scope(shape, None, scope)
             where = self.resolver.clause(node.children[0], inner)
             self.typer.check_clause(where, inner)
-        return CancelTasks(name, where, span=self.unit.span(tree))
+        given = Name(callee, span=self.unit.span(tree.children[0])) if callee is not None else None
+        return CancelTasks(name, where, callee=given, span=self.unit.span(tree))
 
     def _skip(self, tree: Tree, scope: Scope) -> Skip:
         name_node, args_node = tree.children

@@ -4,6 +4,10 @@ A file is known by its *key*, its path from the root with `/` between; keys are
 what `RuleSet.sources` has, so that a rules version does not depend on where
 the project lies. `Files` reads the disk; `Stored` gives the same files as they
 were when a version was journalled.
+
+One key is no path: `then` is the prelude, a file of this package. It is read
+like the others, and kept like them, so that a flow keeps the prelude that it
+began with.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from typing import Final, Protocol
 from then.core.errors import RuleSyntaxError
 from then.core.source import Span
 from then.language.findings import FileRefused
+
+PRELUDE: Final = "then"
+"""What `use NAME from "then"` names: rules that come with this package."""
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 """100,000 rules are 20 MiB; what is larger is no file that somebody wrote."""
@@ -62,6 +69,8 @@ class Files:
         self._prefix = prefix
 
     def text(self, key: str) -> str:
+        if key == PRELUDE:
+            return prelude()
         real = os.path.realpath(self.root / key)
         if not Path(real).is_relative_to(self.root):
             raise FileRefused(f'"{self.shown(key)}" leads out of the project\'s root')
@@ -80,7 +89,7 @@ class Files:
             return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
 
     def shown(self, key: str) -> str:
-        return os.path.join(self._prefix, key)
+        return key if key == PRELUDE else os.path.join(self._prefix, key)
 
     def value(self, key: str, name: str) -> str | None:
         return None
@@ -103,10 +112,15 @@ class Stored:
         return sorted(key for key in self._sources if "/" not in key and "#" not in key)
 
     def shown(self, key: str) -> str:
-        return os.path.join(self._prefix, key)
+        return key if key == PRELUDE else os.path.join(self._prefix, key)
 
     def value(self, key: str, name: str) -> str | None:
         return self._sources.get(value_key(key, name))
+
+
+def prelude() -> str:
+    """The text of the prelude, as this package has it."""
+    return Path(__file__).with_name("prelude.then").read_text("utf-8")
 
 
 def value_key(key: str, name: str) -> str:
@@ -115,11 +129,13 @@ def value_key(key: str, name: str) -> str:
 
 
 def beside(key: str, path: str) -> str:
-    """The key of a file that another names, relative to it.
+    """The key of a file that another names, relative to it; that of the prelude is its name.
 
     Raises:
         FileRefused: it is absolute, or leads out of the root.
     """
+    if path == PRELUDE:
+        return PRELUDE
     if posixpath.isabs(path) or "\0" in path or not path:
         raise FileRefused(f"{path!r} is no path relative to this file")
     found = posixpath.normpath(posixpath.join(posixpath.dirname(key), path))

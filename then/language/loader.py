@@ -34,7 +34,7 @@ from then.language.compile import Compiler
 from then.language.constants import Constants
 from then.language.declare import Declarer, check_declared, dotted
 from then.language.executors import Kinds
-from then.language.files import Reader, beside
+from then.language.files import PRELUDE, Reader, beside
 from then.language.findings import Enough, FileRefused, Findings, UseCycle
 from then.language.notyet import is_there, report_not_yet
 from then.language.parser import parse
@@ -198,7 +198,7 @@ class Loader:
         if unit is not None:
             return unit
         is_yaml = key.endswith((".yaml", ".yml"))
-        if not is_yaml and not key.endswith(".then"):
+        if not is_yaml and not key.endswith(".then") and key != PRELUDE:
             raise FileRefused(
                 f'"{self.reader.shown(key)}" is no file of rules: .then, .yaml with the key rules, .py, or a folder of them'
             )

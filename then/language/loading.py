@@ -19,7 +19,7 @@ import attrs
 from then.core.errors import RulesRefused
 from then.core.rules import RuleSet
 from then.language.executors import KINDS, Kinds
-from then.language.files import Files, Reader, Stored
+from then.language.files import PRELUDE, Files, Reader, Stored, prelude
 from then.language.findings import FileRefused, Finding
 from then.language.loader import Loader, LoadPython
 
@@ -125,7 +125,7 @@ def check_text(
 def _of_text(
     text: str, file: str, root: Path | None, env: Mapping[str, str] | None, known: RuleSet | None, kinds: Kinds
 ) -> Loader:
-    reader: Reader = Stored({file: text}) if root is None else _Overlay(Files(root), file, text)
+    reader: Reader = Stored({file: text, PRELUDE: prelude()}) if root is None else _Overlay(Files(root), file, text)
     return Loader(reader, root or Path(), file, env or {}, None, known, kinds)
 
 

@@ -133,7 +133,7 @@ _POOLED: Final[dict[type, Callable[[list[Any], _Pool], Any]]] = {
     Emit: _emit,
     Loop: lambda v, p: Loop(v[1], p[v[2]], p[v[3]], v[4], _maybe(p, v[5]), _maybe(p, v[6])),
     Return: lambda v, p: Return(_args(p, v[1]), _maybe(p, v[2]), _maybe(p, v[3])),
-    CancelTasks: lambda v, p: CancelTasks(v[1], _maybe(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),
+    CancelTasks: lambda v, p: CancelTasks(v[1], _maybe(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4]), _maybe(p, v[5])),
     Skip: lambda v, p: Skip(v[1], _args(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),
     Save: lambda v, p: Save(v[1], p[v[2]], _maybe(p, v[3]), _maybe(p, v[4])),
     EndFlow: lambda v, p: EndFlow(v[1], _maybe(p, v[2]), _maybe(p, v[3]), _maybe(p, v[4])),

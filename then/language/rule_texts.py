@@ -264,9 +264,13 @@ class RuleTexts:
                 known = scope.procedure.result if scope.procedure is not None else None
                 text = f"return ({self._pairs(args, known or (), scope)})"
             case CancelTasks(type, where):
-                text = f"cancel {self.type_name(type, act.span)}"
+                is_callback = act.callee is not None
+                text = f"cancel {type if is_callback else self.type_name(type, act.span)}"
                 if where is not None:
-                    inner = _clause(self._declared.shape(type, frozenset()), None, scope)
+                    shape = (
+                        shape_of(None, type, frozenset()) if is_callback else self._declared.shape(type, frozenset())
+                    )
+                    inner = _clause(shape, None, scope)
                     text += f" where {Phrases(inner).text(where)}"
             case Skip(type, args):
                 text = f"skip {self.type_name(type, act.span)}({self.args(type, args, scope)})"
