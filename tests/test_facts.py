@@ -53,6 +53,9 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     33: (f.Scheduled, "name due flow is_paused queued"),
     34: (f.Unscheduled, "name"),
     35: (f.Left, "id"),
+    36: (f.Asked, "id n what place value refused"),
+    37: (f.Awaited, "id n what place ids is_any due"),
+    38: (f.Answered, "id n ids"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

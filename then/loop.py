@@ -37,7 +37,7 @@ from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportT
 from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer
 from then.core import facts as f
-from then.core.causes import AllHeld, Began, Cause, Order, Over, Proceed, Reports, Start, Step, Stop, Tick
+from then.core.causes import AllHeld, Ask, Began, Cause, Order, Over, Proceed, Reports, Start, Step, Stop, Tick, Told
 from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.engine import Terms, step
@@ -100,6 +100,8 @@ class Loop:
         """Stands in for commits that are put off; without one none is."""
         self.watchers: list[Watcher] = []
         self.start_watchers: list[StartWatcher] = []
+        self.tell: Callable[[Told], object] = lambda told: None
+        """Brings scripts their answers, under the lock: quick, and calls nothing of the loop."""
         self.fullness_watchers: list[Callable[[bool], None]] = []
         self.chance: Callable[[], float] = random.random  # noqa: TID251 (here it comes in; what is drawn is recorded)
         """What jitter is drawn from."""
@@ -398,7 +400,8 @@ class Loop:
             batch = self._batch
             if not batch.entries and not batch.gated and not batch.tickets:
                 return
-            if has_started and not must_commit and not batch.gated and not batch.tickets and self._may_put_off(began):
+            is_urgent = must_commit or len(batch.gated) > batch.lenient or batch.tickets
+            if has_started and not is_urgent and self._may_put_off(began):
                 return
             if not self._commit() or not (inbox or state.pending):
                 return
@@ -451,8 +454,14 @@ class Loop:
             if type(order) is Start and not order.after_commit and self._is_durable(order):
                 self._start([order])
                 has_started = True
+            elif type(order) is Told:
+                # Before it is durable: what the script makes of it comes later in the journal, perhaps in this commit.
+                self.tell(order)
+                has_started = True
             else:
                 batch.gated.append(order)
+                if type(cause) is Ask:
+                    batch.lenient += 1
         return has_started
 
     def _is_durable(self, order: Start) -> bool:

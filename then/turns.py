@@ -28,6 +28,8 @@ class Batch(msgspec.Struct):
     reported: list[tuple[Executor, str]] = []
     cells: list[Cell] = []
     """The checkpoint that goes with it."""
+    lenient: int = 0
+    """How many of `gated` a script asked for that goes on, and may ask for more: they may wait for that."""
     began: float = 0.0
     """When its first step was, by the monotonic clock."""
     notes: list[Cell] = []

@@ -17,7 +17,8 @@ from then.abc import Executor, Job, Report
 from then.alarm import SystemClock
 from then.core.tasks import Body, Task
 from then.executors.coroutines import OwnLoop
-from then.executors.function import MESSAGE_CHARACTERS_MAX, FunctionExecutor
+from then.executors.function import FunctionExecutor
+from then.executors.raised import MESSAGE_CHARACTERS_MAX
 
 
 def quick(n: int) -> Body:

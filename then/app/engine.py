@@ -472,6 +472,19 @@ class Engine(Waits):
                 syncs=self._durability == "power",
                 secrets=self.secrets,
             )
+        elif kind == "script":
+            from then.executors.script import ScriptExecutor
+
+            executor = scripts = ScriptExecutor(
+                masked(self.loop.reporter(kind, forgets=False), self.secrets.mask),
+                self.loop.give,
+                lambda id: self.loop.look(lambda state: state.waits.scripts.recorded(id)),
+                self.clock,
+                root.resolve(),
+                self._task_folder(),
+                self.secrets.mask,
+            )
+            self.loop.tell = scripts.tell
         else:
             return
         self.loop.attach(kind, executor)

@@ -66,7 +66,7 @@ def on_policy(task: Task, policy: Policy | None) -> Task:
 def next_attempt(at: Stepping, task: Task, chain: Chain | None, policy: Policy | None) -> Task:
     """A new record in the place of one that failed."""
     id = at.new_id()
-    cont = rejoin(at, task, chain, id) if chain is not None else None
+    cont = rejoin(at, task, chain, id) if chain is not None else _script_of(at, task)
     edition = at.terms.editions[at.state.flows[task.flow].version]
     fresh = edition.new_task(task.type, task.body, id, task.flow, at.terms.time)
     fresh = replace(
@@ -76,6 +76,11 @@ def next_attempt(at: Stepping, task: Task, chain: Chain | None, policy: Policy |
     fresh = on_policy(fresh, policy)
     at.add(task.flow, f.Emitted(fresh))
     return fresh
+
+
+def _script_of(at: Stepping, task: Task) -> str | None:
+    """The script that started it, which hears of the next attempt too."""
+    return task.cont if task.cont in at.state.waits.scripts.of else None
 
 
 def rejoin(at: Stepping, task: Task, chain: Chain, id: str) -> str | None:

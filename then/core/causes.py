@@ -17,7 +17,7 @@ from then.core import facts as f
 from then.core.chains import Chain
 from then.core.edition import Edition
 from then.core.facts import Flow
-from then.core.tasks import Body, Outcome, Task
+from then.core.tasks import Body, Json, Outcome, Task
 
 # -- causes ------------------------------------------------------------------
 
@@ -111,8 +111,32 @@ class SetTimer(NamedTuple):
     what: Literal["pause", "resume", "fire"]
 
 
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """A script takes a step; `Told` answers it, at once or when what it waits for has come."""
+
+    id: str
+    """Of the script's task."""
+    n: int
+    """0, 1, 2, …"""
+    kind: Literal["run", "emit", "save", "load", "wait", "say"]
+    """`say`: what is only written down, an answer that comes with it."""
+    what: str
+    """What is asked, in one line."""
+    place: str
+    """File and line that ask: the rule of what is started."""
+    type: str = ""
+    """Of what is run or emitted; the name of a variable."""
+    body: Body = {}
+    value: Json = None
+    """What is saved, or the answer."""
+    ids: Sequence[str] = ()
+    """First attempts that are waited for; none: time alone."""
+    is_any: bool = False
+    timeout_us: int | None = None
+
+
 Cause: TypeAlias = (
-    Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer
+    Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer | Ask
 )
 
 
@@ -159,7 +183,20 @@ class AllHeld(NamedTuple):
     """A task has no executor here."""
 
 
-Order: TypeAlias = Start | Began | Stop | Over | AllHeld
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a step of a script. It may be given before it is durable: what follows from it comes later in the journal."""
+
+    id: str
+    n: int
+    value: Json = None
+    records: tuple[Task, ...] = ()
+    """What was waited for, as it settled."""
+    refused: str | None = None
+    is_over: bool = False
+    """Its task has ended: it takes no further step."""
+
+
+Order: TypeAlias = Start | Began | Stop | Over | AllHeld | Told
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from attrs import evolve
 from msgspec.structs import replace
 
 from then.core.errors import UnknownName
@@ -50,11 +51,15 @@ class Runner(NamedTuple):
 
 FLOW_ENDED: Final = "flow.ended"
 """The event of a flow that ended: the root of a new one."""
+SCRIPT: Final = "script"
+"""The kind of the executor that runs rule scripts; they take no slot, for they mostly wait."""
 PYTHON: Final = "python"
 """The kind of the executor that runs functions of this process."""
 
 
 def _runner(declared: TaskDecl, kind: str, rules: RuleSet) -> Runner:
+    if kind == SCRIPT:
+        declared = evolve(declared, slots=0)
     given = given_secrets(declared, rules)
     options: dict[str, object] | None = None
     if declared.function is not None:
@@ -95,7 +100,7 @@ class Edition:
         self._births = {
             name: (
                 declared.priority,
-                {"slots": 0} if declared.slots == 0 else None,
+                {"slots": 0} if declared.slots == 0 or self._kinds[name] == SCRIPT else None,
                 self._kinds[name] is not None,
                 False,
             )

@@ -82,7 +82,7 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
         at.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
     members: list[str] = []
     aliases: dict[str, str] = {}
-    shared = at.new_id() if next_step is not None else None
+    shared = at.new_id() if next_step is not None else firing.script
     timed, call = edition.timed, firing.call
     counted: Counter[str] | None = Counter() if edition.has_sets else None
     for planned in emissions:

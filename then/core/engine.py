@@ -20,8 +20,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from then.core import facts as f
+from then.core.asking import answer, ask
 from then.core.causes import (
     Adopt,
+    Ask,
     Cancel,
     Cause,
     GiveBack,
@@ -107,6 +109,8 @@ class _Stepper(Stepping):
                 self.match(self.ended.pop(0))
             elif joining:
                 join_twin(self, joining.pop(0))
+            elif quiet[-1] in self.state.waits.scripts.of:
+                answer(self, quiet.pop())
             else:
                 settle_call(self)
 
@@ -129,6 +133,8 @@ class _Stepper(Stepping):
                     self.add(flow, f.FlowMoved(version))
                     if self.terms.editions[version].has_sets:
                         count_again(self, flow, self.terms.editions[version])
+            case Ask():
+                ask(self, cause)
             case GiveBack(ids=ids):
                 for task in take_back(self.state, ids):
                     time = self.terms.time
@@ -240,9 +246,9 @@ class _Stepper(Stepping):
         is_settled = record.settled
         if record.cont is not None and is_settled:
             chain = state.chains.get(record.cont)
+            # A chain hears of a done one, what ended otherwise is matched like any; a script hears of all, be it later.
+            is_awaited = record.outcome == "done" if chain is not None else record.cont in state.waits.scripts.of
             if chain is not None:
-                # Who waits for it hears of a done one; what ended otherwise is matched like any.
-                is_awaited = record.outcome == "done"
                 took, is_over = self.go_on(chain, record, edition, fired)
                 taken |= took
         found = () if is_over else edition.index.match(record, variables)
@@ -284,7 +290,7 @@ class _Stepper(Stepping):
             taken |= record.type == RULE_FAILED and bool(fired)
             seen = variables if fired else {}
             self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched, record.call))
-        if is_failure and not taken and is_settled and record.call is not None:
+        if is_failure and not taken and is_settled and record.call is not None and not is_awaited:
             self.fail_fast(record.call)
 
     def fire_ending(self, record: Task, edition: Edition, flow: Flow, fired: list[str]) -> None:

@@ -350,11 +350,52 @@ class Left(_Fact, tag=35, frozen=True):
     id: str
 
 
+class Asked(_Fact, tag=36, frozen=True):
+    """A script took a step, and has its answer."""
+
+    id: str
+    """Of the script's task."""
+    n: int
+    what: str
+    """What was asked, in one line."""
+    place: str
+    """File and line that asked."""
+    value: Json = None
+    """The answer: of `run` the id of what was started, of `wait` the ids of what had settled."""
+    refused: str | None = None
+    """Why it was refused; it did nothing then."""
+
+
+class Awaited(_Fact, tag=37, frozen=True):
+    """A script waits, for records or for a time."""
+
+    id: str
+    n: int
+    what: str
+    place: str
+    ids: list[str]
+    """First attempts of what it waits for."""
+    is_any: bool = False
+    """One of them is enough."""
+    due: int | None = None
+    """When it waits no more."""
+
+
+class Answered(_Fact, tag=38, frozen=True):
+    """The wait of a script is over."""
+
+    id: str
+    n: int
+    ids: list[str] | None = None
+    """The records that it waited for, as they settled; null: its time was over before."""
+
+
 Fact: TypeAlias = (
     Posted | Emitted | Started | Completed | Matched | Waited | Taken | Dropped | Saved | Late
     | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
     | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
+    | Asked | Awaited | Answered
 )  # fmt: skip
 
 

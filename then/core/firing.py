@@ -98,6 +98,8 @@ class Firing(msgspec.Struct):
     """Types of which a `for` emitted none."""
     size_bytes: int = 0
     """Of what is emitted and saved so far, roughly."""
+    script: str | None = None
+    """The script that waits for what is emitted, where one emits it."""
 
     def weigh(self, size_bytes: int) -> None:
         """Counts what is to be emitted or saved.
@@ -328,6 +330,16 @@ def _size(value: Json, what: str) -> int:
         return check_json(value, what)
     except RuleError as refused:
         raise PlanFailed(refused.text()) from refused
+
+
+def plan_asked(firing: Firing, edition: Edition, type: str, body: Body) -> None:
+    """Plans the one record that a script asks for.
+
+    Raises:
+        PlanFailed: its body is not as declared.
+    """
+    firing.weigh(_size(body, type))
+    firing.emissions.append(Planned(type, _checked(edition, type, body)))
 
 
 def _checked(edition: Edition, type: str, body: Body) -> Body:

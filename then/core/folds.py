@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.ids import id_number
+from then.core.scripts import Open, Step, step_of
 from then.core.state import RECORD_FOLDS, State, decode_flow, decode_task
 from then.core.waits import KINDS, MARKS_MAX, Frame, Tally, TimerState, Wait
 
@@ -220,6 +221,39 @@ def _marked(state: State, fact: f.Marked, flow: str, time: int) -> None:
         state.waits.marks_max = max(MARKS_MAX, 2 * len(marks))
 
 
+def _asked(state: State, fact: f.Asked, flow: str, time: int) -> None:
+    scripts = state.waits.scripts
+    is_new = fact.id not in scripts.of
+    script = scripts.began(fact.id, time)
+    _stepped(state, *scripts.add(script, step_of(fact)))
+    state.touch("script", fact.id, is_new=is_new)
+
+
+def _awaited(state: State, fact: f.Awaited, flow: str, time: int) -> None:
+    scripts = state.waits.scripts
+    is_new = fact.id not in scripts.of
+    scripts.wait(scripts.began(fact.id, time), Open(fact.what, fact.place, fact.ids, fact.is_any, fact.due))
+    state.touch("script", fact.id, is_new=is_new)
+    if fact.due is not None:
+        state.waits.set_due(fact.due, "script", fact.id)
+
+
+def _answered(state: State, fact: f.Answered, flow: str, time: int) -> None:
+    scripts = state.waits.scripts
+    script = scripts.of[fact.id]
+    was = script.open
+    assert was is not None, "an answer to a script that waits for nothing"
+    script.open, script.missing = None, {}
+    if was.due is not None:
+        state.waits.forget_due("script", fact.id)
+    _stepped(state, *scripts.add(script, Step(was.what, fact.ids, None, was.place)))
+    state.touch("script", fact.id)
+
+
+def _stepped(state: State, key: str, is_new: bool) -> None:
+    state.touch("stride", key, is_new=is_new)
+
+
 # `evolve` without the call of it: for the hottest place.
 FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     **RECORD_FOLDS,
@@ -241,6 +275,9 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Marked: _marked,
     f.Scheduled: _scheduled,
     f.Unscheduled: _unscheduled,
+    f.Asked: _asked,
+    f.Awaited: _awaited,
+    f.Answered: _answered,
 }
 
 

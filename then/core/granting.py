@@ -140,10 +140,10 @@ def claim_for(state: State, terms: Terms, task: Task) -> Claim | None:
         RuleError: there will never be that much, or it cannot be said.
     """
     edition = terms.editions[state.flows[task.flow].version]
-    declared = edition.rules.tasks.get(task.type)
-    if declared is None:
+    runner = edition.runners.get(task.type)
+    if runner is None:
         return None
-    return claim_of(task, declared, terms.capacity or _with_slots(terms.slots), edition.value)
+    return claim_of(task, runner.declared, terms.capacity or _with_slots(terms.slots), edition.value)
 
 
 def run_again(state: State, terms: Terms, task: Task, slots: int) -> None:

@@ -410,6 +410,10 @@ class State:
         """A record is not live any more: it was matched."""
         id, flow = task.id, self.flows[task.flow]
         del self.tasks[id]
+        if task.needs is not None and id in self.waits.scripts.of:
+            self.waits.forget_due("script", id)
+            for kind, key in self.waits.scripts.drop(id):
+                self.drop(kind, key)
         if task.policy is not None:
             self._forget_times(id)
         if task.call is not None and (frame := self.waits.frames.get(task.call)) is not None:
@@ -427,14 +431,25 @@ class State:
         if task.is_held:
             flow.stopped -= 1
         self.dirty["flow"].setdefault(flow.id, True)
-        if task.cont is not None and task.outcome == "done":
-            chain = self.chains.get(task.cont)
-            if chain is not None:
-                chain.waiting.pop(task.id, None)
-                for alias, member in chain.aliases.items():
-                    if member == task.id:
-                        chain.records[alias] = task
-                self.touch("chain", chain.id)
+        if task.cont is not None:
+            self._left_waiter(task, task.cont)
+
+    def _left_waiter(self, task: Task, waiter: str) -> None:
+        """A record has left for which a chain, or the script that started it, waits."""
+        chain = self.chains.get(waiter) if task.outcome == "done" else None
+        if chain is not None:
+            chain.waiting.pop(task.id, None)
+            for alias, member in chain.aliases.items():
+                if member == task.id:
+                    chain.records[alias] = task
+            self.touch("chain", chain.id)
+            return
+        script = self.waits.scripts.of.get(waiter)
+        if script is not None and task.settled:
+            self.touch("ended", self.waits.scripts.settle(script, task), is_new=True)
+            self.touch("script", waiter)
+            if script.is_answerable:
+                self.waits.quiet.append(waiter)
 
     def _matched(self, fact: f.Matched, flow: str, time: int) -> None:
         if fact.taken_up:

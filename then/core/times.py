@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from then.core import facts as f
+from then.core.asking import answer
 from then.core.ending import OVER, complete, runs_here, stop
 from then.core.joins import end_window
 from then.core.stepping import Stepping
@@ -19,6 +20,9 @@ def tick(at: Stepping) -> None:
             # An engine that is ending starts nothing: to the next it is a time that was missed.
             if at.terms.only is None:
                 come(at, of)
+            continue
+        if kind == "script":
+            answer(at, of)
             continue
         if kind == "wait":
             wait = waits.wait(of)

@@ -20,6 +20,7 @@ import attrs
 import msgspec
 
 from then.core import facts as f
+from then.core import scripts
 from then.core.tasks import Body, Json, Task
 from then.core.twins import Twin
 from then.core.values import canonical_text
@@ -94,7 +95,7 @@ class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 Due: TypeAlias = tuple[int, str, str]
-"""A time, what it is the time of (`start`, `expires`, `timeout`, `deadline`, `wait`), and whose."""
+"""A time, what it is the time of (`start`, `expires`, `timeout`, `deadline`, `wait`, `timer`, `script`), and whose."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
@@ -137,6 +138,8 @@ class Waits:
     timers: dict[str, TimerState] = attrs.field(factory=dict)
     twins: dict[str, Twin] = attrs.field(factory=dict)
     """`idempotent by`: by key."""
+    scripts: scripts.Scripts = attrs.field(factory=scripts.Scripts)
+    """Scripts under way, by the id of their task."""
     joining: list[str] = attrs.field(factory=list)
     """Records that end with the result of their twin, in this step."""
     marks: dict[str, int] = attrs.field(factory=dict)
@@ -275,7 +278,7 @@ class Waits:
                 return self.timers.get(key)
             case "twin":
                 return self.twins.get(key)
-        return None
+        return self.scripts.cell(kind, key) if kind in scripts.KINDS else None
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         """Takes up the cells of a kind."""
@@ -297,10 +300,13 @@ class Waits:
                     due = _unpacked(key, data).due
                     if due is not None:
                         self.set_due(due, "wait", key)
+            case _:
+                for at, id in self.scripts.load(kind, rows):
+                    self.set_due(at, "script", id)
 
 
 BY_CLOCK: Final = frozenset(("at", "timer"))
 """What is due when the clock shows a time, and not when a span is over."""
 
-KINDS: Final = ("frame", "tally", "mark", "timer", "twin", "wait")
+KINDS: Final = ("frame", "tally", "mark", "timer", "twin", "wait", *scripts.KINDS)
 """The kinds of its cells."""

@@ -21,7 +21,6 @@ import importlib
 import inspect
 import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -31,6 +30,7 @@ from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.tasks import Body, Outcome, own_copy, taken_over
 from then.executors.coroutines import Coroutines
+from then.executors.raised import failure_of
 
 T = TypeVar("T")
 
@@ -41,9 +41,6 @@ Two threads that run quick functions take the interpreter from each other and
 are slower together than one alone; a function that is not quick is noticed
 after this time.
 """
-MESSAGE_CHARACTERS_MAX: Final = 10_000
-TRACEBACK_CHARACTERS_MAX: Final = 100_000
-"""Of an exception, in the record: some hold all that they failed on."""
 QUICK_US: Final = 50
 """A function that takes less is quick: a row of them takes as long as a commit."""
 QUICK_RUNS: Final = 8
@@ -434,17 +431,8 @@ class FunctionExecutor:
         """What a function raised, as an outcome."""
         if isinstance(error, CannotRead):
             return self._ended(job, "failed", None, {"kind": error.kind, "message": str(error)}, None)
-        shown = "".join(traceback.format_exception(type(error), error, _own_frames_off(error)))
-        said = f"{type(error).__name__}: {_said(error)}"
-        if self._secrets is not None:
-            # Here already, though all reports are masked: of a long text only the ends are kept, and one may begin in a value.
-            shown, said = self._secrets.mask.text(shown), self._secrets.mask.text(said)
-        failure: Body = {
-            "kind": "exception",
-            "message": _printable(said, MESSAGE_CHARACTERS_MAX),
-            "type": type(error).__name__,
-            "traceback": _printable(shown, TRACEBACK_CHARACTERS_MAX),
-        }
+        mask = self._secrets.mask if self._secrets is not None else None
+        failure = failure_of(error, _own_frames_off(error), mask)
         return self._ended(job, "failed", None, failure, started)
 
     def _ended(
@@ -464,21 +452,6 @@ def _all_of(items: deque[T]) -> list[T]:
         while items:
             taken.append(items.popleft())
     return taken
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as worse:  # noqa: BLE001 (a user's `__str__`)
-        return f"(its text cannot be had: {type(worse).__name__})"
-
-
-def _printable(text: str, characters_max: int) -> str:
-    """Half surrogates, which are no Unicode and would be refused as JSON, are written out; a long middle is left out."""
-    if len(text) > characters_max:
-        half = characters_max // 2
-        text = f"{text[:half]}… ({len(text) - 2 * half} characters left out) …{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _own_frames_off(error: BaseException) -> Any:

@@ -55,6 +55,7 @@ KINDS: Final[Kinds] = {
             "stdin": Option(frozenset(("text",)), example='stdin "text"'),
         },
     ),
+    "script": Kind("text", {}),
     "python": Kind("text", {"with": Option(frozenset(("map",)), example="with {name: value}")}),
 }
 
@@ -81,12 +82,16 @@ def check_target(run: Run, kind: Kind, inputs: Mapping[str, TypeRef], unit: Unit
         )
         _refuse(unit, f"run {run.kind} takes a list of words, no shell stands in between: run {run.kind} {words}", run)
     elif isinstance(target, ListOf) and kind.target != "list":
-        _refuse(unit, f'run {run.kind} takes a text: run {run.kind} "package.module:function"', run)
+        shown = "file.py" if run.kind == "script" else "package.module:function"
+        _refuse(unit, f'run {run.kind} takes a text: run {run.kind} "{shown}"', run)
     elif isinstance(target, ListOf) and not target.items:
         _refuse(unit, f'run {run.kind} needs a program: run {run.kind} ["program", "argument"]', run)
     elif run.kind == "python" and not (isinstance(target, Const) and _FUNCTION.fullmatch(str(target.value))):
         shown = f'; here is "{target.value}"' if isinstance(target, Const) else ""
         _refuse(unit, f'run python names a function as "package.module:function"{shown}', run)
+    elif run.kind == "script" and not (isinstance(target, Const) and str(target.value).endswith(".py")):
+        shown = f'; here is "{target.value}"' if isinstance(target, Const) else ""
+        _refuse(unit, f'run script names a file of Python, from the root of the project: "file.py"{shown}', run)
     elif isinstance(target, ListOf):
         _check_shell(target, inputs, unit)
 

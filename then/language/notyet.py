@@ -19,7 +19,7 @@ NOT_YET: Final = {
 }
 """Name of the tree: how the answer names it."""
 
-RUN_NOT_YET: Final = frozenset(("docker", "script"))
+RUN_NOT_YET: Final = frozenset(("docker",))
 """Executors that have a name and no code."""
 
 

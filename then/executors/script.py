@@ -1,0 +1,473 @@
+"""Runs tasks as rule scripts: `main` in a thread while it does something, in none while it waits for long.
+
+Theory of operation. A script that waits keeps its thread for a while, for what
+it waits for may come soon; then, or as soon as another script needs the thread,
+it is taken off it: `Unwound` is raised in its wait, and only its recorded steps
+stay, in the state of the engine. When its answer comes it is run again from the
+begin, with the answers that are recorded, up to where it was (`then.scripts.play`).
+The longer a script is, the longer it keeps its thread: running it again takes
+longer too, and is to be a small part of what it waited.
+
+Invariants:
+1. `_live` has every script that was started and has not been reported.
+2. A script is in one of these: queued for a thread, on a thread (running, or waiting in it), or parked.
+3. `_lock` is held for moments, and nothing of the loop is called under it; `tell` comes under the loop's lock.
+4. What was given up (`is_given_up`) runs in a thread that nobody counts; all that it asks for is refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from then.abc import Clock, Job, Report, ReportTo
+from then.core.causes import Ask, Told
+from then.core.errors import BodyRefused
+from then.core.masking import Mask
+from then.core.scripts import Recorded
+from then.core.tasks import Body, Outcome, own_copy, taken_over
+from then.executors.raised import failure_of
+from then.scripts.play import CannotLoad, Play, ScriptDiffers, Unwound
+from then.scripts.sources import is_async, load_main
+from then.scripts.words import own
+
+THREADS_MAX: Final = 32
+"""Scripts that compute, or wait for something short, at once; the others queue, or are parked."""
+KEPT_S: Final = 0.5
+"""A script that waits keeps its thread so long at least: most tasks are over by then."""
+KEPT_STEP_S: Final = 0.002
+"""And so much longer for each step that it has taken: a hundred times what running it again takes."""
+KEPT_MAX_S: Final = 30.0
+CLOSE_S: Final = 2.0
+"""So long the end of an engine waits for scripts that compute; they go on from their last step."""
+
+
+class _Live:
+    """A script that was started and has not ended."""
+
+    __slots__ = ("gate", "is_given_up", "is_rung", "is_stopped", "job", "place", "play", "started", "thread", "told")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.place = "queued"
+        """`queued`, `running`, `waiting`, `parked` or `over`."""
+        self.started: int | None = None
+        self.play: Play | None = None
+        self.thread = 0
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.is_rung = False
+        self.told: Told | None = None
+        self.is_stopped = False
+        self.is_given_up = False
+
+    def heard(self) -> Told | None:
+        """Its answer, where that has come meanwhile."""
+        return self.told
+
+    def ring(self) -> None:
+        """Wakes its thread; under the lock."""
+        if not self.is_rung:
+            self.is_rung = True
+            self.gate.release()
+
+
+class ScriptExecutor:
+    """The executor of the kind `script`.
+
+    Args:
+        report: takes its reports.
+        give: brings the core what a script asks.
+        recorded: what a script has done so far, from the state; waits for the loop.
+        root: the project's root, where scripts are found.
+        folder: the state folder, for what they print.
+    """
+
+    def __init__(
+        self,
+        report: ReportTo,
+        give: Callable[[Ask], None],
+        recorded: Callable[[str], Recorded | None],
+        clock: Clock,
+        root: Path,
+        folder: Path,
+        mask: Mask | None = None,
+    ) -> None:
+        self._report = report
+        self._give = give
+        self._recorded = recorded
+        self._clock = clock
+        self._root = root
+        self._folder = folder
+        self._mask = mask
+        self._lock = threading.Lock()
+        self._live: dict[str, _Live] = {}
+        self._queue: deque[_Live] = deque()
+        self._waiting: OrderedDict[str, _Live] = OrderedDict()
+        """On a thread, the one that has waited longest first."""
+        self._idle: list[threading.Lock] = []
+        self._threads: set[threading.Thread] = set()
+        self._count = 0
+        """Threads that are counted."""
+        self._is_closing = False
+
+    # -- the seam ---------------------------------------------------------------
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        with self._lock:
+            if self._is_closing:
+                return
+            for job in jobs:
+                live = self._live[job.task.id] = _Live(job)
+                self._queue.append(live)
+            self._call_threads(len(jobs))
+
+    def recover(self, jobs: Sequence[Job]) -> None:
+        """Scripts go on from their last step."""
+        self.start(jobs)
+
+    def inventory(self) -> Sequence[str]:
+        """Nothing outlives the engine here but what the state has."""
+        return ()
+
+    def stop(self, id: str, grace_s: float) -> None:
+        """Ends a script at its next step, or wherever its Python is; one that does not end in time is given up."""
+        with self._lock:
+            live = self._live.get(id)
+            if live is None:
+                return
+            live.is_stopped = True
+            is_at_rest = live.place in ("queued", "parked")
+            if is_at_rest:
+                live.place = "over"
+                del self._live[id]
+            elif live.place == "waiting":
+                live.ring()
+            elif live.place == "running":
+                _interrupt(live.thread)
+                timer = threading.Timer(grace_s, self._give_up, (live,))
+                timer.daemon = True
+                timer.start()
+        if is_at_rest:
+            self._report((self._cancelled(live),))
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Nothing is kept."""
+
+    def close(self, *, wait: bool) -> None:
+        """Takes all scripts off their threads: they go on from their last step with the next engine."""
+        with self._lock:
+            self._is_closing = True
+            self._queue.clear()
+            for live in self._live.values():
+                if live.place == "waiting":
+                    live.ring()
+                elif live.place == "running" and live.play is not None:
+                    live.play.is_over = True
+            for gate in self._idle:
+                gate.release()
+            self._idle.clear()
+            threads = list(self._threads)
+        until = self._clock.monotonic() + CLOSE_S
+        for thread in threads if wait else ():
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - self._clock.monotonic()))
+
+    # -- answers ------------------------------------------------------------------
+
+    def tell(self, told: Told) -> None:
+        """Brings a script its answer, whether it is on a thread or not."""
+        with self._lock:
+            live = self._live.get(told.id)
+            if live is None:
+                return
+            if live.place == "parked":
+                live.place = "queued"
+                self._queue.append(live)
+                self._call_threads(1)
+                return
+            live.told = told
+            if live.place == "waiting":
+                live.ring()
+
+    def _answer(self, live: _Live, ask: Ask | None, n: int) -> Told:
+        """Asks for a step, and waits for its answer.
+
+        Raises:
+            Unwound: the script was ended, or is taken off its thread.
+        """
+        if live.is_stopped or self._is_closing:
+            raise Unwound
+        if ask is not None:
+            live.told = None
+            if self._mask is not None and not self._mask.is_empty:
+                ask = _masked(ask, self._mask)
+            self._give(ask)
+        with self._lock:
+            if live.told is not None:
+                return live.told
+            live.place = "waiting"
+            self._waiting[live.job.task.id] = live
+            if self._queue:
+                self._make_room()
+        live.gate.acquire(timeout=min(KEPT_S + n * KEPT_STEP_S, KEPT_MAX_S))
+        with self._lock:
+            self._waiting.pop(live.job.task.id, None)
+            if live.is_rung:
+                live.gate.acquire(blocking=False)
+                live.is_rung = False
+            answer = live.heard()
+            if answer is not None and not live.is_stopped:
+                live.place = "running"
+                return answer
+            if not live.is_stopped:
+                live.place = "parked"
+            raise Unwound
+
+    # -- threads --------------------------------------------------------------------
+
+    def _call_threads(self, wanted: int) -> None:
+        """Somebody takes up what is queued; under the lock."""
+        while wanted and self._idle:
+            self._idle.pop().release()
+            wanted -= 1
+        while wanted and self._count < THREADS_MAX:
+            self._count += 1
+            thread = threading.Thread(target=self._work, name=f"andthen-script-{self._count}", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+            wanted -= 1
+        if wanted:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Who has waited longest leaves its thread to those that are queued; under the lock."""
+        if self._waiting:
+            _, live = self._waiting.popitem(last=False)
+            live.ring()
+
+    def _work(self) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        while True:
+            with self._lock:
+                if self._is_closing:
+                    return
+                live = self._queue.popleft() if self._queue else None
+                if live is None:
+                    self._idle.append(gate)
+                elif live.place != "queued":
+                    continue  # It was ended meanwhile.
+                else:
+                    live.place, live.thread, live.told = "running", threading.get_ident(), None
+            if live is None:
+                gate.acquire()
+                continue
+            report = self._play(live)
+            with self._lock:
+                if live.is_given_up:
+                    self._threads.discard(threading.current_thread())
+                    return
+                if report is not None:
+                    live.place = "over"
+                    self._live.pop(live.job.task.id, None)
+            if report is not None:
+                self._report((report,))
+
+    def _give_up(self, live: _Live) -> None:
+        """It was told to end and does not: its task ends without it, its thread is let go."""
+        with self._lock:
+            if self._live.get(live.job.task.id) is not live or live.place != "running":
+                return
+            live.is_given_up = True
+            live.place = "over"
+            if live.play is not None:
+                live.play.is_over = True
+            del self._live[live.job.task.id]
+            self._count -= 1
+            if self._queue:
+                self._call_threads(1)
+        self._report((self._cancelled(live),))
+
+    # -- a run ------------------------------------------------------------------------
+
+    def _play(self, live: _Live) -> Report | None:
+        """Runs a script as far as it goes. Its report, where it has ended."""
+        try:
+            try:
+                return self._run(live)
+            finally:
+                own.play = own.awaited = None
+                with self._lock:
+                    live.thread = 0
+                _interrupt_no_more()
+        except Unwound:
+            # Told to end where it waited for nothing of ours, or taken off its thread.
+            if live.is_stopped:
+                return self._cancelled(live)
+            with self._lock:
+                if live.place == "running":
+                    live.place = "parked"
+            return None
+
+    def _run(self, live: _Live) -> Report | None:
+        task, options = live.job.task, live.job.options
+        recorded = self._still_to_run(live)
+        if live.place == "parked":
+            return None
+        shown = str(options["target"])
+        path = self._root / shown
+        play = Play(
+            task,
+            recorded,
+            lambda ask, n: self._answer(live, ask, n),
+            random.random,  # noqa: TID251 (here it comes in; what is drawn is recorded)
+            self._clock.now_us,
+            shown,
+        )
+        play.path = str(path)
+        live.play = own.play = play
+        live.started = recorded.began if recorded is not None else live.started or self._clock.now_us()
+        output = _Output(self._folder / "tasks" / task.id)
+        play.write = output.write
+        try:
+            try:
+                main = load_main(path, shown, {"print": output.printer(play)})
+                body = own_copy(task.body)
+                given = _run_async(main, body) if is_async(main) else main(**body)
+                play.finish("the end of main")
+            except Unwound:
+                raise
+            except ScriptDiffers:
+                raise
+            except BaseException as error:  # (SystemExit of a script too: it ends the script, not the engine)
+                if play.differs is None:
+                    play.finish(f"the end of main by {type(error).__name__}")
+                raise
+            return self._returned(live, given)
+        except Unwound:
+            raise
+        except BaseException as error:  # noqa: BLE001 (whatever a script raises)
+            return self._raised(live, play.differs or error, output)
+        finally:
+            play.is_over = True
+            output.close()
+
+    def _still_to_run(self, live: _Live) -> Recorded | None:
+        """What it has done so far; where it waits, and its answer is not there, it is parked."""
+        while True:
+            recorded = self._recorded(live.job.task.id)
+            if recorded is None or recorded.open is None:
+                return recorded
+            with self._lock:
+                if live.told is None:
+                    live.place = "parked"
+                    live.started = recorded.began
+                    return None
+                live.told = None
+
+    def _returned(self, live: _Live, given: object) -> Report:
+        """What `main` gave back, as an outcome."""
+        if given is None:
+            given = {}
+        if not isinstance(given, dict):
+            message = f"main returned {type(given).__name__}; a script returns a dict of JSON values, or None"
+            return self._ended(live, "failed", None, {"kind": "result", "message": message})
+        try:
+            result, _ = taken_over(given, "result")
+        except BodyRefused as refused:
+            return self._ended(live, "failed", None, {"kind": "result", "message": refused.text()})
+        return self._ended(live, "done", result, None)
+
+    def _raised(self, live: _Live, error: BaseException, output: _Output) -> Report:
+        trace: Any = error.__traceback__
+        while trace is not None and not _is_of_script(trace, live):
+            trace = trace.tb_next
+        failure = failure_of(error, trace, self._mask)
+        if isinstance(error, CannotLoad):
+            failure["kind"] = "load"
+        output.error(failure["traceback"])
+        return self._ended(live, "failed", None, failure)
+
+    def _cancelled(self, live: _Live) -> Report:
+        return self._ended(live, "cancelled", None, {"kind": "cancelled"})
+
+    def _ended(self, live: _Live, outcome: Outcome, result: Body | None, error: Body | None) -> Report:
+        task = live.job.task
+        if live.is_stopped:
+            outcome, result, error = "cancelled", None, {"kind": "cancelled"}
+        return Report(task.id, outcome, result, error, live.started, self._clock.now_us(), task.flow)
+
+
+class _Output:
+    """What a script prints: `out` and `err` in the folder of its task, made when there is something."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._out: int | None = None
+
+    def write(self, text: str) -> None:
+        if self._out is None:
+            self._out = self._open("out")
+        os.write(self._out, text.encode("utf-8", "backslashreplace"))
+
+    def error(self, text: str) -> None:
+        fd = self._open("err")
+        try:
+            os.write(fd, text.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(fd)
+
+    def printer(self, play: Play) -> Callable[..., None]:
+        """`print` for a script: to its own output, and what it has printed in an earlier run not again."""
+
+        def script_print(*values: object, sep: str | None = None, end: str | None = None, **rest: Any) -> None:
+            if rest.get("file") is not None:
+                print(*values, sep=sep, end=end, **rest)  # noqa: T201 (the script's own)
+            elif not play.is_replaying and not play.is_over:
+                text = (" " if sep is None else sep).join(map(str, values))
+                self.write(text + ("\n" if end is None else end))
+
+        return script_print
+
+    def _open(self, name: str) -> int:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def close(self) -> None:
+        if self._out is not None:
+            os.close(self._out)
+            self._out = None
+
+
+def _run_async(main: Callable[..., Any], body: Body) -> object:
+    from then.scripts.patience import run_async
+
+    return run_async(main, body)
+
+
+def _masked(ask: Ask, mask: Mask) -> Ask:
+    """What a script asks for, without the values of secrets: it is recorded."""
+    return replace(ask, what=mask.text(ask.what), body=mask.body(ask.body) or {}, value=mask.tree(ask.value))
+
+
+def _is_of_script(trace: Any, live: _Live) -> bool:
+    return live.play is not None and trace.tb_frame.f_code.co_filename == live.play.path
+
+
+def _interrupt(thread: int) -> None:
+    """Raises `Unwound` in a thread, as soon as it runs Python code again."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Unwound))
+
+
+def _interrupt_no_more() -> None:
+    """What was to be raised in this thread, and is not yet, never is."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
