@@ -7,6 +7,7 @@ storage that fails on purpose.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -59,7 +60,9 @@ def is_busy(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """What SQLite says, in words that an operator can act on."""
+    """What SQLite or the system says, in words that an operator can act on."""
+    if isinstance(error, OSError):
+        return f"a write or sync of its tail failed ({errno.errorcode.get(error.errno or 0, error)})"
     code, name = _code(error), getattr(error, "sqlite_errorname", type(error).__name__)
     match code & 0xFF:
         case sqlite3.SQLITE_IOERR if code in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC):

@@ -18,6 +18,7 @@ from then.core.errors import ConfigError, JournalError, JournalForeign, JournalF
 from then.journals.connection import DAMAGED, Connect, is_full, reason_of, sync_folder, unreadable, uri_of
 from then.journals.lock import unwritable
 from then.journals.pages import Pages
+from then.journals.tail import FILE_NAME as TAIL_NAME
 
 Durability = Literal["power", "process"]
 
@@ -30,7 +31,6 @@ CACHE_KIB: Final = 4096
 LOG_BYTES_KEPT: Final = 16 * 1024 * 1024
 """What is left of the log when one large transaction has swollen it."""
 
-_SYNCHRONOUS: Final = {"power": "FULL", "process": "NORMAL"}
 _TABLES: Final = frozenset({"entry", "cell", "mark"})
 _SIDE_FILES: Final = ("", "-journal", "-wal", "-shm")
 
@@ -119,9 +119,9 @@ def create(path: Path, connect: Connect, schemas: Sequence[str]) -> None:
         JournalFull: no room.
         JournalError: it cannot be written.
     """
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
-        raise JournalForeign(str(log), f"a log whose {path.name} is gone")
+    for kind, left in (("log", Path(f"{path}-wal")), ("tail", path.with_name(TAIL_NAME))):
+        if left.exists() and left.stat().st_size:
+            raise JournalForeign(str(left), f"a {kind} whose {path.name} is gone")
     fresh = path.with_name(f"{path.name}.new")
     with on_disk(path):
         _remove(fresh)
@@ -167,7 +167,8 @@ def connect_writer(path: Path, connect: Connect, durability: Durability) -> sqli
         connection = connect(uri_of(path, "rw"))
         try:
             _use_log(connection, path)
-            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+            # In either durability: what is moved from the tail must be on the disk before the tail is overwritten.
+            connection.execute("PRAGMA synchronous = FULL")
             # macOS alone: fsync there does not reach the platter.
             connection.execute(f"PRAGMA fullfsync = {int(durability == 'power')}")
             connection.execute(f"PRAGMA checkpoint_fullfsync = {int(durability == 'power')}")

@@ -30,6 +30,7 @@ The lock on the folder, not SQLite's, keeps a second engine out.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,15 +45,18 @@ from then.journals.connection import DAMAGED, Connect, connect, is_busy, is_full
 from then.journals.lock import StateLock
 from then.journals.opening import Durability
 from then.journals.pages import Pages
+from then.journals.tail import FILE_NAME as TAIL_NAME
+from then.journals.tail import OpenTail, Tail, TailFile, TailReader, left_in
+from then.journals.tail import check_identity as check_tail
 
 CHECKPOINT_PAGES: Final = 1000
 """Pages in the log, about 4 MB, at which it is copied into the file: three syncs for so many commits."""
 VACUUM_PAGES: Final = 500
 """Free pages given back in one transaction, about 2 MB: no reader waits long, no log swells."""
+TAIL_APPEND_BYTES: Final = 16 * 1024
+"""A larger append goes to SQLite at once: it would be written twice, and one commit is little beside it."""
 SEQ_MAX: Final = 2**63 - 1
 
-_VIEW: Final = "SELECT 1 FROM sqlite_schema"
-"""Opens a read transaction, which lasts until the statement is closed: it has rows left."""
 _INSERT: Final = "INSERT INTO entry VALUES (?, ?)"
 _PUT: Final = "INSERT INTO cell VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data"
 _DROP: Final = "DELETE FROM cell WHERE kind = ? AND key = ?"
@@ -61,6 +65,8 @@ _MARK: Final = "INSERT INTO mark VALUES ('last', ?) ON CONFLICT DO UPDATE SET va
 _LAST: Final = (
     "SELECT max(ifnull((SELECT max(seq) FROM entry), 0), ifnull((SELECT value FROM mark WHERE name = 'last'), 0))"
 )
+_GENERATION: Final = "SELECT value FROM mark WHERE name = 'tail'"
+_TURN: Final = "UPDATE mark SET value = ? WHERE name = 'tail'"
 _READ: Final = "SELECT seq, data FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq"
 _CELLS: Final = "SELECT key, data FROM cell WHERE kind = ? AND key >= ? ORDER BY key"
 _CELLS_BELOW: Final = "SELECT key, data FROM cell WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
@@ -92,17 +98,25 @@ class SqliteJournal:
 
     Args:
         connect: makes the connections.
+        open_tail: makes what writes `journal.tail`.
         schemas: the steps of the schema, the oldest first.
     """
 
     def __init__(
-        self, folder: Path, connect: Connect, schemas: Sequence[str], *, durability: Durability, read_only: bool
+        self,
+        folder: Path,
+        connect: Connect,
+        schemas: Sequence[str],
+        *,
+        durability: Durability,
+        read_only: bool,
+        open_tail: OpenTail = TailFile,
     ) -> None:
         self._pid = os.getpid()
         self._refusal: JournalError | None = None
         self._is_closed = False
         self._pages_logged = 0
-        self._view: sqlite3.Cursor | None = None
+        self._tail: Tail | None = None
         with contextlib.ExitStack() as undo:
             if read_only:
                 self._path = opening.find(folder)
@@ -116,11 +130,14 @@ class SqliteJournal:
                 self._refusal = JournalError(f"journal {self._path}: opened for reading only")
             else:
                 self._path = folder / opening.FILE_NAME
-                self._open_to_write(undo, folder, connect, schemas, durability)
+                self._open_to_write(undo, folder, connect, schemas, durability, open_tail)
             undo.pop_all()
 
     def _identify(self, undo: contextlib.ExitStack, connect: Connect, known: int) -> int:
         opening.check_owner(self._path, connect)
+        tail_path = self._path.with_name(TAIL_NAME)
+        check_tail(tail_path)
+        self._tail_reader = TailReader(tail_path)
         self._pages = Pages(self._path, connect)
         undo.callback(self._pages.close)
         return opening.check_identity(self._pages, self._path, known)
@@ -132,6 +149,7 @@ class SqliteJournal:
         connect: Connect,
         schemas: Sequence[str],
         durability: Durability,
+        open_tail: OpenTail,
     ) -> None:
         opening.make_folder(folder)
         if self._path.exists():
@@ -154,55 +172,90 @@ class SqliteJournal:
         if self._refusal is not None:
             self._refuse()
         with opening.on_disk(self._path):
-            self._last: int = self._execute(_LAST).fetchall()[0][0]
+            self._last: int = self._one(_LAST)
+            generation = self._one(_GENERATION)
+            file = open_tail(self._path.with_name(TAIL_NAME))
+            self._tail = Tail(file, generation, is_synced=durability == "power")
+            undo.callback(self._tail.close)
+            left = left_in(file, generation, self._last)
+        if left is not None:
+            self._tail.kept = left
+            self._write([], cells_of(()), [], must_turn=True)
+            with opening.on_disk(self._path):
+                self._tail.remove()
 
     @property
     def last(self) -> int:
         if self._writer is not None:
             return self._last
         self._check_process()
-        return int(self._pages.rows(_LAST)[0][0])
+        unmoved = self._unmoved()
+        return max(int(self._pages.rows(_LAST)[0][0]), unmoved[-1].seq if unmoved else 0)
 
     def append(self, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
         if self._refusal is not None or not self._lock.is_held:  # A system call for the pid would cost more.
             self._refuse()
-        if len(entries) != 1 or cells:
-            rows = rows_of(entries, self._last)
-            self._write(rows, cells_of(cells), [])
+        if len(entries) == 1 and not cells:
+            entry = entries[0]
+            if entry.seq != self._last + 1:
+                raise out_of_order(entry.seq, self._last + 1)
+            if len(entry.data) > TAIL_APPEND_BYTES or not self._append_to_tail(entries):
+                self._write([(entry.seq, entry.data)], cells_of(()), [])
             return
-        entry = entries[0]
-        seq = entry.seq
-        if seq != self._last + 1:
-            raise out_of_order(seq, self._last + 1)
+        rows = rows_of(entries, self._last)
+        changes = cells_of(cells)
+        if not rows and not changes.puts and not changes.drops:
+            return
+        is_small = not changes.puts and not changes.drops and sum([len(row[1]) for row in rows]) <= TAIL_APPEND_BYTES
+        if not is_small or not self._append_to_tail(entries):
+            self._write(rows, changes, [])
+
+    def _append_to_tail(self, entries: Sequence[Entry]) -> bool:
+        """False where there is no room for them in the tail as it is."""
+        tail = self._tail
+        assert tail is not None
         try:
-            if self._view is None:
-                self._view = self._writer.execute(_VIEW)  # type: ignore[union-attr]
-            self._execute(_INSERT, (seq, entry.data))
-            self._last = seq
-        except sqlite3.Error as error:
-            if not is_busy(error):
-                raise self._undone(error) from error
-            # Somebody else wrote, or is about to: only who has no view waits for that.
-            self._write([(seq, entry.data)], cells_of(()), [])
-            return
+            if not tail.append(entries):
+                return False
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise JournalFull(str(self._path)) from error
+            raise self._fail(error) from error
         except BaseException:
-            self._roll_back()
+            if tail.kept:
+                self._last = tail.kept[-1].seq
             raise
-        self._pages_logged += 1 + (len(entry.data) >> 12)
-        if self._pages_logged >= CHECKPOINT_PAGES:
-            self._checkpoint()
+        self._last += len(entries)
+        return True
+
+    def _unmoved(self) -> Sequence[Entry]:
+        """Entries of the tail. What the file is asked for after this has those that were moved meanwhile."""
+        if self._tail is not None:
+            return self._tail.kept
+        found = self._tail_reader.look()
+        if found.entries and self._pages.rows(_GENERATION)[0][0] == found.generation:
+            return found.entries
+        return ()
 
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
         newest = SEQ_MAX if upto is None else upto
         while True:
             self._check_process()
+            unmoved = self._unmoved()
             page = self._pages.page(_READ, (after, newest))
-            for seq, data in page:
-                yield Entry(seq, data)
-            if not page:
+            if page:
+                for seq, data in page:
+                    yield Entry(seq, data)
+                self._check_ascent(after, page[-1][0])
+                after = page[-1][0]
+                continue
+            if not unmoved or unmoved[-1].seq <= after:
                 return
-            self._check_ascent(after, page[-1][0])
-            after = page[-1][0]
+            for entry in unmoved[max(0, after + 1 - unmoved[0].seq) :]:
+                if entry.seq > newest:
+                    return
+                yield entry
+                after = entry.seq
 
     def cells(self, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         begin, bound = prefix, _after_all(prefix)
@@ -220,6 +273,12 @@ class SqliteJournal:
         if self._refusal is not None or not self._lock.is_held:
             self._refuse()
         self._write([], cells_of(cells), runs_of(seqs))
+        assert self._tail is not None
+        try:
+            # What was pruned may stand there still.
+            self._tail.remove()
+        except OSError as error:
+            self._fail(error)
         self._give_back()
 
     def close(self) -> None:
@@ -231,10 +290,12 @@ class SqliteJournal:
         self._pages.close()
         if self._writer is not None:
             if self._refusal is None:
+                self._move_all()
                 # Closing does it too, but not while somebody reads.
                 self._checkpoint()
+            if self._tail is not None:
+                self._tail.close()
             with contextlib.suppress(sqlite3.Error):
-                self._give_up_view()
                 self._cursor.close()  # A statement that an error cut short would keep the files open.
                 self._writer.close()
             self._lock.release()
@@ -245,39 +306,69 @@ class SqliteJournal:
         if not begin < end:
             raise JournalForeign(str(self._path), DAMAGED)
 
-    def _write(self, rows: list[tuple[int, bytes]], cells: Cells, pruned: list[tuple[int, int]]) -> None:
-        """One transaction: all of it, or an error and nothing."""
-        assert self._writer is not None
-        if not (rows or cells.puts or cells.drops or pruned):
+    def _move_all(self) -> None:
+        """Leaves no tail, where that can be; else the next start moves what is in it."""
+        assert self._tail is not None
+        try:
+            self._write([], cells_of(()), [])
+            self._tail.remove()
+        except (JournalError, OSError):
+            pass
+
+    def _write(
+        self,
+        rows: list[tuple[int, bytes]],
+        cells: Cells,
+        pruned: list[tuple[int, int]],
+        *,
+        must_turn: bool = False,
+    ) -> None:
+        """One transaction, of the tail and what is given here: all of it, or an error and nothing.
+
+        Args:
+            must_turn: the tail begins anew even where nothing is in it.
+        """
+        tail = self._tail
+        assert tail is not None
+        moved = [(entry.seq, entry.data) for entry in tail.kept]
+        if not (moved or rows or cells.puts or cells.drops or pruned or must_turn):
             return
+        last = rows[-1][0] if rows else moved[-1][0] if moved else self._last
+        generation = tail.generation + (1 if moved or must_turn else 0)
         many = self._cursor.executemany
         try:
-            self._give_up_view()
             self._execute("BEGIN IMMEDIATE")
+            if moved:
+                many(_INSERT, moved)
             if rows:
                 many(_INSERT, rows)
             if pruned:
                 many(_PRUNE, pruned)
-                self._execute(_MARK, (self._last,))
-            many(_PUT, cells.puts)
-            many(_DROP, cells.drops)
+                self._execute(_MARK, (last,))
+            if cells.puts:
+                many(_PUT, cells.puts)
+            if cells.drops:
+                many(_DROP, cells.drops)
+            if generation != tail.generation:
+                self._execute(_TURN, (generation,))
             self._execute("COMMIT")
-            self._last += len(rows)
+            if generation != tail.generation:
+                tail.begin_anew(generation)
+            self._last = last
         except sqlite3.Error as error:
             raise self._undone(error) from error
         except BaseException:
             self._roll_back()
             raise
-        size_bytes = sum(len(row[1]) for row in rows) + sum(len(put[2]) for put in cells.puts)
+        size_bytes = sum([len(row[1]) for row in moved]) + sum([len(row[1]) for row in rows])
+        size_bytes += sum([len(put[2]) for put in cells.puts])
         # A cell that is touched may lie on a page of its own.
         self._pages_logged += 1 + (size_bytes >> 12) + (len(cells.puts) + len(cells.drops) >> 2) + len(pruned)
         if self._pages_logged >= CHECKPOINT_PAGES:
             self._checkpoint()
 
-    def _give_up_view(self) -> None:
-        view, self._view = self._view, None
-        if view is not None:
-            view.close()
+    def _one(self, sql: str) -> int:
+        return int(self._execute(sql).fetchall()[0][0])
 
     def _undone(self, error: sqlite3.Error) -> JournalError:
         """What the caller is to be told of a batch that did not go in; rolled back, or this object is done for."""
@@ -292,11 +383,15 @@ class SqliteJournal:
     def _roll_back(self) -> bool:
         """Takes back what was cut short, and finds out anew how far the journal came; False where it cannot."""
         assert self._writer is not None
+        assert self._tail is not None
         try:
-            self._give_up_view()
             if self._writer.in_transaction:
                 self._execute("ROLLBACK")
-            self._last = self._execute(_LAST).fetchall()[0][0]
+            generation = self._one(_GENERATION)
+            if generation != self._tail.generation:
+                self._tail.begin_anew(generation)
+            kept = self._tail.kept
+            self._last = kept[-1].seq if kept else self._one(_LAST)
         except sqlite3.Error as error:
             self._fail(error)
             return False
@@ -325,7 +420,6 @@ class SqliteJournal:
         """Copies the log into the file. What readers or lack of room keep in the log goes the next time."""
         self._pages_logged = 0
         try:
-            self._give_up_view()
             self._execute(f"PRAGMA wal_checkpoint({how})").fetchall()
         except sqlite3.Error as error:
             if not is_full(error) and not is_busy(error):
