@@ -90,7 +90,7 @@ def test_an_error_at_any_call_ends_the_journal_and_loses_nothing(tmp_path: Path)
         assert powercut.look(folder) in EXPECTED[done : done + 2], f"{verbs[place]}, call {place}"
         shutil.rmtree(folder)
     # Some calls are made after the last step, or need not succeed.
-    assert ended > len(verbs) * 0.8
+    assert ended > len(verbs) * 0.75
 
 
 @pytest.mark.slow
@@ -116,15 +116,12 @@ def test_a_checkpoint_that_fails_is_told_by_the_next_append(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_sync_that_the_kernel_refuses_ends_the_journal(tmp_path: Path) -> None:
-    open_sqlite(tmp_path).close()
-    log = tmp_path / "journal.db-wal"
-    log.touch()
-    inject = ["-P", str(log), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=5"]
+    inject = ["-P", str(tmp_path / "journal.tail"), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=5"]
     printed, _ = traced(inject, tmp_path, count=10)
     *acknowledged, error, ready = printed.splitlines()
     assert ready == "ready"
     assert error == (
-        f"JournalFailed journal {tmp_path}/journal.db: a sync to the disk failed (SQLITE_IOERR_FSYNC);"
+        f"JournalFailed journal {tmp_path}/journal.db: a write or sync of its tail failed (EIO);"
         " the engine stops here, nothing acknowledged is lost; mend the disk, then `andthen resume`"
     )
     assert acknowledged == [str(seq) for seq in range(1, len(acknowledged) + 1)]
@@ -245,7 +242,7 @@ def test_a_stranger_that_writes_for_too_long_ends_the_journal(tmp_path: Path, st
     with closing(open_impatient(tmp_path / "state")) as journal:
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalFailed, match=r"another program holds its write lock for more than 10 s"):
-            journal.append([Entry(2, b"2")])
+            journal.append([Entry(2, b"2")], [Cell("task", "a", b"1")])
         stranger.execute("ROLLBACK")
         with pytest.raises(JournalFailed, match=r"another program holds its write lock"):
             journal.append([Entry(2, b"2")])
@@ -272,7 +269,7 @@ def test_a_stranger_that_wrote_ends_the_journal(tmp_path: Path, stranger: sqlite
     with closing(open_sqlite(tmp_path / "state")) as journal:
         stranger.execute("INSERT INTO entry VALUES (2, x'00')")
         with pytest.raises(JournalFailed, match=r"UNIQUE constraint failed: entry.seq"):
-            journal.append([Entry(2, b"2")])
+            journal.append([Entry(2, b"2")], [Cell("task", "a", b"1")])
 
 
 @pytest.mark.slow
@@ -369,8 +366,8 @@ def test_the_log_starts_over_and_keeps_small(tmp_path: Path) -> None:
                 next(journal.read(seq - 1))
         assert (tmp_path / "journal.db-wal").stat().st_size < 6_000_000
         journal.append([Entry(6000, bytes(40_000_000))])
-        journal.append([Entry(6001, b"small")])
-        journal.append([Entry(6002, b"small")])
+        journal.append([Entry(6001, b"small")], [Cell("task", "a", b"1")])
+        journal.append([Entry(6002, b"small")], [Cell("task", "a", b"2")])
         assert (tmp_path / "journal.db-wal").stat().st_size <= opening.LOG_BYTES_KEPT
 
 

@@ -96,7 +96,7 @@ def _newer(state: Path) -> None:
         (_empty, "journal.db: an empty file, no journal of andthen; nothing was changed"),
         (_noise, "journal.db: not an SQLite database, no journal of andthen; nothing was changed"),
         (_folder, "journal.db: a folder, no journal of andthen; nothing was changed"),
-        (_newer, "journal.db has schema 999, this andthen knows 1; use a later andthen"),
+        (_newer, "journal.db has schema 999, this andthen knows 2; use a later andthen"),
     ],
 )
 def test_a_state_that_is_none_is_refused_by_every_command_and_stays_as_it_is(

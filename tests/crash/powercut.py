@@ -1,7 +1,7 @@
 """A disk that forgets: what a journal would find after the power went at any of its writes.
 
-A workload runs once, by our own code, over SQLite on a VFS that writes down
-each call that changes a file (`Disk.calls`). Then, for each place between two
+A workload runs once, by our own code, over SQLite on a VFS, and a tail on a
+file, that write down each call that changes a file (`Disk.calls`). Then, for each place between two
 calls, disks are made up as a power cut there could leave them: what was synced
 is there; of what was not, any part, and of a single write any of its sectors of
 512 bytes. Each is opened by the ordinary code, on the ordinary SQLite.
@@ -14,10 +14,12 @@ connection here, and there is no `journal.db-shm`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import random
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
@@ -31,6 +33,7 @@ from then.journals.connection import Connect
 from then.journals.memory import open_memory
 from then.journals.opening import Durability
 from then.journals.sqlite import SqliteJournal, open_sqlite
+from then.journals.tail import TailFile
 
 SECTOR_BYTES: Final = 512
 
@@ -133,6 +136,43 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         self._disk.note("sync", self._file)
         super().xSync(flags)
+
+
+class TailOn(TailFile):
+    """The tail's file on such a disk, whose calls stand in one order with SQLite's."""
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        super().__init__(path)
+        self._disk = disk
+
+    def write(self, data: bytes, offset: int) -> None:
+        try:
+            self._note("write", offset, data)
+        except OSError:
+            super().write(data[: len(data) // 2], offset)  # For half of it there was room.
+            raise
+        super().write(data, offset)
+
+    def sync(self) -> None:
+        self._note("sync")
+        super().sync()
+
+    def load(self) -> bytes | None:
+        self._note("read")
+        return super().load()
+
+    def remove(self) -> None:
+        if self.path.exists():
+            self._note("delete")
+        super().remove()
+
+    def _note(self, verb: Verb | Literal["read"], offset: int = 0, data: bytes = b"") -> None:
+        try:
+            self._disk.note(verb, self.path.name, offset, data)
+        except apsw.FullError as error:
+            raise OSError(errno.ENOSPC, str(error)) from error
+        except apsw.IOError as error:
+            raise OSError(errno.EIO, str(error)) from error
 
 
 # -- the standard library's interface over apsw --------------------------------
@@ -248,8 +288,19 @@ def open_on(
     disk: Disk, folder: Path, durability: Durability = "power", reword: Callable[[str], str] = str
 ) -> SqliteJournal:
     """What `open_sqlite` does, on this disk."""
-    connect = connect_to(disk, reword)
-    return SqliteJournal(folder, connect, opening.load_schemas(), durability=durability, read_only=False)
+    return open_with(opening.load_schemas(), disk, folder, durability, reword)
+
+
+def open_with(
+    schemas: Sequence[str],
+    disk: Disk,
+    folder: Path,
+    durability: Durability = "power",
+    reword: Callable[[str], str] = str,
+) -> SqliteJournal:
+    """The same, with these steps of the schema."""
+    connect, open_tail = connect_to(disk, reword), partial(TailOn, disk)
+    return SqliteJournal(folder, connect, schemas, durability=durability, read_only=False, open_tail=open_tail)
 
 
 # -- the work -------------------------------------------------------------------
@@ -303,6 +354,21 @@ def workload(seed: int, transactions: int) -> list[Step]:
             begin = chance.randrange(1, last)
             steps.append(Step(cells=cells(2, 60), pruned=tuple(range(begin, begin + chance.randrange(1, 40)))))
         if number % 60 == 0:
+            steps.append(RESTART)
+    return steps
+
+
+def chain(seed: int, transactions: int) -> list[Step]:
+    """Steps that fill the tail again and again: entries and no cells, alone or a few at once, a restart."""
+    chance = random.Random(seed)
+    steps: list[Step] = []
+    last = 0
+    for number in range(1, transactions + 1):
+        count = chance.choice((1, 1, 1, 2, 5))
+        size_bytes = chance.choice((100, 3_000, 14_000)) // count
+        steps.append(Step(tuple(Entry(last + more, chance.randbytes(size_bytes)) for more in range(1, count + 1))))
+        last += count
+        if number % 120 == 0:
             steps.append(RESTART)
     return steps
 

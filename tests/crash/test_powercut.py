@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,8 @@ IMAGES_OF_A_BUG = 300
 
 STEPS = powercut.workload(seed=1, transactions=200)
 EXPECTED = powercut.states(STEPS)
+CHAIN = powercut.chain(seed=1, transactions=240)
+EXPECTED_OF_CHAIN = powercut.states(CHAIN)
 
 
 @pytest.fixture
@@ -41,8 +44,18 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.fixture
+def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who starts on a disk after a power cut does so in another run of the kernel."""
+    monkeypatch.setattr("then.journals.tail.boot_id", lambda: "another run of the kernel")
+
+
 def tally_of(folder: Path, run: Run, images: int) -> Tally:
     return powercut.cut_everywhere(folder / "image", run, EXPECTED, images, seed=2)
+
+
+def chain_tally(folder: Path, run: Run, images: int) -> Tally:
+    return powercut.cut_everywhere(folder / "image", run, EXPECTED_OF_CHAIN, images, seed=2)
 
 
 def test_the_workload_is_worth_the_trouble(folder: Path) -> None:
@@ -51,7 +64,9 @@ def test_the_workload_is_worth_the_trouble(folder: Path) -> None:
     assert sum(1 for step in STEPS if step is not powercut.RESTART) == 200
     assert sum(1 for step in STEPS if step.pruned) >= 5
     assert verbs.count(("sync", "journal.db")) >= 8, "few checkpoints"
-    assert verbs.count(("sync", "journal.db-wal")) >= 200, "one commit, one sync"
+    syncs = verbs.count(("sync", "journal.db-wal")), verbs.count(("sync", "journal.tail"))
+    assert sum(syncs) >= 200, "one commit, one sync"
+    assert min(syncs) >= 60, "the tail is used, and left"
     assert ("truncate", "journal.db") in verbs, "room was given back"
     assert ("delete", "journal.db-wal") in verbs, "it was closed in between"
 
@@ -61,7 +76,22 @@ def test_power_loses_nothing_wherever_it_is_cut(folder: Path) -> None:
     assert tally_of(folder, run, IMAGES) == Tally(IMAGES, corrupt=0, lost=0, half=0)
 
 
-def test_process_may_lose_the_end_and_is_never_damaged(folder: Path) -> None:
+def test_a_tail_that_fills_again_and_again_loses_nothing(folder: Path) -> None:
+    run = powercut.run(folder / "state", CHAIN)
+    verbs = [(call.verb, call.file) for call in run.calls]
+    assert verbs.count(("sync", "journal.tail")) >= 200
+    assert 5 <= verbs.count(("sync", "journal.db-wal")) <= 60, "moved a few times"
+    assert chain_tally(folder, run, IMAGES) == Tally(IMAGES, corrupt=0, lost=0, half=0)
+
+
+def test_a_tail_in_process_may_lose_the_end_and_is_never_damaged(folder: Path, restarted: None) -> None:
+    run = powercut.run(folder / "state", CHAIN, partial(powercut.open_on, durability="process"))
+    found = chain_tally(folder, run, IMAGES // 4)
+    assert (found.corrupt, found.half) == (0, 0)
+    assert found.lost > 0
+
+
+def test_process_may_lose_the_end_and_is_never_damaged(folder: Path, restarted: None) -> None:
     run = powercut.run(folder / "state", STEPS, partial(powercut.open_on, durability="process"))
     found = tally_of(folder, run, IMAGES // 4)
     assert (found.corrupt, found.half) == (0, 0)
@@ -110,7 +140,7 @@ def test_a_cut_while_the_schema_is_led_forward_loses_nothing(folder: Path) -> No
     base = {"journal.db": (folder / "state" / "journal.db").read_bytes()}
 
     disk = Disk()
-    SqliteJournal(folder / "state", powercut.connect_to(disk), later, durability="power", read_only=False).close()
+    powercut.open_with(later, disk, folder / "state").close()
     assert any(call.file == "journal.db-wal" for call in disk.calls)
     for _, files in powercut.cuts(Run(base, disk.calls, []), 150, seed=5):
         powercut.lay_out(folder / "image", files)
@@ -128,10 +158,12 @@ def test_a_sync_that_failed_is_made_up_for_by_the_next_start(folder: Path) -> No
     sick = Disk()
     with closing(powercut.open_on(sick, state)) as journal:
         journal.append([Entry(1, b"1")])
-        sick.fail_next("sync", "journal.db-wal")
-        with pytest.raises(JournalFailed, match="a sync to the disk failed"):
+        sick.fail_next("sync", "journal.tail")
+        with pytest.raises(JournalFailed, match="its tail failed"):
             journal.append([Entry(2, b"2")])
-        remembered = {name: (state / name).read_bytes() for name in ("journal.db", "journal.db-wal")}
+        remembered = {
+            name: (state / name).read_bytes() for name in ("journal.db", "journal.db-wal", "journal.tail")
+        }
         for call in sick.calls:
             platter.take(call)
         platter.forget()
@@ -172,15 +204,46 @@ def test_transactions_that_are_left_out_are_found(folder: Path) -> None:
     assert tally_of(folder, run, IMAGES_OF_A_BUG).half > 0
 
 
-def test_a_log_that_is_not_synced_is_found(folder: Path) -> None:
-    honest = powercut.run(folder / "state", STEPS)
-    places = [place for place, call in enumerate(honest.calls) if call[:2] != ("sync", "journal.db-wal")]
-    lying = Run(
+def _without_calls(honest: Run, verb: str, file: str) -> Run:
+    """The run as it were without these calls."""
+    places = [place for place, call in enumerate(honest.calls) if call[:2] != (verb, file)]
+    return Run(
         honest.base,
         [honest.calls[place] for place in places],
         [bisect_left(places, count) for count in honest.acknowledged],
     )
+
+
+@pytest.mark.parametrize("file", ["journal.db-wal", "journal.tail"])
+def test_a_log_or_tail_that_is_not_synced_is_found(folder: Path, file: str) -> None:
+    lying = _without_calls(powercut.run(folder / "state", STEPS), "sync", file)
     assert tally_of(folder, lying, IMAGES_OF_A_BUG).lost > 0
+
+
+def _with_late_syncs(sql: str) -> str:
+    return sql.replace("synchronous = FULL", "synchronous = NORMAL")
+
+
+def test_a_tail_begun_anew_before_what_was_moved_is_synced_is_found(folder: Path) -> None:
+    run = powercut.run(folder / "state", CHAIN, partial(powercut.open_on, reword=_with_late_syncs))
+    found = chain_tally(folder, run, IMAGES_OF_A_BUG)
+    assert found.lost + found.corrupt > 0
+
+
+def _without_generations(sql: str) -> str:
+    return "SELECT ?" if sql.startswith("UPDATE mark") else sql
+
+
+def test_a_move_that_leaves_the_generation_is_found(folder: Path) -> None:
+    run = powercut.run(folder / "state", CHAIN, partial(powercut.open_on, reword=_without_generations))
+    found = chain_tally(folder, run, IMAGES_OF_A_BUG)
+    assert found.lost + found.corrupt + found.half > 0
+
+
+def test_checksums_that_nobody_looks_at_are_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("then.journals.records.zlib", SimpleNamespace(crc32=lambda *_: 0))
+    run = powercut.run(folder / "state", CHAIN)
+    assert chain_tally(folder, run, IMAGES_OF_A_BUG).half > 0
 
 
 def test_an_acknowledgement_before_the_commit_is_found(folder: Path) -> None:

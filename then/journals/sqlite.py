@@ -65,7 +65,7 @@ _MARK: Final = "INSERT INTO mark VALUES ('last', ?) ON CONFLICT DO UPDATE SET va
 _LAST: Final = (
     "SELECT max(ifnull((SELECT max(seq) FROM entry), 0), ifnull((SELECT value FROM mark WHERE name = 'last'), 0))"
 )
-_GENERATION: Final = "SELECT value FROM mark WHERE name = 'tail'"
+_GENERATION: Final = "SELECT ifnull((SELECT value FROM mark WHERE name = 'tail'), 0)"
 _TURN: Final = "UPDATE mark SET value = ? WHERE name = 'tail'"
 _READ: Final = "SELECT seq, data FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq"
 _CELLS: Final = "SELECT key, data FROM cell WHERE kind = ? AND key >= ? ORDER BY key"
@@ -174,6 +174,8 @@ class SqliteJournal:
         with opening.on_disk(self._path):
             self._last: int = self._one(_LAST)
             generation = self._one(_GENERATION)
+            if not generation:
+                raise JournalForeign(str(self._path), DAMAGED)
             file = open_tail(self._path.with_name(TAIL_NAME))
             self._tail = Tail(file, generation, is_synced=durability == "power")
             undo.callback(self._tail.close)
@@ -181,6 +183,8 @@ class SqliteJournal:
         if left is not None:
             self._tail.kept = left
             self._write([], cells_of(()), [], must_turn=True)
+            if left:
+                self._checkpoint()
             with opening.on_disk(self._path):
                 self._tail.remove()
 

@@ -203,7 +203,10 @@ def left_in(file: TailFile, generation: int, last: int) -> list[Entry] | None:
     Raises:
         JournalForeign: it is damaged, or does not belong to this `journal.db`.
     """
-    data = file.load()
+    try:
+        data = file.load()
+    except OSError as error:
+        raise _unreadable(file.path, error) from error
     if data is None:
         return None
     if not _check_format(file.path, data):
