@@ -211,11 +211,13 @@ def test_a_file_at_the_place_of_the_folder_is_refused(tmp_path: Path, read_only:
 
 
 @pytest.mark.slow
-def test_a_log_without_its_journal_is_not_read_into_a_new_one(state: Path) -> None:
+def test_a_log_or_tail_without_its_journal_is_not_read_into_a_new_one(state: Path) -> None:
     with writer(state, 5) as process:
         process.kill()
         process.wait()
     (state / "journal.db").unlink()
+    assert "journal.tail: a tail whose journal.db is gone" in str(refusal(state))
+    (state / "journal.db-wal").write_bytes(bytes(100))
     assert "journal.db-wal: a log whose journal.db is gone" in str(refusal(state))
     assert "journal.db" not in files(state)
 
