@@ -161,9 +161,7 @@ def test_a_sync_that_failed_is_made_up_for_by_the_next_start(folder: Path) -> No
         sick.fail_next("sync", "journal.tail")
         with pytest.raises(JournalFailed, match="its tail failed"):
             journal.append([Entry(2, b"2")])
-        remembered = {
-            name: (state / name).read_bytes() for name in ("journal.db", "journal.db-wal", "journal.tail")
-        }
+        remembered = {name: (state / name).read_bytes() for name in ("journal.db", "journal.db-wal", "journal.tail")}
         for call in sick.calls:
             platter.take(call)
         platter.forget()

@@ -109,7 +109,9 @@ def record_at(data: bytes, begin: int, salt: int) -> Found | None:
         return Found(generation, [Entry(seq, data[content:end])], end)
     sizes = struct.unpack_from(f"<{count}I", data, content)
     begins = itertools.accumulate(sizes, initial=content + 4 * count)
-    entries = [Entry(seq + place, data[at : at + size]) for place, (at, size) in enumerate(zip(begins, sizes))]
+    entries = [
+        Entry(seq + place, data[at : at + size]) for place, (at, size) in enumerate(zip(begins, sizes, strict=False))
+    ]
     return Found(generation, entries, end)
 
 

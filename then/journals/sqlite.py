@@ -3,14 +3,12 @@
 Theory of operation. One connection writes; another reads, a page at a time
 (`then.journals.pages`), so that readers in any thread see only what is durable
 and hold nothing up. The file is in WAL mode: a commit appends pages to a log,
-and now and then a checkpoint copies the log into the file.
+and now and then a checkpoint copies the log into the file. Before SQLite stands
+the tail (`then.journals.tail`), a file to which small appends without cells go.
 
-1. What `append` has returned from is in the log, and, in `power`, synced. A
-   batch of one entry is one statement, which SQLite wraps into a transaction
-   of its own at less cost than BEGIN and COMMIT. From one such statement to the
-   next the writer keeps its view of the file, a read transaction: SQLite would
-   take and give back the same locks each time, a quarter of what a commit
-   takes. Whatever else the writer does begins with giving up the view.
+1. What `append` has returned from is in the tail or the log, and synced; in
+   `process` the tail is not. All that is written to SQLite is written in one
+   transaction with what the tail holds, so that the order of both is one.
 2. A failed write or sync ends the object. SQLite would go on, but the kernel
    reports a failed sync once and then calls the lost pages clean.
 3. For the same reason a start copies what it finds in the log into the file
