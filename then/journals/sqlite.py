@@ -51,7 +51,7 @@ CHECKPOINT_PAGES: Final = 1000
 """Pages in the log, about 4 MB, at which it is copied into the file: three syncs for so many commits."""
 VACUUM_PAGES: Final = 500
 """Free pages given back in one transaction, about 2 MB: no reader waits long, no log swells."""
-TAIL_APPEND_BYTES: Final = 16 * 1024
+TAIL_APPEND_BYTES: Final = 64 * 1024
 """A larger append goes to SQLite at once: it would be written twice, and one commit is little beside it."""
 SEQ_MAX: Final = 2**63 - 1
 
