@@ -166,9 +166,6 @@ class SqliteJournal:
         self._cursor = self._writer.cursor()
         undo.callback(self._cursor.close)
         self._execute = self._cursor.execute
-        self._checkpoint()
-        if self._refusal is not None:
-            self._refuse()
         with opening.on_disk(self._path):
             self._last: int = self._one(_LAST)
             generation = self._one(_GENERATION)
@@ -179,12 +176,19 @@ class SqliteJournal:
             undo.callback(self._tail.close)
             left = left_in(file, generation, self._last)
         if left is not None:
-            self._tail.kept = left
-            self._write([], cells_of(()), [], must_turn=True)
-            if left:
-                self._checkpoint()
+            self._tail.kept = left.entries
+            try:
+                self._write([], cells_of(()), [], must_turn=True)
+            except JournalFull:
+                # A checkpoint was made, and the log may have room.
+                self._write([], cells_of(()), [], must_turn=True)
+        # Whatever is in the log; and until it is in the file, the tail stays as well.
+        self._checkpoint()
+        if self._refusal is not None:
+            self._refuse()
+        if left is not None:
             with opening.on_disk(self._path):
-                self._tail.remove()
+                self._tail.take_over(left.header)
 
     @property
     def last(self) -> int:

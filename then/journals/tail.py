@@ -59,6 +59,10 @@ class TailFile:
         assert self._descriptor is not None
         return os.pread(self._descriptor, size_bytes, offset)
 
+    def reopen(self) -> None:
+        """Opens the one that is there, to be written."""
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
     def load(self) -> bytes | None:
         """All of a file that is not open here; None where there is none."""
         try:
@@ -147,6 +151,14 @@ class Tail:
         self._header = header
         return header
 
+    def take_over(self, header: Header | None) -> None:
+        """Goes on in the file of an engine before, all of whose records are void; takes it away where it does not fit."""
+        if header is None or not header.is_synced or not self._is_synced:
+            self.remove()
+        else:
+            self._file.reopen()
+            self._header = header
+
     def begin_anew(self, generation: int) -> None:
         """All that was kept is in SQLite, whose mark says so."""
         self.kept = []
@@ -193,7 +205,16 @@ def _check_format(path: Path, head: bytes) -> int:
     return found
 
 
-def left_in(file: TailFile, generation: int, last: int) -> list[Entry] | None:
+class Left(NamedTuple):
+    """What an engine before has left."""
+
+    entries: list[Entry]
+    """Those that are not in SQLite yet."""
+    header: Header | None
+    """Of the file, if that was wholly made: it has a record, and none is written before."""
+
+
+def left_in(file: TailFile, generation: int, last: int) -> Left | None:
     """What an engine before has left there that is not in SQLite yet; None where there is no file.
 
     Args:
@@ -210,7 +231,9 @@ def left_in(file: TailFile, generation: int, last: int) -> list[Entry] | None:
     if data is None:
         return None
     if not _check_format(file.path, data):
-        return []  # The power went before the header was on the disk, and so before anything was acknowledged.
+        return Left(
+            [], None
+        )  # The power went before the header was on the disk, and so before anything was acknowledged.
     header = records.header_of(data)
     entries: list[Entry] = []
     end = HEADER_BYTES
@@ -231,7 +254,8 @@ def left_in(file: TailFile, generation: int, last: int) -> list[Entry] | None:
     is_whole = header.is_synced or header.boot == boot_id()
     if is_whole and records.is_beyond(data, end, header.salt, generation):
         raise JournalForeign(str(file.path), _DAMAGED)
-    return entries
+    is_made = len(data) == records.FILE_BYTES and records.record_at(data, HEADER_BYTES, header.salt) is not None
+    return Left(entries, header if is_made else None)
 
 
 class View(NamedTuple):
