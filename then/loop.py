@@ -367,12 +367,13 @@ class Loop:
         """
         try:
             self._terms.chance = self.chance()
-            if self.state.waits.next_due is not None:
-                self._times.heed_clock(self.state.waits)
+            waits = self.state.waits
+            if waits.next_due is not None:
+                self._times.heed_clock(waits)
             self._turn(must_commit)
             if self.committer is not None and self._heeds_time:
                 # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
-                self._times.set(self.state.waits.next_due)
+                self._times.set(waits.next_due)
         except BaseException as error:
             fault = InternalError(
                 f"engine: {type(error).__name__}: {error}; it stops here, report this with the journal"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from then.abc import Executor, Job
 from then.core.causes import Report, Start
@@ -12,7 +12,7 @@ from then.core.tasks import Body, Task
 
 
 def jobs_of(
-    orders: Iterable[Start], those: set[str] | None, now_us: int, begun: list[Task] | None
+    orders: Sequence[Start], those: set[str] | None, now_us: int, begun: list[Task] | None
 ) -> tuple[dict[str, list[Job]], list[Report]]:
     """Jobs by kind; and how those ended at once whose run line cannot be evaluated.
 
@@ -22,6 +22,14 @@ def jobs_of(
     """
     jobs: dict[str, list[Job]] = {}
     refused: list[Report] = []
+    if len(orders) == 1 and those is None and not orders[0].following:
+        # Nearly every order comes alone, and most of a type whose options are known.
+        order = orders[0]
+        options = order.edition.runners[order.task.type].options
+        if options is not None:
+            if begun is not None:
+                begun.append(order.task)
+            return {order.kind: [Job(order.task, options)]}, refused
     for order in orders:
         follows = False
         for task in (order.task, *order.following):

@@ -17,14 +17,14 @@ from then.abc import Cell, Entry, Journal
 from then.core.errors import JournalError
 from then.journals.opening import FILE_NAME
 
-LOOK_S: Final = 0.001
+LOOK_S: Final = 0.01
 
 
 class Placed:
     """Passes everything on, and appends only while the file is where it was.
 
-    That is looked at once a millisecond: a look takes 4 µs, a fifth of a quick commit, and what was written in the
-    millisecond before is lost with the folder in any case.
+    That is looked at a hundred times a second: a look takes 4 µs, as long as a quick commit, and what was written in
+    the moment before is lost with the folder in any case.
 
     Args:
         journal: opened in the folder.

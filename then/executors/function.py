@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 from then.abc import Clock, Job, Report, ReportTo, Secrets
 from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
-from then.core.tasks import Body, Outcome, own_copy, taken_over
+from then.core.tasks import Body, Outcome, own_items, taken_over
 from then.executors.coroutines import Coroutines
 from then.executors.raised import failure_of
 
@@ -123,6 +123,12 @@ class FunctionExecutor:
         if self._is_closing:
             return  # They wait in the journal for the next engine.
         waiting_jobs, known = self._jobs, self._is_async
+        if len(jobs) == 1 and self._own.takes_next and known.get(jobs[0].options.get("function")) is False:  # type: ignore[call-overload]
+            # The frequent case: the worker that brings it here takes it up at once.
+            waiting_jobs.append(jobs[0])
+            if len(waiting_jobs) > 1:
+                self._ask_for_relief()
+            return
         found: list[Job | _Row] = []
         for job in jobs:
             function = job.options.get("function")
@@ -144,10 +150,8 @@ class FunctionExecutor:
         # for a function too that posts, and may wait for what it posted.
         if waiting and not self._own.takes_next:
             self._wake(1)
-        if waiting > 1 and not self._relief_wanted.is_set():
-            self._relief_wanted.set()
-            if self._relief is None:
-                self._start_relief()
+        if waiting > 1:
+            self._ask_for_relief()
 
     def _is_coroutine_function(self, function: Callable[..., Any]) -> bool:
         """Asked once of each function: `inspect` takes longer than a quick task."""
@@ -235,6 +239,13 @@ class FunctionExecutor:
         for worker in fresh:
             worker.start()
 
+    def _ask_for_relief(self) -> None:
+        """Somebody waits for a worker, or a row is under way: there is something to watch."""
+        if not self._relief_wanted.is_set():
+            self._relief_wanted.set()
+            if self._relief is None:
+                self._start_relief()
+
     def _start_relief(self) -> None:
         with self._lock:
             if self._relief is not None:
@@ -295,10 +306,7 @@ class FunctionExecutor:
     def _run_row(self, row: _Row) -> None:
         jobs, ended, under_way = row.jobs, row.ended, self._under_way
         under_way.add(row)
-        if not self._relief_wanted.is_set():
-            self._relief_wanted.set()
-            if self._relief is None:
-                self._start_relief()
+        self._ask_for_relief()
         give_up_at = 0
         while jobs and not self._is_closing:
             try:
@@ -334,7 +342,7 @@ class FunctionExecutor:
         options = job.options
         try:
             function = options.get("function") or self._import(str(options["target"]))
-            body = own_copy(job.task.body)
+            body = own_items(job.task.body)
             given = function(**body, **self._extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
         except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
             return self._raised(job, error, started)
@@ -385,7 +393,7 @@ class FunctionExecutor:
     def _start_coroutine(self, job: Job, function: Callable[..., Any]) -> None:
         started = self._clock.now_us()
         try:
-            coroutine = function(**own_copy(job.task.body), **self._extra(job))
+            coroutine = function(**own_items(job.task.body), **self._extra(job))
         except TypeError as error:  # The body does not fit the parameters.
             self._report_from_loop((self._raised(job, error, started),))
             return

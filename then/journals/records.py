@@ -14,9 +14,9 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from then.abc import Entry
 from then.journals.lock import boot_id
@@ -81,8 +81,9 @@ def record_of(entries: Sequence[Entry], generation: int, salt: int) -> bytes:
     else:
         sizes = struct.pack(f"<{len(entries)}I", *[len(entry.data) for entry in entries])
         content = sizes + b"".join([entry.data for entry in entries])
-    checked = _CHECKED.pack(len(content), len(entries), generation, entries[0].seq) + content
-    return _MARK + zlib.crc32(checked, salt).to_bytes(4, "little") + checked
+    count, seq, size_bytes = len(entries), entries[0].seq, len(content)
+    checksum = crc32(content, crc32(_CHECKED.pack(size_bytes, count, generation, seq), salt))
+    return _RECORD.pack(_MARK, checksum, size_bytes, count, generation, seq) + content
 
 
 class Found(NamedTuple):
@@ -103,7 +104,7 @@ def record_at(data: bytes, begin: int, salt: int) -> Found | None:
     end = content + size_bytes
     if mark != _MARK or end > len(data):
         return None
-    if zlib.crc32(memoryview(data)[begin + _CHECKED_AT : end], salt) != checksum:
+    if crc32(memoryview(data)[begin + _CHECKED_AT : end], salt) != checksum:
         return None
     if count == 1:
         return Found(generation, [Entry(seq, data[content:end])], end)
