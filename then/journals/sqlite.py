@@ -235,9 +235,12 @@ class SqliteJournal:
         return True
 
     def _unmoved(self) -> Sequence[Entry]:
-        """Entries of the tail. What the file is asked for after this has those that were moved meanwhile."""
+        """Entries of the tail. What the file is asked for after this has those that were moved meanwhile.
+
+        A copy: what is appended later may follow entries that went to SQLite after that was asked.
+        """
         if self._tail is not None:
-            return self._tail.kept
+            return self._tail.kept[:]
         found = self._tail_reader.look()
         if found.entries and self._pages.rows(_GENERATION)[0][0] == found.generation:
             return found.entries

@@ -287,7 +287,9 @@ class TailReader:
             JournalForeign, JournalTooNew, JournalError: it cannot be read.
         """
         with self._lock:
-            return self._look()
+            seen = self._look()
+            # A copy, since another thread may read on.
+            return View(seen.generation, seen.entries[:])
 
     def _look(self) -> View:
         try:
