@@ -56,6 +56,7 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     36: (f.Asked, "id n what place value refused"),
     37: (f.Awaited, "id n what place ids is_any due"),
     38: (f.Answered, "id n ids"),
+    39: (f.TriedAgain, "id"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

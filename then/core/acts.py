@@ -206,10 +206,11 @@ class Emission(msgspec.Struct, frozen=True):
         to: TimeSpan | None = None,
         factor: float = 2.0,
         jitter: bool = False,
+        from_failed: bool = False,
     ) -> Emission:
         """Up to so many attempts after the first, where one fails; arguments as of `then.retry`."""
         self._check_run("retry")
-        given = retry(times, backoff=backoff, to=to, factor=factor, jitter=jitter)
+        given = retry(times, backoff=backoff, to=to, factor=factor, jitter=jitter, from_failed=from_failed)
         return replace(self, policy=replace(self.policy or Policy(), retry=given))
 
     def timeout(self, span: TimeSpan) -> Emission:

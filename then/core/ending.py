@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from then.core import facts as f
-from then.core.attempts import may_try_again, try_again
+from then.core.attempts import further, try_again
 from then.core.causes import Stop
 from then.core.facts import Flow
 from then.core.ids import id_text
@@ -28,15 +28,17 @@ def complete(
     completed: int,
 ) -> None:
     """Ends a record; it is matched later in this step, unless its flow is held."""
-    is_settled = task.policy is None or not may_try_again(at, task, outcome, error)
+    is_plain = outcome == "done" or (task.policy is None and task.call is None)
+    again = None if is_plain else further(at, task, outcome, error)
+    is_settled = again is None
     flow = at.state.flows[task.flow]
     held = flow.held
     if held is None and (task.cont is not None or started is None):
         held = hold_reason(at, task, outcome, is_idle=started is None)
     fact = f.Completed(task.id, outcome, result, error, started, completed, is_settled, held)
     at.add(task.flow, fact)
-    if not is_settled:
-        try_again(at, task)
+    if again is not None:
+        try_again(at, task, again)
     if held is not None:
         return
     # Many tasks are leaves: nobody waits for them, no rule asks for them, and their match would bring nothing.

@@ -390,12 +390,19 @@ class Answered(_Fact, tag=38, frozen=True):
     """The records that it waited for, as they settled; null: its time was over before."""
 
 
+class TriedAgain(_Fact, tag=39, frozen=True):
+    """A failure in a call is tried again, out of the tries of that call."""
+
+    id: str
+    """Of the call."""
+
+
 Fact: TypeAlias = (
     Posted | Emitted | Started | Completed | Matched | Waited | Taken | Dropped | Saved | Late
     | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
     | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
-    | Asked | Awaited | Answered
+    | Asked | Awaited | Answered | TriedAgain
 )  # fmt: skip
 
 

@@ -95,6 +95,13 @@ def _ripened(state: State, fact: f.Ripened, flow: str, time: int) -> None:
     state.enqueue(fresh)
 
 
+def _tried_again(state: State, fact: f.TriedAgain, flow: str, time: int) -> None:
+    frame = state.waits.frames.get(fact.id)
+    if frame is not None:
+        frame.tries += 1
+        state.touch("frame", frame.id)
+
+
 def _left(state: State, fact: f.Left, flow: str, time: int) -> None:
     frame = state.waits.frames.get(fact.id)
     if frame is not None:
@@ -266,6 +273,7 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Entered: _entered,
     f.Ripened: _ripened,
     f.Left: _left,
+    f.TriedAgain: _tried_again,
     f.Joined: _joined,
     f.Met: _met,
     f.Parted: _parted,

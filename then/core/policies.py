@@ -36,6 +36,8 @@ class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The wait is drawn from the full range, 0 to what it would be."""
     condition: str | None = None
     """Where the rules keep the clause of `while`; null: there is none."""
+    is_from_failed: bool = False
+    """Of a call: what failed in it is tried again, in its place, so many times in all; else the whole call."""
 
     def wait_us(self, attempt: int, draw: float) -> int:
         """The wait after the attempt of that number (1, 2, …) failed.
@@ -60,6 +62,7 @@ def retry(
     to: TimeSpan | None = None,
     factor: float = 2.0,
     jitter: bool = False,
+    from_failed: bool = False,
 ) -> Retry:
     """How a task is tried again: `then.retry`.
 
@@ -69,6 +72,7 @@ def retry(
         to: up to which the wait grows; None: up to a week.
         factor: by which it grows from one attempt to the next, 1 to `FACTOR_MAX`.
         jitter: each wait is drawn, from 0 to what it would be.
+        from_failed: of a call: what failed in it is tried again, so many times in all; else the call, from its start.
 
     Raises:
         RuleError: one of them is out of its range.
@@ -85,7 +89,7 @@ def retry(
     most_us = None if to is None else span_us(to, "retry to")
     if most_us is not None and most_us < backoff_us:
         raise RuleError(f"retry: a wait from {backoff} to {to} shrinks; it grows from the first to the second")
-    return Retry(times, backoff_us, most_us, float(factor), jitter)
+    return Retry(times, backoff_us, most_us, float(factor), jitter, is_from_failed=from_failed)
 
 
 class Policy(msgspec.Struct, frozen=True, array_like=True, gc=False):

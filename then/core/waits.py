@@ -52,6 +52,8 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
     """Something in it ended as cancelled."""
     waits: dict[str, bool] = {}
     """Joins and sets of its rules, by key: they end with it."""
+    tries: int = 0
+    """Of `retry … from failed`: how often something in it was tried again."""
 
 
 class Wait(msgspec.Struct, array_like=True, gc=False):

@@ -39,7 +39,7 @@ from then.language.declare import dotted
 from then.language.findings import ArgumentMissing, CallRefused, Misplaced, NumberRefused
 from then.language.kinship import bare, kind, shown
 from then.language.patterns import DONE, EVENTS, Patterns
-from then.language.policies import retry_of, span_us
+from then.language.policies import refuse_from, retry_of, span_us
 from then.language.scope import ANY_TYPE, ENGINE_EVENTS, INT, Scope, Shape
 from then.language.tree import Token, Tree
 
@@ -209,6 +209,8 @@ class Acts:
             match mod.data:
                 case "retry":
                     retry, clause = retry_of(mod, self.unit)
+                    if not is_call:
+                        refuse_from(mod, "a task", self.unit)
                     policy = replace(policy, retry=retry)
                     if clause is not None:
                         emit = attrs.evolve(emit, retry_while=self._while(clause, emit, scope))

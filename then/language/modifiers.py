@@ -19,7 +19,7 @@ from then.core.rules import Limit, Need, TaskDecl
 from then.core.values import is_within_limits
 from then.language.findings import Misplaced, NumberRefused
 from then.language.notyet import is_there
-from then.language.policies import count_of, retry_of, span_us
+from then.language.policies import count_of, refuse_from, retry_of, span_us
 from then.language.resolve import Resolver
 from then.language.scope import Scope, Shape, shape_of
 from then.language.tree import Token, Tree
@@ -75,6 +75,7 @@ class Modifiers:
                 return attrs.evolve(task, done_on=self._exit_codes(mod))
             case "retry":
                 retry, clause = retry_of(mod, self.unit)
+                refuse_from(mod, "a task", self.unit)
                 found = self._while(clause, task) if clause is not None else None
                 return attrs.evolve(task, policy=replace(policy, retry=retry), retry_while=found)
             case "timeout":

@@ -10,7 +10,7 @@ from typing import Final
 
 from then.core.errors import RuleError
 from then.core.policies import FACTOR_MAX, TIMES_MAX, Retry
-from then.language.findings import NumberRefused
+from then.language.findings import Misplaced, NumberRefused
 from then.language.literals import duration_us, float_value
 from then.language.tree import Token, Tree
 from then.language.units import Unit
@@ -62,8 +62,19 @@ def retry_of(tree: Tree, unit: Unit) -> tuple[Retry | None, Tree | Token | None]
     if first is not None and most is not None and most < first:
         message = f"`backoff {spans[0]} to {spans[1]}` shrinks: the wait grows from the first to the second"
         unit.refuse(NumberRefused(message), spans[1])
+    is_from_failed = tree.find("from_failed") is not None
     has_jitter = any(isinstance(node, Token) and node.type == "JITTER" for node in rest)
-    return Retry(times, first or 0, most, factor, has_jitter), condition
+    return Retry(times, first or 0, most, factor, has_jitter, is_from_failed=is_from_failed), condition
+
+
+def refuse_from(tree: Tree, what: str, unit: Unit) -> None:
+    """`from failed`, `from start` are words of a call: nothing else has an inside."""
+    node = tree.find("from_failed") or tree.find("from_start")
+    if node is not None:
+        word = node.data.replace("_", " ")
+        unit.refuse(
+            Misplaced(f"`{word}` belongs to a `call`: {what} has nothing in it that could be tried alone"), node
+        )
 
 
 def _factor(tree: Tree, unit: Unit) -> float | None:

@@ -61,18 +61,18 @@ def span_text(time_us: int) -> str:
 
 
 def retry_text(retry: Retry) -> str:
-    """`retry 5 times backoff 1s to 1m factor 3 jitter`."""
-    text = f"retry {retry.times} times"
+    """`retry 5 times backoff 1s to 1m factor 3 jitter from failed`."""
+    text, place = f"retry {retry.times} times", " from failed" if retry.is_from_failed else ""
     if not retry.backoff_us:
         if retry.jitter or retry.factor != Retry(1).factor or retry.backoff_max_us is not None:
             raise Unprintable("a retry without a wait has nothing that grows")
-        return text
+        return text + place
     text += f" backoff {span_text(retry.backoff_us)}"
     if retry.backoff_max_us is not None:
         text += f" to {span_text(retry.backoff_max_us)}"
     if retry.factor != Retry(1).factor:
         text += f" factor {value_text(int(retry.factor) if retry.factor == int(retry.factor) else retry.factor)}"
-    return f"{text} jitter" if retry.jitter else text
+    return f"{text}{' jitter' if retry.jitter else ''}{place}"
 
 
 class RuleTexts:

@@ -27,7 +27,7 @@ ACT_KEYS: Final = {
     "cancel": ("cancel", "where", *GUARD_KEYS),
 }
 """By the key that says which act it is: what may stand beside it."""
-RETRY_KEYS: Final = ("times", "backoff", "to", "factor", "jitter", "while")
+RETRY_KEYS: Final = ("times", "backoff", "to", "factor", "jitter", "from", "while")
 _WORDS: Final = {"at_most_once": "at most once"}
 
 
@@ -181,6 +181,10 @@ class ActTrees(Trees):
             parts.append(factor)
         if self.flag(fields, "jitter"):
             parts.append(self.token("JITTER", fields["jitter"], "jitter"))
+        if "from" in fields:
+            parts.append(
+                self.part_of("call x() retry 1 times from ", fields["from"], "", "then_text", "retry").children[-1]
+            )
         if "while" in fields:
             parts.append(self.tree("while", [self.values.parse(fields["while"], "expr")], fields["while"]))
         return self.tree("retry", parts, node)
