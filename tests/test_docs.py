@@ -37,7 +37,7 @@ SAMPLES: dict[type[ThenError], ThenError] = {
         errors.RuleSyntaxError('expected "then", found "than"', PLACE, LINE),
         errors.UnknownName("task", "dokcer", ["docker", "deploy"], PLACE, LINE),
         errors.DuplicateRule("rule", "deploy", PLACE, Span("deploy.then", 3, 6)),
-        errors.NotYet("run docker", PLACE, LINE),
+        errors.NotYet("breakpoint", PLACE, LINE),
         errors.TypeMismatch("total is a number, compared with a text", PLACE, LINE),
         errors.ScheduleRefused(
             'cron "61 * * * *"', "field 1, minute: 61 is out of range; it takes 0 to 59", span=PLACE, line=LINE

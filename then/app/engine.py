@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
@@ -163,6 +163,7 @@ class Engine(Waits):
             machine; `cores` and `memory` (bytes) may be named to give less, or more.
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
         retention_s: flows that ended longer ago, in seconds, are taken out of a state folder; None: never.
+        docker_allows: what containers may ask for beside the usual: `mount=/data`, `network=host`, `privileged`, …
         opening: what the commands of `andthen` ask for besides.
 
     Raises:
@@ -171,7 +172,7 @@ class Engine(Waits):
         JournalError: it cannot be opened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         rules: Rules | None,
         state: str | os.PathLike[str] | None = None,
@@ -181,12 +182,14 @@ class Engine(Waits):
         resources: Mapping[str, float] | None = None,
         coroutines: Coroutines | None = None,
         retention_s: float | None = RETENTION_S,
+        docker_allows: Iterable[str] = (),
         opening: Opening = USUAL,
     ) -> None:
         if rules is not None:
             check_rules(rules)
         self._coroutines = coroutines
         self._durability = durability
+        self._docker_allows = tuple(docker_allows)
         self._is_desk = opening.is_desk
         self.notices: list[str] = []
         """What its opener should be told: flows that go on under other rules than they began with."""
@@ -443,7 +446,7 @@ class Engine(Waits):
     def _attach_all(self, rules: Rules) -> None:
         for kind in {rules.edition.kind_of(name) for name in rules.set.tasks}:
             # At a desk nothing is started; but a process that an engine left may be stopped, or have ended.
-            if kind is not None and (kind == "process" or not self._is_desk):
+            if kind is not None and (kind in ("process", "docker") or not self._is_desk):
                 self._attach(kind, rules.root)
 
     def _attach(self, kind: str, root: Path) -> None:
@@ -485,6 +488,17 @@ class Engine(Waits):
                 self.secrets.mask,
             )
             self.loop.tell = scripts.tell
+        elif kind == "docker":
+            from then.executors.docker.executor import DockerExecutor
+
+            executor = DockerExecutor(
+                self._task_folder(),
+                masked(self.loop.reporter(kind), self.secrets.mask),
+                root=root.resolve(),
+                syncs=self._durability == "power",
+                secrets=self.secrets,
+                allowed=self._docker_allows,
+            )
         else:
             return
         self.loop.attach(kind, executor)

@@ -161,8 +161,8 @@ class Rules(Listener):
         for secret in secrets.values():
             if secret not in self.set.secrets:
                 raise UnknownName("secret", secret, self.set.secrets, span)
-        if secrets and line is not None and line.kind not in ("python", "process"):
-            raise RuleError(f'task "{name}": run {line.kind} takes no secrets; python and process do', span)
+        if secrets and line is not None and line.kind not in ("python", "process", "docker"):
+            raise RuleError(f'task "{name}": run {line.kind} takes no secrets; python, process and docker do', span)
         return tuple(secrets.items())
 
     def event(self, name: str, /, **fields: object) -> None:

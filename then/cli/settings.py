@@ -143,6 +143,10 @@ _RUN_OPTIONS: Final = (
         "--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME",
         help="Take away flows that ended longer ago; off keeps them [THEN_RETENTION].",
     ),
+    click.option(
+        "--docker-allow", "docker_allows", multiple=True, metavar="WHAT", envvar="THEN_DOCKER_ALLOW",
+        help="Containers may ask for this too, such as mount=/data or network=host [THEN_DOCKER_ALLOW].",
+    ),
 )  # fmt: skip
 
 
@@ -156,6 +160,7 @@ class RunOptions(NamedTuple):
     cancels_on_term: bool
     retention_s: float | None
     resources: dict[str, float]
+    docker_allows: tuple[str, ...]
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -170,6 +175,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         cancel_on_term: bool,
         retention: str,
         resources: tuple[str, ...],
+        docker_allows: tuple[str, ...],
         **more: Any,
     ) -> Any:
         from then.cli.values import resources_of, retention_of, seconds
@@ -183,6 +189,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             cancel_on_term,
             retention_of(retention),
             resources_of(resources),
+            docker_allows,
         )
         return function(*args, options=options, **more)
 

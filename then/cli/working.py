@@ -46,6 +46,7 @@ def open_engine(settings: Settings, options: RunOptions, rules: Rules | None, *,
             slots=options.jobs,
             resources=options.resources,
             retention_s=options.retention_s,
+            docker_allows=options.docker_allows,
             opening=Opening(moves=moves, watch=watch),
         )
 

@@ -74,7 +74,7 @@ def launch_options(task: Task, edition: Edition) -> Options:
     return options
 
 
-_GIVEN_BY: Final = {"python": "with", "process": "env"}
+_GIVEN_BY: Final = {"python": "with", "process": "env", "docker": "env"}
 """The option of each executor in which secrets may stand."""
 
 

@@ -17,12 +17,13 @@ from then.core.tasks import Body
 CHUNK_BYTES: Final = 1 << 20
 
 
-def with_files(result: Body, fields: Sequence[str], folder: str) -> tuple[Body, str | None]:
+def with_files(result: Body, fields: Sequence[str], folder: str, inside: str | None = None) -> tuple[Body, str | None]:
     """The result with absolute paths, and with `files`: of each field `path`, `size` and `sha256`.
 
     Args:
         fields: those declared as `file`; one that is not there, or null, is left alone.
         folder: what relative paths start from.
+        inside: of a container, where it saw the folder above that one. What it names has to be in `folder`, links followed.
 
     Returns:
         The result, and what is wrong with a file: then the task has failed.
@@ -34,7 +35,9 @@ def with_files(result: Body, fields: Sequence[str], folder: str) -> tuple[Body, 
         given = result.get(name)
         if not isinstance(given, str):
             continue
-        path = os.path.normpath(os.path.join(folder, given))
+        path = os.path.normpath(os.path.join(folder, given if inside is None else _outside(given, inside)))
+        if inside is not None and not os.path.realpath(path).startswith(os.path.realpath(folder) + "/"):
+            return result, f'{name}: file "{given}" is not in THEN_ARTIFACTS, and no other of a container is seen here'
         try:
             size, digest = _digest(path)
         except OSError as error:
@@ -42,6 +45,11 @@ def with_files(result: Body, fields: Sequence[str], folder: str) -> tuple[Body, 
         result = {**result, name: path}
         found[name] = {"path": path, "size": size, "sha256": digest}
     return ({**result, "files": found} if found else result), None
+
+
+def _outside(path: str, inside: str) -> str:
+    """A path as a container saw it, relative to its artifacts where it is there."""
+    return os.path.relpath(path, f"{inside}/artifacts") if path.startswith(f"{inside}/") else path
 
 
 def _digest(path: str) -> tuple[int, str]:

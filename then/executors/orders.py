@@ -67,7 +67,7 @@ def _order(job: Job, root: str) -> bytes:
         task.flow.encode(),
         b"%d" % task.attempt,
         id if task.origin is None else task.origin.encode(),
-        _record(task),
+        record_of(task),
         b"%d" % len(argv),
     ]
     for word in argv:
@@ -85,7 +85,7 @@ def _refusal(job: Job, error: _Refused) -> bytes:
     return frame(b"refuse", job.task.id.encode(), str(error).encode(errors="backslashreplace"))
 
 
-def _record(task: Task) -> bytes:
+def record_of(task: Task) -> bytes:
     """What THEN_TASK names: the record as the faces show it, as it is at its start."""
     created = (_EPOCH + timedelta(microseconds=task.created)).isoformat(timespec="microseconds")
     return _encode(

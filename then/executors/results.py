@@ -34,12 +34,13 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     error: Body | None
 
 
-def judge(code: int, path: str | None, options: Mapping[str, object]) -> Ending:
+def judge(code: int, path: str | None, options: Mapping[str, object], inside: str | None = None) -> Ending:
     """The end of a process that exited with a code, or minus the number of a signal.
 
     Args:
         path: what THEN_RESULT named; none where it is known not to be there.
         options: `done_on`, `result_fields` and `file_results` are read.
+        inside: where a container saw the folder of `path`; None: it was none.
     """
     given, fault = read_result(path) if path is not None else (None, None)
     result = {**given, "code": code} if given else {"code": code}
@@ -55,7 +56,7 @@ def judge(code: int, path: str | None, options: Mapping[str, object]) -> Ending:
             fault = f"the task wrote nothing to THEN_RESULT, and its result is declared to have {', '.join(fields)}"
     named = options.get("file_results")
     if fault is None and named and path is not None:
-        result, fault = with_files(result, named, f"{os.path.dirname(path)}/artifacts")  # type: ignore[arg-type]
+        result, fault = with_files(result, named, f"{os.path.dirname(path)}/artifacts", inside)  # type: ignore[arg-type]
     if fault is not None:
         return Ending("failed", result, {"kind": "result", "message": fault})
     return Ending("done", result, None)

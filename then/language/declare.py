@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from then.core.declarations import SECRETS_GROUP
-from then.core.errors import NotYet, RuleError, TypeMismatch, UnknownName
+from then.core.errors import RuleError, TypeMismatch, UnknownName
 from then.core.evaluate import Scope as Values
 from then.core.evaluate import evaluate
 from then.core.filters import Const, Expr, ListOf, SecretRef, walk
@@ -37,7 +37,6 @@ from then.core.values import CannotSay
 from then.language.executors import Kinds, check_option, check_target
 from then.language.findings import Misplaced, NoValue
 from then.language.modifiers import FAILURES, Modifiers
-from then.language.notyet import RUN_NOT_YET
 from then.language.resolve import POISON, Resolver
 from then.language.scope import ENGINE_EVENTS, FLOAT, Declared, Procedure, Scope, Shape, Signature, shape_of
 from then.language.templates import read_text
@@ -53,7 +52,7 @@ FOREIGN_TYPES: Final = {
 
 SECRET_SOURCES: Final = ("env", "file", "command")
 """Where a secret may come from."""
-_SECRET_OPTIONS: Final = frozenset((("python", "with"), ("process", "env")))
+_SECRET_OPTIONS: Final = frozenset((("python", "with"), ("process", "env"), ("docker", "env")))
 """Executor and option whose map may hold secrets: its values are in no record."""
 
 
@@ -158,9 +157,6 @@ class Declarer:
     def _run(self, tree: Tree, scope: Scope) -> Run | None:
         kind_token, target, *options = tree.children
         name = str(kind_token)
-        if name in RUN_NOT_YET:
-            self.unit.refuse(NotYet(f"`run {name}`"), kind_token)
-            return None
         kind = self.kinds.get(name)
         if kind is None:
             self.unit.refuse(UnknownName("executor", name, self.kinds), kind_token)

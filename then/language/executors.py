@@ -46,6 +46,23 @@ class Kind:
 
 Kinds = Mapping[str, Kind]
 
+
+def _words(name: str, *words: str) -> Option:
+    return Option(frozenset(("word",)), frozenset(words), f"{name} {', '.join(words[:-1])} or {words[-1]}")
+
+
+def _text(name: str, example: str) -> Option:
+    return Option(frozenset(("text",)), example=f'{name} "{example}"')
+
+
+def _list(name: str, example: str) -> Option:
+    return Option(frozenset(("list",)), example=f'{name} ["{example}"]')
+
+
+def _number(name: str, example: str) -> Option:
+    return Option(frozenset(("number", "text")), example=f"{name} {example}")
+
+
 KINDS: Final[Kinds] = {
     "process": Kind(
         "list",
@@ -57,6 +74,41 @@ KINDS: Final[Kinds] = {
     ),
     "script": Kind("text", {}),
     "python": Kind("text", {"with": Option(frozenset(("map",)), example="with {name: value}")}),
+    "docker": Kind(
+        "text",
+        {
+            "action": _words("action", "run", "start", "wait", "stop", "remove", "exec"),
+            "args": Option(frozenset(("list",)), example='args ["program", "argument"]'),
+            "capabilities": _list("capabilities", "NET_ADMIN"),
+            "cpus": _number("cpus", "1.5"),
+            "devices": _list("devices", "/dev/fuse"),
+            "entrypoint": Option(frozenset(("list", "text")), example='entrypoint ["program"]'),
+            "env": Option(frozenset(("map",)), example='env {NAME: "value"}'),
+            "host": _text("host", "tcp://build-1:2375"),
+            "hostname": _text("hostname", "name"),
+            "init": _words("init", "yes", "no"),
+            "ipc": Option(frozenset(("text", "word")), frozenset(("private", "none", "host")), "ipc private"),
+            "keep": _words("keep", "never", "failed", "always"),
+            "labels": Option(frozenset(("map",)), example='labels {name: "value"}'),
+            "memory": _number("memory", "512MiB"),
+            "mounts": _list("mounts", "/data:/data:ro"),
+            "name": _text("name", "nightly"),
+            "network": Option(frozenset(("text", "word")), frozenset(("none", "bridge", "host")), "network none"),
+            "new_privileges": _words("new_privileges", "yes", "no"),
+            "pid": Option(frozenset(("text", "word")), frozenset(("private", "host")), "pid private"),
+            "pids": _number("pids", "100"),
+            "platform": _text("platform", "linux/arm64"),
+            "ports": _list("ports", "8080:80"),
+            "privileged": _words("privileged", "yes", "no"),
+            "pull": _words("pull", "missing", "always", "never"),
+            "read_only": _words("read_only", "yes", "no"),
+            "shm": _number("shm", "64MiB"),
+            "stdin": _text("stdin", "text"),
+            "tmpfs": _list("tmpfs", "/scratch"),
+            "user": Option(frozenset(("text", "number")), example="user 1000"),
+            "workdir": _text("workdir", "/work"),
+        },
+    ),
 }
 
 _SHELLS: Final = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash"))
@@ -82,7 +134,7 @@ def check_target(run: Run, kind: Kind, inputs: Mapping[str, TypeRef], unit: Unit
         )
         _refuse(unit, f"run {run.kind} takes a list of words, no shell stands in between: run {run.kind} {words}", run)
     elif isinstance(target, ListOf) and kind.target != "list":
-        shown = "file.py" if run.kind == "script" else "package.module:function"
+        shown = {"docker": "image:tag", "script": "file.py"}.get(run.kind, "package.module:function")
         _refuse(unit, f'run {run.kind} takes a text: run {run.kind} "{shown}"', run)
     elif isinstance(target, ListOf) and not target.items:
         _refuse(unit, f'run {run.kind} needs a program: run {run.kind} ["program", "argument"]', run)

@@ -19,9 +19,6 @@ NOT_YET: Final = {
 }
 """Name of the tree: how the answer names it."""
 
-RUN_NOT_YET: Final = frozenset(("docker",))
-"""Executors that have a name and no code."""
-
 
 def is_there(tree: Tree, unit: Unit) -> bool:
     """Whether this form runs; if not, that is reported."""

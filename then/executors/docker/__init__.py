@@ -1,0 +1,1 @@
+"""Tasks in containers of Docker engines, near and far."""

@@ -1,0 +1,422 @@
+"""One task in its container: made or found again, started, heard of its end, collected.
+
+Invariants:
+
+1. A container has the name of its task (or the one its rules give it) and the
+   task's id as label: an engine makes it once, however often it is asked. One
+   that is there is taken over, not made.
+2. It is started only while the engine says `created`: after any doubt it is
+   asked before.
+3. It is removed when its report is durable, not before: until then its exit
+   code and output can be had again.
+4. A task whose folder names a container is never given another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, Literal
+
+from then.abc import Job, Report
+from then.core.declarations import SecretDecl
+from then.core.launch import CannotRead
+from then.core.tasks import Body
+from then.executors import outputs, results
+from then.executors.docker import endings
+from then.executors.docker.calls import Missing, unpacked
+from then.executors.docker.folders import INSIDE, TaskFolder
+from then.executors.docker.host import BEGIN, FINISH, Host
+from then.executors.docker.making import Maker, Shop, name_of
+from then.executors.docker.pump import Flow, Frames
+from then.executors.docker.refused import Refused, Unreachable, start_refused
+from then.executors.keeper_client import now_us
+
+ROOM_S: Final = 1.0
+"""Where the disk is full, it is tried again after so long."""
+STOPPED_S: Final = 30.0
+"""A task that is to stop on an engine that cannot be reached is given up after so long."""
+BOTH: Final = {"stdout": "1", "stderr": "1"}
+
+Phase = Literal["waiting", "running", "ending", "over"]
+
+
+class Container:
+    """One task in a container.
+
+    Args:
+        tell: takes its report, once.
+        is_old: an engine before had it, so that it may be there.
+    """
+
+    def __init__(
+        self, job: Job, host: Host, shop: Shop, tell: Callable[[Container, Report], None], *, is_old: bool
+    ) -> None:
+        self.job = job
+        self.host = host
+        self.id: str | None = None
+        self.keep = "never"
+        self.folder = TaskFolder(shop.folder, job.task.id)
+        self._shop = shop
+        self._tell = tell
+        self._is_old = is_old
+        self._lock = threading.RLock()
+        """Guards what follows; never held while an engine is asked, or somebody told."""
+        self._phase: Phase = "waiting"
+        self._is_stopped = False
+        self._started: int | None = None
+        self._code: int | None = None
+        """None while nobody knows: after an outage the engine is asked."""
+        self._has_ended = False
+        self._flow: Flow | None = None
+        self._is_whole = True
+        """All its output came by a stream that was open from before its start, and is written."""
+        self._was_out = False
+        """The engine could not be reached while it ran."""
+        self._is_copied = False
+
+    # -- its beginning
+
+    def begin(self) -> None:
+        """Makes it, or finds it, and sees that it runs. Done again where its engine did not answer."""
+        with self._lock:
+            if self._phase != "waiting":
+                return
+            is_never = self._is_stopped and self.id is None and not self._is_old
+        if is_never:
+            self._over(endings.cancelled(self.job, None, None))
+            return
+        try:
+            found = self._find()
+            if found is None:
+                self._make()
+            else:
+                self._take_over(found)
+        except CannotRead as error:
+            self._over(results.unread(self.job, error, now_us()))
+        except Refused as error:
+            self._over(endings.failed(self.job, error.error))
+        except _Gone as error:
+            self._over(endings.lost(self.job, str(error)))
+        except OSError as error:
+            what = f"docker: {error.filename or self.folder.path}: {error.strerror}"
+            self._over(endings.failed(self.job, {"kind": "spawn", "message": what}))
+
+    def _find(self) -> Body | None:
+        """The container that is there for this task, if one is."""
+        noted = self.folder.noted()
+        id = self.id or (noted[1] if noted is not None else None)
+        if id is None and not self._is_old:
+            return None
+        try:
+            found = self.host.calls.inspect(id or name_of(self.job))
+        except Missing:
+            if id is not None:
+                raise _Gone(f"its container {id[:12]} is not there any more") from None
+            return None
+        # By its name only it may be another's: that is found out when the name is asked for.
+        labels = found["Config"]["Labels"] or {}
+        return found if id is not None or labels.get("then") == self.job.task.id else None
+
+    def _make(self) -> None:
+        made = Maker(self.job, self.host, self._shop, self.folder).make()
+        self.keep = made.keep
+        if made.found is not None:
+            self._take_over(made.found)
+            return
+        self.id = made.id
+        self._is_copied = self.host.copies_box
+        self._start(made.stdin)
+
+    def _take_over(self, found: Body) -> None:
+        """One that is there: it goes on from what it is."""
+        self.id = found["Id"]
+        labels = found["Config"]["Labels"] or {}
+        self.keep = labels.get("then.keep", "never")
+        self._is_copied = any(one["Type"] == "volume" and one["Destination"] == INSIDE for one in found["Mounts"])
+        self._know_secrets(found["Config"]["Env"] or [])
+        status = found["State"]["Status"]
+        if status == "created":
+            if self._is_copied:
+                self.host.calls.put(found["Id"], "/", self.folder.pack(INSIDE.strip("/")))
+            given = self.job.options.get("stdin")
+            self._start(given if isinstance(given, str) else None)
+            return
+        with self._lock:
+            self._phase = "running"
+            self._started = self._started or now_us()
+            self._is_whole = False
+        self.found(status)
+
+    def _know_secrets(self, env: list[str]) -> None:
+        """Their values, as the container was given them: what it hands back is masked by them."""
+        given = self.job.options.get("env")
+        if self._shop.secrets is None or not isinstance(given, dict):
+            return
+        names = {name for name, value in given.items() if isinstance(value, SecretDecl)}
+        pairs = [one.partition("=") for one in env]
+        self._shop.secrets.know(value for name, _, value in pairs if name in names)
+
+    def _start(self, stdin: str | None) -> None:
+        assert self.id is not None
+        if self._must_stop():
+            self._over(endings.cancelled(self.job, None, None))
+            return
+        query = {**BOTH, "stream": "1", **({"stdin": "1"} if stdin is not None else {})}
+        link = self.host.stream("POST", f"/containers/{self.id}/attach", query)
+        with self._lock:
+            self._phase = "running"
+            # A process is read from its own start; after a crash some of it may be there already.
+            self._is_whole = self.folder.size("out") == 0 == self.folder.size("err")
+        if stdin is not None:
+            threading.Thread(target=_send, args=(link.dup(), stdin), name="then-docker-input", daemon=True).start()
+        self._follow(link, Frames(self.folder))
+        self._started = now_us()
+        try:
+            self.host.calls.start(self.id)
+        except (Refused, Missing) as error:
+            # What it is told by is its failure to start: nothing of it ran.
+            with self._lock:
+                self._phase = "ending"
+            self._drop()
+            text = str(error).removeprefix("docker: ")
+            self._over(endings.failed(self.job, start_refused(str(self.job.options.get("target")), text).error))
+            return
+        except Unreachable:
+            self._back_to_waiting()
+            raise
+        if self._must_stop():
+            self.host.submit(FINISH, lambda: self._signal("SIGTERM"))
+
+    def _back_to_waiting(self) -> None:
+        """Whether it was started is not known: it is asked, once its engine answers."""
+        with self._lock:
+            if self._phase == "running" and not self._has_ended:
+                self._phase = "waiting"
+        self._drop()
+
+    # -- its output
+
+    def _follow(self, link: object, frames: Frames) -> None:
+        flow = Flow(link, frames, lambda is_whole: self._drained(flow, is_whole=is_whole))  # type: ignore[arg-type]
+        with self._lock:
+            self._flow = flow
+        self._shop.pump.add(flow)
+
+    def _drop(self) -> None:
+        with self._lock:
+            flow, self._flow, self._is_whole = self._flow, None, False
+        if flow is not None:
+            self._shop.pump.drop(flow)
+
+    def _drained(self, flow: Flow, *, is_whole: bool) -> None:
+        with self._lock:
+            if self._flow is not flow:
+                return
+            self._flow = None
+            self._is_whole &= is_whole
+        self._look()
+
+    def _follow_again(self) -> None:
+        """After an outage, or another engine's end: from where our files end."""
+        with self._lock:
+            if self._phase != "running" or self._flow is not None or self._has_ended:
+                return
+        skipped = {stream: self.folder.size(stream) for stream in ("out", "err")}
+        try:
+            link = self.host.stream("GET", f"/containers/{self.id}/logs", {**BOTH, "follow": "1"})
+        except Refused:
+            return  # It has gone: the events tell.
+        with self._lock:
+            self._is_whole = False
+        self._follow(link, Frames(self.folder, skipped))
+
+    # -- its end
+
+    def died(self, code: int) -> None:
+        with self._lock:
+            self._code = code
+            self._has_ended = True
+        self._look()
+
+    def found(self, status: str) -> None:
+        with self._lock:
+            if self._phase != "running":
+                return
+            if status in ("exited", "dead", "removing"):
+                self._has_ended = True
+                self._is_whole = False
+            elif status == "created":
+                self._phase = "waiting"
+        if status == "created":
+            self.host.submit(BEGIN, self.begin)
+        elif self._has_ended:
+            self._drop()
+            self._look()
+        else:
+            self.host.submit(BEGIN, self._follow_again)
+
+    def vanished(self) -> None:
+        with self._lock:
+            if self._phase != "running":
+                return
+            if self._code is not None:
+                return  # Its end was heard: what is known is collected.
+            self._phase = "ending"
+        self._drop()
+        if self._is_stopped:
+            self._over(endings.cancelled(self.job, None, self._started))
+        else:
+            why = f"its container {(self.id or '')[:12]} was removed while it ran"
+            self._over(endings.lost(self.job, why, self._started))
+
+    def waits(self, reason: str, since_s: float) -> None:
+        """Its engine has not been reached for so long."""
+        with self._lock:
+            self._was_out = True
+            is_new = self._phase == "waiting" and self.id is None and not self._is_old
+            is_given_up = (self._is_stopped and since_s > STOPPED_S) or (is_new and self._is_stopped)
+            is_tired = is_new and since_s > self._shop.patience_s
+            if self._phase == "over" or not (is_given_up or is_tired):
+                return
+            self._phase = "ending"
+        where = self.host.address.text
+        if is_given_up:
+            note = "" if is_new else f"{where} cannot be reached: its container may run on; `andthen prune` removes it"
+            self._over(endings.cancelled(self.job, None, self._started, note))
+        else:
+            text = f"docker: {where} cannot be reached: {reason}; is a Docker engine running there, and is host right?"
+            self._over(endings.failed(self.job, {"kind": "engine", "message": text}))
+
+    def _look(self) -> None:
+        """Whether it has ended and its output is all there: then it is collected."""
+        with self._lock:
+            if self._phase != "running" or not self._has_ended or self._flow is not None:
+                return
+            self._phase = "ending"
+        self.host.submit(FINISH, self._finish)
+
+    def _finish(self) -> None:
+        try:
+            report = self._collected()
+        except _Gone as error:
+            report = endings.lost(self.job, str(error), self._started)
+        except Refused as error:
+            report = endings.failed(self.job, error.error, self._started)
+        except OSError:
+            # No room on the disk: its container keeps what it wrote until there is.
+            self._shop.pump.later(ROOM_S, lambda: self.host.submit(FINISH, self._finish))
+            return
+        self._over(report)
+
+    def _collected(self) -> Report:
+        calls, job, folder = self.host.calls, self.job, self.folder
+        code, is_oom, memory = self._code, False, ""
+        if code is None or code == 137:
+            try:
+                found = calls.inspect(self.id or "")
+            except Missing:
+                if code is None:
+                    raise _Gone(f"its container {(self.id or '')[:12]} is not there any more") from None
+            else:
+                code, is_oom = int(found["State"]["ExitCode"]), bool(found["State"]["OOMKilled"])
+                memory = memory_text(found["HostConfig"]["Memory"])
+        if not self._is_whole:
+            self._catch_up()
+        if self._is_copied and folder.is_boxed():
+            try:
+                folder.unpack(unpacked(calls.get(self.id or "", INSIDE)))
+            except Missing:
+                pass  # Somebody removed it: what it left is lost, its end is known.
+        folder.unbox()
+        if self._is_stopped:
+            report = endings.cancelled(job, code, self._started)
+        elif self._was_out and code in endings.BY_OTHERS and not is_oom:
+            where = self.host.address.text
+            report = endings.lost(job, f"{where} went away while it ran, and it ended with code {code}", self._started)
+        else:
+            report = endings.judged(job, folder, code, started=self._started, is_oom=is_oom, memory=memory)
+        if "secrets" in job.options and self._shop.secrets is not None:
+            results.mask_files(self._shop.folder, job.task.id, self._shop.secrets.mask)
+        if self._shop.syncs:
+            outputs.sync(self._shop.folder, job.task.id)
+        return report
+
+    def _catch_up(self) -> None:
+        """What the engine kept of its output and we have not."""
+        frames = Frames(self.folder, {stream: self.folder.size(stream) for stream in ("out", "err")})
+        try:
+            link = self.host.stream("GET", f"/containers/{self.id}/logs", BOTH)
+        except Refused:
+            return  # It has gone, with its output.
+        with link:
+            while True:
+                try:
+                    data = link.recv(1 << 18)
+                except OSError as error:
+                    raise Unreachable(str(error)) from error
+                if not data:
+                    break
+                frames.feed(data)
+        with self._lock:
+            self._is_whole = True
+
+    def _over(self, report: Report) -> None:
+        with self._lock:
+            if self._phase == "over":
+                return
+            self._phase = "over"
+        self._tell(self, report)
+
+    # -- stopping it
+
+    def stop(self, grace_s: float) -> None:
+        """Asks it to end, and makes it after this time."""
+        with self._lock:
+            if self._phase == "over":
+                return
+            self._is_stopped = True
+        if grace_s <= 0:
+            self.host.submit(FINISH, lambda: self._signal("SIGKILL"))
+            return
+        self.host.submit(FINISH, lambda: self._signal("SIGTERM"))
+        self._shop.pump.later(grace_s, lambda: self.host.submit(FINISH, lambda: self._signal("SIGKILL")))
+
+    def _must_stop(self) -> bool:
+        """Whether it was told to; that may happen at any time."""
+        return self._is_stopped
+
+    def _signal(self, name: str) -> None:
+        with self._lock:
+            if self._phase != "running" or self._has_ended:
+                return  # One that is not yet started looks for itself.
+        self.host.calls.kill(self.id or "", name)
+
+    def remove(self) -> None:
+        """Takes its container away; called when its report is durable."""
+        if self.id is not None:
+            self.host.calls.remove(self.id)
+
+
+class _Gone(Exception):
+    """Its container is not there, and nobody can say how it ended."""
+
+
+def memory_text(size_bytes: int) -> str:
+    from then.core.claims import MEMORY, amount_text
+
+    return amount_text(MEMORY, size_bytes) if size_bytes else ""
+
+
+def _send(link: object, text: str) -> None:
+    """Standard input, whole and then its end."""
+    import socket
+
+    assert isinstance(link, socket.socket)
+    with link:
+        try:
+            link.setblocking(True)
+            link.sendall(text.encode(errors="surrogateescape"))
+            link.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # It ended without reading on.

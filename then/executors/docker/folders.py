@@ -1,0 +1,161 @@
+"""The folder of a task that runs in a container, and what a state folder remembers of its containers.
+
+`tasks/<id>/` is as for a process: `out`, `err`, `task.json`, and after the end
+`result.json`, `messages.jsonl`, `artifacts/`. A container sees none of that but
+`box`, a folder in it, as `/then`; or a copy, where its engine does not share our
+file system. So nothing that we read or write by name is in a container's hands
+while it runs. At its end what it left in the box is moved out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Final
+
+HOSTS: Final = "docker.hosts"
+"""The engines that a state has used, a line each: there its containers are looked for."""
+IDENTITY: Final = "docker.state"
+"""Who this state is, to engines that know of several."""
+INSIDE: Final = "/then"
+"""Where the box is for a container."""
+RESULTS: Final = ("result.json", "messages.jsonl", "artifacts")
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def identity(folder: Path) -> str:
+    """The name of this state; made with the first use, and for good."""
+    path = folder / IDENTITY
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    own = folder / f"{IDENTITY}.{os.getpid()}"
+    _write_synced(own, secrets.token_hex(8) + "\n")
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        pass  # Another thread was quicker.
+    own.unlink()
+    return path.read_text().strip()
+
+
+def hosts(folder: Path) -> list[str]:
+    try:
+        return [line for line in (folder / HOSTS).read_text().split("\n") if line]
+    except FileNotFoundError:
+        return []
+
+
+def remember_host(folder: Path, host: str) -> None:
+    """Notes, on the disk when this returns, that containers of this state may be on an engine."""
+    known = hosts(folder)
+    if host not in known:
+        _write_synced(folder / f"{HOSTS}.new", "".join(f"{one}\n" for one in (*known, host)))
+        os.rename(folder / f"{HOSTS}.new", folder / HOSTS)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class TaskFolder:
+    """The folder of one task."""
+
+    def __init__(self, folder: Path, id: str) -> None:
+        self.path = f"{folder}/tasks/{id}"
+        self.box = f"{self.path}/box"
+
+    def prepare(self, record: bytes) -> None:
+        """Makes it, as far as it is not there: again after a crash, it changes nothing that was written."""
+        os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+        for path, mode in ((self.path, 0o700), (self.box, 0o777), (f"{self.box}/artifacts", 0o777)):
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                continue
+            # Above them nobody else may go; in the container every user may write, whoever its image makes it.
+            os.chmod(path, mode)
+        for name in ("out", "err"):
+            os.close(os.open(f"{self.path}/{name}", _NEW, 0o600))
+        for path, mode in ((f"{self.path}/task.json", 0o600), (f"{self.box}/task.json", 0o644)):
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), "wb") as file:
+                file.write(record)
+
+    def append(self, stream: str, data: memoryview) -> None:
+        """Adds to `out` or `err`."""
+        fd = os.open(f"{self.path}/{stream}", _NEW, 0o600)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+
+    def size(self, stream: str) -> int:
+        try:
+            return os.stat(f"{self.path}/{stream}", follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return 0
+
+    # -- which container it is
+
+    def note(self, host: str, id: str) -> None:
+        """Remembers what was made for the task, and where: once that has gone, the task is not run again."""
+        with open(os.open(f"{self.path}/container", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(f"{host}\n{id}\n")
+
+    def noted(self) -> tuple[str, str] | None:
+        """Where and what, if something was made for it."""
+        try:
+            words = Path(self.path, "container").read_text().split("\n")
+        except FileNotFoundError:
+            return None
+        return (words[0], words[1]) if len(words) == 3 else None
+
+    # -- what it left
+
+    def is_boxed(self) -> bool:
+        return os.path.isdir(self.box)
+
+    def unpack(self, archive: tarfile.TarFile) -> None:
+        """Takes what a container far away left into the box: plain files and folders, nothing that leads out of it."""
+        shutil.rmtree(self.box, ignore_errors=True)
+        os.mkdir(self.box, 0o700)
+        for member in archive:
+            if not (member.isfile() or member.isdir()):
+                continue
+            # `then/artifacts/x`: the first part is the name of the folder itself.
+            member.name = "/".join(member.name.strip("/").split("/")[1:])
+            if member.name:
+                archive.extract(member, self.box, set_attrs=False, filter="data")
+
+    def pack(self, prefix: str) -> bytes:
+        """The box as an archive, to be copied into a container."""
+        import io
+
+        def readable(info: tarfile.TarInfo) -> tarfile.TarInfo:
+            info.mode = 0o777 if info.isdir() else 0o644
+            info.uid = info.gid = 0
+            return info
+
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            archive.add(self.box, prefix, filter=readable)
+        return data.getvalue()
+
+    def unbox(self) -> None:
+        """Moves what was left to where readers look for it; done again after a crash, it goes on."""
+        for name in RESULTS:
+            source, target = f"{self.box}/{name}", f"{self.path}/{name}"
+            if not os.path.lexists(source):
+                continue
+            if name == "artifacts":
+                shutil.rmtree(target, ignore_errors=True)  # A copy from before a crash.
+            os.rename(source, target)
+        shutil.rmtree(self.box, ignore_errors=True)

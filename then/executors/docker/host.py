@@ -1,0 +1,266 @@
+"""One Docker engine: whether it can be reached, what ended there, and what is to be asked of it.
+
+Theory of operation. A thread keeps one stream of events open: it hears of the
+end of each of our containers, with its exit code, so that nobody waits for
+one. A few workers do what takes an engine long: make and start, collect, remove.
+They work only while the stream is open. When it, or any request, breaks, all
+stop; the thread tries again, later each time, and once the engine is there it
+asks what became of every container of ours before it lets the workers go on.
+What was being done is done again: each step looks first whether it was done.
+
+Invariants:
+
+1. A container that runs is in `containers`, and events are heard from before it
+   was started; or all are asked for after the hearing began.
+2. Work that meets an engine that does not answer goes back to the queue, and none is done until it answers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from then.core.tasks import Body
+from then.executors.docker import transport
+from then.executors.docker.calls import Calls
+from then.executors.docker.refused import Refused, Unreachable
+from then.executors.docker.wanted import LABEL, STATE_LABEL
+
+WORKERS_MAX: Final = 8
+IDLE_S: Final = 5.0
+"""A worker that had nothing to do for so long ends."""
+BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Between attempts to reach an engine; the last holds on."""
+FINISH, BEGIN, REMOVE = 0, 1, 2
+"""What goes first: what frees a slot, what fills it, what nobody waits for."""
+
+
+class Member(Protocol):
+    """A container of ours, as its host sees it."""
+
+    id: str | None
+    """Of the container; None before it was made."""
+
+    def died(self, code: int) -> None: ...
+
+    def found(self, status: str) -> None:
+        """After an outage: it is there, and what it does."""
+
+    def vanished(self) -> None:
+        """After an outage: it is not there."""
+
+    def waits(self, reason: str, since_s: float) -> None:
+        """Its engine has not been reached for so long."""
+
+
+class Host:
+    """One engine."""
+
+    def __init__(self, address: transport.Address, state: Callable[[], str]) -> None:
+        """`state` gives the label of our containers."""
+        self.address = address
+        self.copies_box = False
+        """The engine does not see our files: boxes are copied there and back."""
+        self.containers: dict[str, Member] = {}
+        """By the id of the task; those that are not yet reported."""
+        self._state = state
+        self._changed = threading.Condition()
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._workers: set[threading.Thread] = set()
+        self._idle = 0
+        self._calls: Calls | None = None
+        self._is_up = False
+        self._events: socket.socket | None = None
+        self._watcher: threading.Thread | None = None
+        self._down_since = 0.0
+        self._is_closed = False
+
+    # -- work
+
+    def submit(self, order: int, work: Callable[[], None]) -> None:
+        """Has something done by a worker, as soon as the engine can be reached."""
+        with self._changed:
+            if self._is_closed:
+                return
+            heapq.heappush(self._queue, (order, next(self._count), work))
+            if self._watcher is None:
+                self._down_since = time.monotonic()
+                self._watcher = threading.Thread(target=self._watch, name="then-docker-events", daemon=True)
+                self._watcher.start()
+            self._staff()
+
+    def _staff(self) -> None:
+        """Wakes a worker, or takes one on."""
+        if not self._is_up or not self._queue:
+            return
+        if self._idle >= len(self._queue) or len(self._workers) >= WORKERS_MAX:
+            self._changed.notify(len(self._queue))
+            return
+        worker = threading.Thread(target=self._work, name="then-docker-worker", daemon=True)
+        self._workers.add(worker)
+        worker.start()
+
+    @property
+    def calls(self) -> Calls:
+        """Requests to it.
+
+        Raises:
+            Unreachable: it is not connected.
+        """
+        calls = self._calls
+        if calls is None:
+            raise Unreachable("not connected")
+        return calls
+
+    def stream(self, method: str, path: str, query: Mapping[str, str], body: Body | None = None) -> socket.socket:
+        """A request whose answer goes on."""
+        return transport.open_stream(self.address, self.calls.version, method, path, query, body)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                has_work = self._changed.wait_for(
+                    lambda: self._is_closed or (self._is_up and bool(self._queue)), IDLE_S
+                )
+                self._idle -= 1
+                if self._is_closed or not has_work:
+                    self._workers.discard(threading.current_thread())
+                    return
+                order, number, work = heapq.heappop(self._queue)
+            try:
+                work()
+            except Unreachable:
+                with self._changed:
+                    heapq.heappush(self._queue, (order, number, work))
+                    self._lose()
+
+    def _lose(self) -> None:
+        """Something broke: the watcher connects anew, and asks for everything."""
+        if self._is_up:
+            self._is_up = False
+            self._down_since = time.monotonic()
+        if self._events is not None:
+            _shut(self._events)
+
+    # -- events
+
+    def _watch(self) -> None:
+        attempt = 0
+        while not self._is_closed:
+            try:
+                events = self._connect()
+            except (Unreachable, Refused) as error:
+                self._wait(str(error), BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+                attempt += 1
+                continue
+            attempt = 0
+            self._hear(events)
+            with self._changed:
+                self._lose()
+                self._events = None
+            events.close()
+
+    def _connect(self) -> socket.socket:
+        """Opens the stream of events, and then asks what became of the containers (invariant 1)."""
+        transport.connect(self.address).close()
+        if self._calls is None:
+            self._calls = Calls(self.address)
+        filters = {"type": ["container"], "event": ["die"], "label": [f"{STATE_LABEL}={self._state()}"]}
+        events = self.stream("GET", "/events", {"filters": json.dumps(filters)})
+        try:
+            self._ask_for_all()
+        except BaseException:
+            events.close()
+            raise
+        events.settimeout(None)
+        with self._changed:
+            if self._is_closed:
+                _shut(events)
+            self._events = events
+            self._is_up = True
+            for _ in self._queue:
+                self._staff()
+        return events
+
+    def _ask_for_all(self) -> None:
+        known = [one for one in list(self.containers.values()) if one.id is not None]
+        if not known:
+            return
+        there = {one["Id"]: one["State"] for one in self.ours()}
+        for one in known:
+            status = there.get(one.id)
+            if status is None:
+                one.vanished()
+            else:
+                one.found(status)
+
+    def ours(self) -> list[Body]:
+        """The containers of our state."""
+        return self.calls.labelled(f"{STATE_LABEL}={self._state()}")
+
+    def _hear(self, events: socket.socket) -> None:
+        rest = b""
+        while True:
+            try:
+                data = events.recv(1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if not line.strip():
+                    continue
+                event = json.loads(line)
+                attributes = event["Actor"]["Attributes"]
+                found = self.containers.get(attributes.get(LABEL, ""))
+                if found is not None and found.id in (None, event["Actor"]["ID"]):
+                    found.died(int(attributes.get("exitCode", 255)))
+
+    def _wait(self, reason: str, delay_s: float) -> None:
+        since_s = time.monotonic() - self._down_since
+        for one in list(self.containers.values()):
+            one.waits(reason, since_s)
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed, delay_s)
+
+    # -- the end
+
+    def try_now(self) -> Calls:
+        """Requests for whoever comes before or after the work: without the watcher.
+
+        Raises:
+            Unreachable: nobody answers there.
+        """
+        if self._calls is None:
+            transport.connect(self.address).close()
+            self._calls = Calls(self.address)
+        return self._calls
+
+    def close(self, *, wait: bool) -> None:
+        """Nothing more is done; containers go on."""
+        with self._changed:
+            self._is_closed = True
+            self._queue.clear()
+            if self._events is not None:
+                _shut(self._events)
+            self._changed.notify_all()
+            threads = [*self._workers, *([self._watcher] if self._watcher is not None else [])]
+        for thread in threads:
+            if wait and thread is not threading.current_thread():
+                thread.join()
+
+
+def _shut(link: socket.socket) -> None:
+    try:
+        link.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # It has gone.

@@ -1,0 +1,41 @@
+"""Why a container is not run, or an engine does not do as asked: an `error.kind`, and a text for people.
+
+`Refused` is final: it becomes the failure of the task. `Unreachable` is not: the
+host of the container is asked again (`then.executors.docker.host`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from then.core.tasks import Body
+
+_NO_PROGRAM: Final = re.compile(r'exec: \\?"(?P<name>[^"\\]*)\\?": (?P<why>[^:]*?)(?:: unknown)?$')
+
+
+class Refused(Exception):
+    """It cannot be done, and asking again would not change that."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    @property
+    def error(self) -> Body:
+        """As it stands in the record of the task."""
+        return {"kind": self.kind, "message": str(self)}
+
+
+class Unreachable(Exception):
+    """The Docker engine does not answer, or stopped answering: it may be there again later."""
+
+
+def start_refused(image: str, text: str) -> Refused:
+    """What the engine says where a container was made and does not start."""
+    found = _NO_PROGRAM.search(text)
+    if found:
+        return Refused(
+            "spawn", f'docker: {image}: program "{found["name"]}": {found["why"]}; look at entrypoint and args'
+        )
+    return Refused("engine", f"docker: {image}: {text}")

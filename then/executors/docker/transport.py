@@ -1,0 +1,191 @@
+"""The way to a Docker engine: addresses, and streams that stay open.
+
+Requests with an answer go by the SDK. What is followed, the output of a
+container and the events of an engine, comes over sockets of our own: one
+thread can wait for hundreds of them, and each costs a socket and no more. They
+speak HTTP/1.0, so that what follows the head is the stream itself, not chunks.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+import attrs
+import msgspec
+
+from then.core.tasks import Body
+from then.executors.docker.refused import Refused, Unreachable
+
+CONNECT_S: Final = 5.0
+"""So long a connection may take to come about."""
+ANSWER_S: Final = 120.0
+"""So long an engine may take to answer: the making of a container waits for its storage."""
+HEAD_BYTES_MAX: Final = 64 * 1024
+DEFAULT: Final = "unix:///var/run/docker.sock"
+
+
+@attrs.frozen
+class Address:
+    """Where an engine listens."""
+
+    text: str
+    """As the user gave it, and as messages show it."""
+    scheme: str
+    """`unix`, `tcp` or `ssh`."""
+    place: str
+    """A path, or a host."""
+    port: int
+    certificates: Path | None = None
+    """The folder with ca.pem, cert.pem and key.pem; None: no TLS."""
+
+
+def address_of(host: str | None, environment: Mapping[str, str]) -> Address:
+    """The address that a `host` option names, or what the environment says where there is none.
+
+    Raises:
+        Refused: it is none.
+    """
+    text = host or environment.get("DOCKER_HOST") or DEFAULT
+    found = urlsplit(text)
+    forms = '"unix:///path/docker.sock", "tcp://name:2375", "https://name:2376" or "ssh://user@name"'
+    if found.scheme == "unix" and found.path.startswith("/") and not found.netloc:
+        return Address(text, "unix", found.path, 0)
+    try:
+        port = found.port
+    except ValueError:
+        port = -1
+    if found.scheme not in ("tcp", "http", "https", "ssh") or not found.hostname or port == -1:
+        raise Refused("engine", f'docker: host "{text}" is no address of a Docker engine; it is written {forms}')
+    if found.scheme == "ssh":
+        return Address(text, "ssh", found.netloc, port or 22)
+    place = found.hostname
+    is_asked = bool(environment.get("DOCKER_TLS_VERIFY")) or found.scheme == "https"
+    port = port or (2376 if is_asked else 2375)
+    certificates = None
+    if is_asked and found.scheme != "http":
+        folder = Path(environment.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+        own = folder / f"{place}:{port}"
+        certificates = own if own.is_dir() else folder
+        if not (certificates / "ca.pem").is_file():
+            raise Refused(
+                "engine",
+                f'docker: host "{text}" is reached by TLS, and {certificates} has no ca.pem; set DOCKER_CERT_PATH',
+            )
+    return Address(text, "tcp", place, port, certificates)
+
+
+def connect(address: Address) -> socket.socket:
+    """A connection to an engine.
+
+    Raises:
+        Unreachable: nobody answers there.
+    """
+    try:
+        if address.scheme == "unix":
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            link.settimeout(CONNECT_S)
+            link.connect(address.place)
+            return link
+        if address.scheme == "ssh":
+            return _dial_by_ssh(address)
+        link = socket.create_connection((address.place, address.port), CONNECT_S)
+        # An engine whose machine went down says nothing more: the kernel notices.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        if address.certificates is None:
+            return link
+        folder = address.certificates
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        return context.wrap_socket(link, server_hostname=address.place)
+    except OSError as error:
+        raise Unreachable(reason_of(error)) from error
+
+
+def _dial_by_ssh(address: Address) -> socket.socket:
+    """The user's `ssh` and what the Docker command line there offers for this: a stream to its engine."""
+    ours, theirs = socket.socketpair()
+    user, _, name = address.place.rpartition("@")
+    name = name.rpartition(":")[0] if ":" in name else name
+    words = ["ssh", "-o", "BatchMode=yes", "-p", str(address.port), *(["-l", user] if user else []), "--", name]
+    try:
+        subprocess.Popen(
+            [*words, "docker", "system", "dial-stdio"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            start_new_session=True,
+        )
+    finally:
+        theirs.close()
+    return ours
+
+
+def open_stream(
+    address: Address, version: str, method: str, path: str, query: Mapping[str, str], body: Body | None = None
+) -> socket.socket:
+    """A request whose answer goes on: the socket, at the first byte after the head.
+
+    Raises:
+        Refused: the engine says no.
+        Unreachable: it does not answer.
+    """
+    link = connect(address)
+    try:
+        link.settimeout(ANSWER_S)
+        data = b"" if body is None else msgspec.json.encode(body)
+        about = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if data else ""
+        head = f"{method} /v{version}{path}?{urlencode(query)} HTTP/1.0\r\nHost: docker\r\n{about}\r\n"
+        link.sendall(head.encode() + data)
+        if _head(link) >= 300:
+            raise Refused("engine", f"docker: {_message(link)}")
+    except OSError as error:
+        link.close()
+        raise Unreachable(reason_of(error)) from error
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def _head(link: socket.socket) -> int:
+    """The status of an answer. What comes after its head is left in the socket."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if isinstance(link, ssl.SSLSocket):
+            data = link.recv(1)
+        else:
+            seen = link.recv(HEAD_BYTES_MAX, socket.MSG_PEEK)
+            end = (head + seen).find(b"\r\n\r\n")
+            data = link.recv(len(seen) if end < 0 else end + 4 - len(head))
+        if not data or len(head) > HEAD_BYTES_MAX:
+            raise ConnectionResetError("the connection ended before an answer")
+        head += data
+    return int(head.split(b" ", 2)[1])
+
+
+def _message(link: socket.socket) -> str:
+    data = b""
+    while len(data) < HEAD_BYTES_MAX and (more := link.recv(4096)):
+        data += more
+    return data.decode(errors="replace").strip()
+
+
+def reason_of(error: BaseException) -> str:
+    """The innermost word of a chain of errors: `Connection refused`, not how it was wrapped."""
+    seen: BaseException | None = error
+    inner = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            inner = seen
+        args = [one for one in seen.args if isinstance(one, BaseException)]
+        seen = args[0] if args else (seen.__cause__ or seen.__context__ or getattr(seen, "reason", None))
+        if seen is error:
+            break
+    return inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
