@@ -453,6 +453,61 @@ def test_firings_and_steps_are_counted() -> None:
     assert (big.fired, big.steps) == (1, {"big/1": 1, "big/1/else": 0})
 
 
+WINDOWS = """
+event order(id: int) event rung(door: str)
+task pay(id: int) task pick(id: int) task tell(text: str)
+rule begin when order as o then pay(id: o.id), pick(id: o.id)
+rule both when all of pay done, pick done by id within 1h
+  then tell(text: "both")
+  else tell(text: "neither")
+  on timeout then tell(text: "late") then tell(text: "very late")
+rule calm when rung as r by door quiet for 5m then tell(text: "calm")
+every 1h start order(id: 1)
+"""
+
+
+def test_what_fires_when_a_window_ends_is_counted() -> None:
+    # Rules of `quiet for` were said never to have fired, `on timeout` and the `else` of a join were left out.
+    lines = 'stub pay done\nstub tell done\npost order(id: 1)\npost rung(door: "x")\nadvance 59m\nexpect tell once'
+    _, both, calm = covered(lines, WINDOWS).rules()
+    assert (both.fired, both.steps) == (0, {"both/else": 0, "both/late": 0, "both/late/1": 0})
+    assert calm.fired == 1
+
+    _, both, _ = covered(f"{lines}\nadvance 1m", WINDOWS).rules()
+    assert (both.fired, both.steps) == (0, {"both/else": 0, "both/late": 1, "both/late/1": 1})
+
+
+def test_the_else_of_a_join_is_counted_and_not_as_the_join() -> None:
+    _, both, _ = covered("stub pay failed\npost order(id: 1)", WINDOWS).rules()
+    assert (both.fired, both.steps) == (0, {"both/else": 1, "both/late": 0, "both/late/1": 0})
+
+
+def test_what_a_timer_starts_is_counted() -> None:
+    begin, *_ = covered("advance 1h\nexpect pay once by rule begin", WINDOWS).rules()
+    assert begin.fired == 1
+
+
+PROCEDURES = """
+event go(n: int)
+task a(n: int) task b(n: int)
+procedure p(n: int, do: task)
+  first do(n: n)
+  when do done as d where d.body.n < n then b(n: 1)
+  when a done where record.attempt > n then b(n: 2)
+end
+procedure q() first a(n: 3) when a done where n == 7 then b(n: 3) end
+rule r when go as g then call p(n: g.n, do: a)
+"""
+
+
+def test_clauses_in_a_procedure_see_its_arguments_and_the_records_of_its_calls_only() -> None:
+    # They were decided without the arguments, so that nothing could be said, and over records of any call.
+    _, handed, named, other = covered("stub a done\npost go(n: 3)", PROCEDURES).rules()
+    assert [clause.lacks for clause in handed.clauses] == ["true"]
+    assert [clause.lacks for clause in named.clauses] == ["true"]
+    assert [clause.lacks for clause in other.clauses] == ["true or false"]
+
+
 def test_a_clause_points_to_its_place() -> None:
     big, _ = covered("", CLAUSES).rules()
     assert [str(clause.span) for clause in big.clauses[:2]] == ["rules.then:6:24", "rules.then:6:39"]

@@ -435,3 +435,35 @@ def test_resources_are_given_by_name_and_what_can_never_be_met_is_refused_at_onc
     said = shell("run", "b.then", "-r", "memory=8GiB")
     assert said.code == 2
     assert "needs {memory: 900GiB}, and of this engine its memory is 8GiB" in said.err
+
+
+def test_an_event_that_is_cancelled_before_it_comes_is_shown_as_cancelled(shell: Shell) -> None:
+    # Its line was that of an event that had come.
+    shell.write(
+        "late.then",
+        "event go()\nevent now()\nevent late()\nrule r when go then late() after 1h, now()\n"
+        "rule c when now then cancel late\n",
+    )
+    said = shell("run", "late.then", "go")
+    assert [line.split()[1:3] for line in said.out.splitlines()[:-1]] == [
+        ["event", "go"],
+        ["event", "now"],
+        ["cancelled", "late"],
+    ]
+    assert [row.split()[1:3] for row in shell("ps", "--all").out.splitlines()[1:]] == [
+        ["go", "event"],
+        ["late", "cancelled"],
+        ["now", "event"],
+    ]
+
+
+def test_an_attempt_out_of_the_tries_of_a_call_says_which_it_was(shell: Shell) -> None:
+    shell.write(
+        "call.then",
+        'event go()\ntask t() run process ["sh", "-c", "exit 3"]\nprocedure p() first t() end\n'
+        "rule r when go then call p() retry 1 times from failed\n",
+    )
+    said = shell("run", "call.then", "go")
+    assert said.code == 1
+    failed = [line for line in said.out.splitlines() if " t  " in line and "failed" in line]
+    assert ["(attempt 1)" in failed[0], "(attempt 2)" in failed[1], len(failed)] == [True, True, 2]

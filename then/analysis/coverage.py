@@ -63,11 +63,13 @@ class Covered:
 class _Watched:
     """A pattern of a rule, and its clauses by the identity of their expressions."""
 
-    __slots__ = ("clauses", "pattern")
+    __slots__ = ("clauses", "pattern", "procedure")
 
-    def __init__(self, pattern: Pattern, clauses: dict[int, Clause]) -> None:
+    def __init__(self, pattern: Pattern, clauses: dict[int, Clause], procedure: str | None) -> None:
         self.pattern = pattern
         self.clauses = clauses
+        self.procedure = procedure
+        """Whose rule it is: it sees the records of its calls."""
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +84,9 @@ class Coverage:
         self._declared = Declared(rules)
         self._watched: list[_Watched] = []
         self._by_type: dict[str, list[_Watched]] = {}
-        self._rules = [self._cover(rule) for rule in all_rules(rules) if not _is_of_prelude(rule)]
+        self._rules = [
+            self._cover(rule, procedure) for rule, procedure in _with_procedures(rules) if not _is_of_prelude(rule)
+        ]
 
     def rules(self) -> list[Covered]:
         """All rules in order, with their counts."""
@@ -91,7 +95,7 @@ class Coverage:
             covered.steps = {name: self.fired[name] for name in covered.steps}
         return self._rules
 
-    def _cover(self, rule: Rule) -> Covered:
+    def _cover(self, rule: Rule, procedure: str | None) -> Covered:
         clauses: list[Clause] = []
         for pattern in _patterns(rule):
             if pattern.where is None:
@@ -101,8 +105,8 @@ class Coverage:
                 id(leaf): Clause(leaf, names, leaf.span or pattern.span or rule.span) for leaf in _leaves(pattern.where)
             }
             clauses += found.values()
-            self._watched.append(_Watched(pattern, found))
-        return Covered(rule, tuple(clauses), steps=dict.fromkeys(_steps(rule.name, rule.consequence), 0))
+            self._watched.append(_Watched(pattern, found, procedure))
+        return Covered(rule, tuple(clauses), steps=dict.fromkeys(_steps(rule), 0))
 
     def look(self, pages: Iterable[f.Page], records: Mapping[str, Task], state: State) -> None:
         """Takes in what a step brought about.
@@ -112,11 +116,11 @@ class Coverage:
         """
         seen: dict[str, None] = {}
         variables: dict[str, dict[str, Json]] = {}
+        self.fired.update(firings(pages))
         for page in pages:
             for fact in page.facts:
                 match fact:
-                    case f.Matched(id=id, rules=fired):
-                        self.fired.update(fired)
+                    case f.Matched(id=id):
                         variables[id] = fact.variables
                     case f.Completed(id=id, held=None) | f.Taken(id=id):
                         seen[id] = None
@@ -126,20 +130,34 @@ class Coverage:
             record = records.get(id)
             if record is not None:
                 flow = state.flows.get(record.flow)
-                self._decide(record, variables.get(id) or (flow.variables if flow is not None else {}))
+                call = records.get(record.call) if record.call is not None else None
+                self._decide(record, call, variables.get(id) or (flow.variables if flow is not None else {}))
 
-    def _decide(self, record: Task, variables: Mapping[str, Json]) -> None:
+    def _decide(self, record: Task, call: Task | None, variables: Mapping[str, Json]) -> None:
         watched = self._by_type.get(record.type)
         if watched is None:
-            watched = [one for one in self._watched if family_covers(one.pattern.family, record.type)]
+            watched = [
+                one
+                for one in self._watched
+                if one.pattern.callee is not None or family_covers(one.pattern.family, record.type)
+            ]
             self._by_type[record.type] = watched
         is_any_closed = False
         for one in watched:
-            pattern = one.pattern
+            pattern, names = one.pattern, dict[str, Json]()
+            if one.procedure is not None:
+                if call is None or call.type != one.procedure:
+                    continue
+                names = call.body
+            if pattern.callee is not None:
+                # The name of the task that was handed over.
+                pattern = attrs.evolve(pattern, family=str(names.get(pattern.callee)))
             if not pattern.fits(record):
                 continue
             assert pattern.where is not None
-            bindings: dict[str, Json | Task] = {} if pattern.alias is None else {pattern.alias: record}
+            bindings: dict[str, Json | Task] = {**names}
+            if pattern.alias is not None:
+                bindings[pattern.alias] = record
             for leaf in _explained(explain(pattern.where, Scope(record, bindings, variables))):
                 clause = one.clauses.get(id(leaf.expr))
                 if clause is not None:
@@ -151,6 +169,27 @@ class Coverage:
             self._by_type[record.type] = [one for one in watched if one.is_open]
 
 
+def firings(pages: Iterable[f.Page]) -> Iterator[str]:
+    """The rules and steps that fired in a step, each as often as it did.
+
+    Of what fires at a match the journal has the names; what fires when a window ends, and the first steps of a call, are
+    known by what they emit.
+    """
+    matched: set[tuple[str | None, str]] = set()
+    emitted: dict[tuple[str | None, str], None] = {}
+    for page in pages:
+        for fact in page.facts:
+            match fact:
+                case f.Matched(id=id, rules=fired):
+                    yield from fired
+                    matched.update((id, name) for name in fired)
+                case f.Emitted(task=task) if task.rule is not None and task.origin is None:
+                    emitted[task.parent, task.rule] = None
+                case _:
+                    pass
+    yield from (name for parent, name in emitted if (parent, name) not in matched)
+
+
 def names_of(pattern: Pattern, declared: Declared) -> Names:
     """What the clauses of a pattern may name."""
     shape = declared.shape(pattern.family, pattern.outcomes, is_loose=True)
@@ -160,9 +199,14 @@ def names_of(pattern: Pattern, declared: Declared) -> Names:
 
 def all_rules(rules: RuleSet) -> Iterator[Rule]:
     """Those at top level in their order, then those of procedures."""
-    yield from rules.rules
+    return (rule for rule, _ in _with_procedures(rules))
+
+
+def _with_procedures(rules: RuleSet) -> Iterator[tuple[Rule, str | None]]:
+    """All rules, each with the procedure that it is of."""
+    yield from ((rule, None) for rule in rules.rules)
     for procedure in rules.procedures.values():
-        yield from procedure.rules
+        yield from ((rule, procedure.name) for rule in procedure.rules)
 
 
 def _is_of_prelude(rule: Rule) -> bool:
@@ -181,7 +225,23 @@ def _patterns(rule: Rule) -> Iterator[Pattern]:
             pass
 
 
-def _steps(name: str, consequence: Consequence | None) -> Iterator[str]:
+def _steps(rule: Rule) -> Iterator[str]:
+    """What follows the rule's first step, or stands in its place."""
+    yield from _further(rule.name, rule.consequence)
+    join = rule.trigger
+    if isinstance(join, Join):
+        if join.otherwise_generator is not None or _answers_join(rule.consequence):
+            yield f"{rule.name}/else"
+        if join.late is not None or join.late_generator is not None:
+            yield f"{rule.name}/late"
+            yield from _further(f"{rule.name}/late", join.late)
+
+
+def _answers_join(consequence: Consequence | None) -> bool:
+    return consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+
+
+def _further(name: str, consequence: Consequence | None) -> Iterator[str]:
     if consequence is None:
         return
     last = len(consequence.steps) - 1

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from then.analysis.coverage import Coverage
+from then.analysis.coverage import Coverage, firings
 from then.core import facts as f
 from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
 from then.core.causes import Step as Stepped
@@ -210,6 +210,7 @@ class Trial:
         for page in done.pages:
             for fact in page.facts:
                 self._take(fact)
+        self._fired.update(firings(done.pages))
         if self.coverage is not None:
             self.coverage.look(done.pages, self.records, self._state)
         for order in done.orders:
@@ -236,8 +237,6 @@ class Trial:
                 self.dues.pop(id, None)
                 if self.edition.kind_of(self.records[id].type) is None:
                     self._begin(self.records[id])
-            case f.Matched(rules=rules):
-                self._fired.update(rules)
             case f.Loaded(id=id, body=body):
                 self.records[id] = replace(self.records[id], body=body)
             case f.FlowHeld(reason=reason):

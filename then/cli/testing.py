@@ -97,10 +97,15 @@ def _unseen(covered: Iterable[Covered]) -> Iterator[tuple[Span | None, str]]:
     """What no test has seen of the rules: place and text."""
     for one in covered:
         name, place = one.rule.name, one.rule.span
-        if not one.fired:
+        missed = [step for step, count in one.steps.items() if not count]
+        if one.fired:
+            if missed:
+                yield place, f"not covered: {', '.join(missed)} never ran"
+        elif len(missed) == len(one.steps):
             yield place, f"not covered: rule {name} never fired"
-        elif missed := [step for step, count in one.steps.items() if not count]:
-            yield place, f"not covered: {', '.join(missed)} never ran"
+        else:
+            # A join of which only the `else`, or what follows its window, ran.
+            yield place, f"not covered: rule {name} never had all that it waits for"
         for clause in one.clauses:
             if clause.lacks:
                 yield clause.span, f"not covered: `{clause.text}` of rule {name} was never {clause.lacks}"

@@ -28,7 +28,8 @@ def colored(text: str, code: str, has_color: bool) -> str:
 def word(task: Task, state: str) -> str:
     """`event`, `done`, `failed`, `timed out`, `cancelled`, or the state of one that has not ended."""
     if state == "completed":
-        return "event" if task.event else (task.outcome or "done").replace("_", " ")
+        # One that was put off may be cancelled before it comes.
+        return "event" if task.event and task.outcome in (None, "done") else (task.outcome or "done").replace("_", " ")
     return state
 
 
@@ -47,7 +48,8 @@ def why_failed(task: Task) -> str:
     kind, message = str(error.get("kind", "")), str(error.get("message", ""))
     first = message.partition("\n")[0]
     retry = task.policy.retry if task.policy is not None else None
-    tried = f" (attempt {task.attempt} of {retry.times + 1})" if retry is not None else ""
+    of = f" of {retry.times + 1}" if retry is not None else ""
+    tried = f" (attempt {task.attempt}{of})" if of or task.attempt > 1 or not task.settled else ""
     return clean((f"{kind}: {first}" if kind and first else kind or first) + tried)
 
 
