@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from then.core import facts as f
+from then.core.facts import Flow
 from then.core.folds import restore, turn
 from then.core.state import State
 from then.core.tasks import Body
+from then.core.waits import Frame
 
 Cells = dict[tuple[str, str], bytes]
 
@@ -29,7 +31,7 @@ def told(state: State) -> Body:
     }
     return {
         "tasks": tasks,
-        "flows": {id: msgspec.to_builtins(flow) for id, flow in sorted(state.flows.items())},
+        "flows": {id: with_ties(flow, state.waits.ties.of(id)) for id, flow in sorted(state.flows.items())},
         "chains": {id: msgspec.to_builtins(chain) for id, chain in sorted(state.chains.items())},
         "keys": {key: msgspec.to_builtins(value) for key, value in sorted(state.keys.items())},
         "pending": sorted(state.pending),
@@ -42,14 +44,23 @@ def told(state: State) -> Body:
     }
 
 
+def with_ties(of: Flow | Frame, keys: Iterable[str]) -> list[object]:
+    """A flow or call, with what waits in it in the place where that once stood."""
+    fields: list[object] = msgspec.to_builtins(of)
+    fields[of.__struct_fields__.index("waits")] = dict.fromkeys(keys, True)
+    return fields
+
+
 def told_of_waits(state: State) -> Body:
     """Open calls, joins, sets and times."""
     waits = state.waits
     return {
-        "frames": _plain(waits.frames),
+        "frames": {id: with_ties(frame, waits.call_ties.of(id)) for id, frame in sorted(waits.frames.items())},
         "waits": {wait.key: msgspec.to_builtins(wait) for wait in sorted(waits.open_waits(), key=lambda one: one.key)},
         "tallies": _plain(waits.tallies),
         "timers": _plain(waits.timers),
+        "ties": waits.ties.items(),
+        "ties of calls": waits.call_ties.items(),
         "marks": dict(sorted(waits.marks.items())),
     }
 
@@ -57,7 +68,7 @@ def told_of_waits(state: State) -> Body:
 def due_of(state: State) -> dict[tuple[str, str], int]:
     """What is due, and when, without what no longer means anything: the expiry of what runs."""
     return {
-        (kind, of): at for (kind, of), at in state.waits._dues.items() if kind != "expires" or of not in state.running
+        (kind, of): at for (kind, of), at in state.waits.dues.items() if kind != "expires" or of not in state.running
     }
 
 

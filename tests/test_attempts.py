@@ -254,7 +254,7 @@ def test_a_cancelled_flow_tries_nothing_again() -> None:
     world.end("a", "failed")
     world.post("stop", flow=root.flow)
     assert world.outcome(root) == "cancelled"
-    assert not world.state.waits._dues
+    assert not world.state.waits.dues
 
 
 def test_an_attempt_expires_from_when_it_might_start() -> None:

@@ -390,7 +390,7 @@ def test_the_half_filled_joins_of_a_call_end_with_it() -> None:
     world.end("a")
     assert not list(world.state.waits.open_waits())
     assert not world.state.waits.frames
-    assert list(world.state.flows[root.flow].waits) == []
+    assert world.state.waits.ties.of(root.flow) == []
     world.end("d")
 
 

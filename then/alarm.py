@@ -79,7 +79,7 @@ class Timekeeper:
         offset_us = self._offset()
         step_us = offset_us - self._offset_us
         if abs(step_us) > CLOCK_STEP_US:
-            waits.shift(step_us)
+            waits.dues.shift(step_us)
             self._offset_us = offset_us
             self._due = None
 

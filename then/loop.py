@@ -218,7 +218,7 @@ class Loop:
                 # After a failure the state may be ahead of the journal, for good.
                 if over.id == flow and self.failure is None and not self._is_ending(flow):
                     return over
-        from then.core.state import decode_flow
+        from then.core.resting import decode_flow
 
         return next((decode_flow(data) for key, data in self.journal.cells("past", flow) if key == flow), None)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.readings import told_of_waits
+from tests.readings import told_of_waits, with_ties
 from tests.world import World
 from then.core import ending
 from then.core import facts as f
@@ -61,7 +61,7 @@ def told(state: State) -> dict[str, object]:
     """What a state holds, in plain JSON."""
     return {
         "tasks": {task.id: msgspec.to_builtins(task) for task in state.live()},
-        "flows": {id: msgspec.to_builtins(flow) for id, flow in sorted(state.flows.items())},
+        "flows": {id: with_ties(flow, state.waits.ties.of(id)) for id, flow in sorted(state.flows.items())},
         "chains": {id: msgspec.to_builtins(chain) for id, chain in sorted(state.chains.items())},
         "keys": {key: msgspec.to_builtins(value) for key, value in sorted(state.keys.items())},
         "past": [msgspec.to_builtins(flow) for flow in state.past],

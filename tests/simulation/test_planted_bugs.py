@@ -18,6 +18,7 @@ from tests.simulation.parts import SimulatedExecutor
 from then.core import attempts, ending, engine, folds, joins
 from then.core import facts as f
 from then.core.causes import Cause, Order, Over, Report, Start, Step
+from then.core.dues import Dues
 from then.core.engine import Terms, _Stepper
 from then.core.state import State
 from then.core.tasks import Task
@@ -272,13 +273,7 @@ def a_join_loses_what_came_before_the_wait(plant: Plant) -> None:
 
 
 def a_half_of_a_join_is_lost_by_a_restart(plant: Plant) -> None:
-    load = Waits.load
-
-    def forgetful(waits: Waits, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
-        if kind != "wait":
-            load(waits, kind, rows)
-
-    plant.setattr(Waits, "load", forgetful)
+    plant.setattr(Waits, "load_waits", lambda waits, rows: ())
 
 
 def what_a_join_took_is_not_used_up(plant: Plant) -> None:
@@ -365,7 +360,7 @@ def a_time_is_lost_by_a_restart(plant: Plant) -> None:
     def forgetful(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
         load(state, kind, rows)
         if kind == "task":
-            state.waits._dues.clear()
+            state.waits.dues = Dues()
 
     plant.setattr(folds, "load", forgetful)
 

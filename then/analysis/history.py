@@ -16,9 +16,10 @@ from then.abc import Journal
 from then.core import facts as f
 from then.core.chains import Chain
 from then.core.errors import UnknownId
-from then.core.facts import Flow
+from then.core.facts import Flow, ended
 from then.core.folds import restore
-from then.core.state import State, decode_flow, ended
+from then.core.resting import decode_flow
+from then.core.state import State
 from then.core.tasks import Task
 
 

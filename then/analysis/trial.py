@@ -30,10 +30,10 @@ from then.core.causes import Step as Stepped
 from then.core.claims import Capacity
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.engine import Terms, step
-from then.core.facts import Flow
+from then.core.facts import Flow, ended
 from then.core.rules import TaskDecl
 from then.core.scenarios import BEGIN_US, END_US, Answer
-from then.core.state import RULE_FAILED, State, ended
+from then.core.state import RULE_FAILED, State
 from then.core.tasks import Body, Outcome, Task
 from then.core.waits import Wait
 

@@ -87,7 +87,9 @@ class Commands:
         return {"flows": [one.id for one in gone.flows], "records": gone.records, "entries": gone.entries}
 
     def _version(self, flow: str | None) -> str:
-        return self._engine.loop.look(lambda state: state.flows[flow].version if flow in state.flows else state.version)
+        return self._engine.loop.look(
+            lambda state: state.flows[flow].version if flow is not None and flow in state.flows else state.version
+        )
 
 
 OPS: Final[dict[str, Callable[..., Json]]] = {

@@ -426,8 +426,9 @@ class Engine(Waits):
                 self._attach_all(rules)
             if now == version:
                 continue
-            for id in flows:
-                self.loop.ask(Move(id, now))
+            *others, last = flows
+            self.loop.give(*[Move(id, now) for id in others])
+            self.loop.ask(Move(last, now))  # With it, those before it are durable.
             shown = ", ".join(flows[:5]) + (f" and {len(flows) - 5} more" if len(flows) > 5 else "")
             why = "" if moves else "Python rules have changed: "
             self.notices.append(f"{why}{'flow' if len(flows) == 1 else 'flows'} {shown} moved to rules version {now}")

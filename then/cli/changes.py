@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from then.core import facts as f
-from then.core.state import ended
+from then.core.facts import ended
 from then.core.tasks import State, Task
 
 ASKED: Final = "a person"

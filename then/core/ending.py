@@ -8,10 +8,10 @@ from typing import Final
 from then.core import facts as f
 from then.core.attempts import further, try_again
 from then.core.causes import Stop
-from then.core.facts import Flow
+from then.core.facts import Flow, ended
 from then.core.ids import id_text
 from then.core.standing import cycle, gone
-from then.core.state import FAILURES, ended
+from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Outcome, Task
 
@@ -85,7 +85,7 @@ def bend(at: Stepping, flow: Flow, outcome: Outcome, text: str | None, upto: int
     """Gives a flow its outcome and ends what lives of it: all with ids up to a number."""
     newest = id_text(upto)
     at.add(flow.id, f.FlowBent(outcome, text))
-    for key in list(flow.waits):
+    for key in at.state.waits.ties.of(flow.id):
         if "\0" in key:
             _end_wait(at, flow.id, key)
         elif key <= newest:
@@ -181,11 +181,12 @@ def end_within(at: Stepping, call: Task, upto: int | None = None) -> None:
         # A call has a later id than the one that it is in.
         if frames[id].call in inside:
             inside[id] = True
-    for key in [key for id in inside for key in frames[id].waits]:
+    ties, call_ties = at.state.waits.ties, at.state.waits.call_ties
+    for key in [key for id in inside for key in call_ties.of(id)]:
         _end_wait(at, call.flow, key)
     newest = id_text(at.state.last_id if upto is None else upto)
     chains = at.state.chains
-    for key in [key for key in at.state.flows[call.flow].waits if key in chains and key <= newest]:
+    for key in [key for key in ties.of(call.flow) if key in chains and key <= newest]:
         if chains[key].call in inside:
             at.add(call.flow, f.Dropped(key))
     for task in [task for task in at.state.live(call.flow) if task.call in inside and task.id <= newest]:

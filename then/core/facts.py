@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from then.core.tasks import Body, Json, Outcome, Task
 
@@ -45,8 +46,8 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     ended: int | None = None
     stopped: int = 0
     """How many of its live records are held."""
-    waits: dict[str, bool] = {}
-    """Its open chains, by id."""
+    waits: dict[str, bool] | None = None
+    """A place that is kept free: what a flow waits for is not written with it (`then.core.ties`); older journals have it."""
 
     @property
     def state(self) -> str:
@@ -395,6 +396,14 @@ class TriedAgain(_Fact, tag=39, frozen=True):
 
     id: str
     """Of the call."""
+
+
+def ended(task: Task, fact: Completed) -> Task:
+    """The record as it is after its completion."""
+    return replace(
+        task, outcome=fact.outcome, result=fact.result, error=fact.error,
+        started=fact.started, completed=fact.completed, settled=fact.settled,
+    )  # fmt: skip
 
 
 Fact: TypeAlias = (

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.ids import id_number
 from then.core.scripts import Open, Step, step_of
-from then.core.state import RECORD_FOLDS, State, decode_flow, decode_task
+from then.core.state import RECORD_FOLDS, State, decode_task
 from then.core.waits import KINDS, MARKS_MAX, Frame, Tally, TimerState, Wait
 
 
@@ -149,15 +149,14 @@ def _changed(state: State, key: str, before: _Ties | None, wait: Wait | None) ->
         if ties is None:
             continue
         scope, id, keeps = ties
-        flow, frame = state.flows.get(id), _frame_of(state, key)
         more = (1 if is_there else -1) if keeps else 0
-        if flow is not None and (scope or keeps):
-            flow.live += more
-            _list(flow.waits, key, is_there)
+        frame = _frame_of(state, key)
+        _tie(state, ties, key, frame, is_there)
+        if more and id in state.flows:
+            state.flows[id].live += more
             state.touch("flow", id)
-        if frame is not None:
+        if more and frame is not None:
             frame.live += more
-            _list(frame.waits, key, is_there)
             state.touch("frame", scope)
     frame = _frame_of(state, key)
     if before is not None and frame is not None and not frame.live:
@@ -171,11 +170,16 @@ def _frame_of(state: State, key: str) -> Frame | None:
     return frame if frame is not None and rule.startswith(f"{frame.type}.") else None
 
 
-def _list(keys: dict[str, bool], key: str, is_there: bool) -> None:
-    if is_there:
-        keys[key] = True
-    else:
-        keys.pop(key, None)
+def _tie(state: State, ties: _Ties, key: str, frame: Frame | None, is_there: bool) -> None:
+    """Notes that a wait ends with its flow and with its call, or ends with them no more."""
+    scope, flow, keeps = ties
+    waits = state.waits
+    if not is_there:
+        waits.ties.drop(flow, key)
+    elif (scope or keeps) and flow in state.flows:
+        waits.ties.add(flow, key)
+    if frame is not None:
+        (waits.call_ties.add if is_there else waits.call_ties.drop)(frame.id, key)
 
 
 def _counted(state: State, fact: f.Counted, flow: str, time: int) -> None:
@@ -197,13 +201,12 @@ def _tally(state: State, key: str, flow: str) -> Tally:
     state.touch("tally", key, is_new=tally is None)
     if tally is None:
         tally = state.waits.tallies[key] = Tally(key)
-        state.flows[flow].waits[key] = True
-        state.touch("flow", flow)
-        frame = _frame_of(state, key)
-        if frame is not None:
-            frame.waits[key] = True
-            state.touch("frame", frame.id)
+        _tie_set(state, key, flow)
     return tally
+
+
+def _tie_set(state: State, key: str, flow: str) -> None:
+    _tie(state, ("set", flow, False), key, _frame_of(state, key), True)
 
 
 def _scheduled(state: State, fact: f.Scheduled, flow: str, time: int) -> None:
@@ -303,15 +306,28 @@ def load(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
                     state.stopping = set(stopping)
                     state.stop_kinds = rest[0] if rest else {}
         case "flow":
-            state.flows.update((key, decode_flow(data)) for key, data in rows)
+            state.flows.take_up(rows)
         case "chain":
-            state.chains.update((key, _decode_chain(data)) for key, data in rows)
+            for key, data in rows:
+                chain = state.chains[key] = _decode_chain(data)
+                state.waits.ties.add(chain.flow, key)
         case "key":
             state.keys.update((key, _decode_key(data)) for key, data in rows)
         case "task":
             for key, data in rows:
-                state.enqueue(decode_task(data))
+                task = decode_task(data)
+                force_setattr(task, "id", key)  # One text of it, in all that knows it.
+                state.enqueue(task)
                 state.tasks[key] = data
+        case "wait":
+            for key, scope, flow, keeps in state.waits.load_waits(rows):
+                _tie(state, (scope, flow, keeps), key, _frame_of(state, key), True)
+        case "tally":
+            state.waits.load(kind, rows)
+            for key in state.waits.tallies:
+                scope = key.split("\0", 2)[1]
+                frame = state.waits.frames.get(scope)
+                _tie_set(state, key, frame.flow if frame is not None else scope)
         case _:
             state.waits.load(kind, rows)
 

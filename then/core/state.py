@@ -32,7 +32,8 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.admission import Admission
 from then.core.chains import Chain, PostKey
-from then.core.facts import Flow
+from then.core.facts import Flow, ended
+from then.core.resting import Flows, decode_flow, is_at_rest
 from then.core.tasks import Body, Task
 from then.core.twins import Twin
 from then.core.waits import KINDS, Frame, Waits
@@ -48,7 +49,6 @@ TRAIL_LENGTH: Final = 12
 _KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS)
 _encode = f.encode
 decode_task = msgspec.msgpack.Decoder(Task).decode
-decode_flow = msgspec.msgpack.Decoder(Flow).decode
 
 
 @attrs.define
@@ -56,8 +56,8 @@ class State:
     """All that an engine knows without reading history. Memory follows what is live."""
 
     tasks: dict[str, Task | bytes] = attrs.field(factory=dict)
-    """Live records by id; those that wait since before the last start are kept encoded."""
-    flows: dict[str, Flow] = attrs.field(factory=dict)
+    """Live records by id; those that wait since before the last start, or were put off, are kept encoded."""
+    flows: Flows = attrs.field(factory=Flows)
     chains: dict[str, Chain] = attrs.field(factory=dict)
     keys: dict[str, PostKey] = attrs.field(factory=dict)
     pending: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
@@ -142,7 +142,8 @@ class State:
         mark = flow.encode() if flow is not None else b""
         ids = [id for id, kept in self.tasks.items() if not isinstance(kept, bytes) or mark in kept]
         for id in sorted(ids):
-            task = self.task(id)
+            kept = self.tasks.get(id)
+            task = decode_task(kept) if isinstance(kept, bytes) else kept
             if task is not None and (flow is None or task.flow == flow):
                 yield task
 
@@ -155,15 +156,20 @@ class State:
             for key, is_stored in dirty.items():
                 value = self._value(kind, key)
                 if value is not None:
-                    found.append((kind, key, value if type(value) is bytes else _encode(value)))
+                    data = value if type(value) is bytes else _encode(value)
+                    found.append((kind, key, data))
+                    if kind == "flow":
+                        self.flows.rest(key, data)
+                    elif kind == "task" and key not in self.running and is_at_rest(value):
+                        self.tasks[key] = data
                 elif is_stored:
                     found.append((kind, key, None))
             dirty.clear()
         for flow, seqs in self.trace.items():
             found.append(("trace", f"{flow}/{seqs[0]:016x}", _encode(seqs)))
         self.trace.clear()
-        for ended in self.past:
-            found.append(("past", ended.id, _encode(ended)))
+        for over in self.past:
+            found.append(("past", over.id, _encode(over)))
         self.past.clear()
         if self.window is not None:
             found.append(("window", self.window[0], _encode((self.window[1], self.seq))))
@@ -390,12 +396,10 @@ class State:
 
     def drop_frame(self, frame: Frame) -> None:
         """A call is over, and nothing lives in it: its joins and sets end with it."""
-        flow = self.flows[frame.flow]
-        for key in frame.waits:
-            flow.waits.pop(key, None)
+        ties = self.waits.ties
+        for key in self.waits.call_ties.take(frame.id):
+            ties.drop(frame.flow, key)
             self._drop_wait(key)
-        if frame.waits:
-            self.touch("flow", flow.id)
         del self.waits.frames[frame.id]
         self.drop("frame", frame.id)
 
@@ -484,12 +488,12 @@ class State:
             dict(fact.records), fact.values, fact.call, fact.by_unmatched, fact.otherwise,
         )  # fmt: skip
         self.touch("chain", fact.id, is_new=is_new)
-        self.flows[flow].waits[fact.id] = True
+        self.waits.ties.add(flow, fact.id)
 
     def _dropped(self, fact: f.Dropped, flow: str, time: int) -> None:
         if self.chains.pop(fact.id, None) is not None:
             self.drop("chain", fact.id)
-            self.flows[flow].waits.pop(fact.id, None)
+            self.waits.ties.drop(flow, fact.id)
 
     def _started(self, fact: f.Started, flow: str, time: int) -> None:
         self.change(fact.id, started=time)
@@ -543,13 +547,12 @@ class State:
         over = self.flows.pop(flow)
         self.stuck_in.pop(flow, None)
         over.outcome, over.text, over.ended = fact.outcome, fact.text, time
-        for key in over.waits:
+        for key in self.waits.ties.take(flow):
             # Half-filled, and nothing is left to fill it.
             if self.chains.pop(key, None) is not None:
                 self.drop("chain", key)
             else:
                 self._drop_wait(key)
-        over.waits = {}
         self.drop("flow", flow)
         self.past.append(over)
 
@@ -566,14 +569,6 @@ class State:
 def _error_of(task: Task) -> Body:
     """Of an event that is a failure: what it says."""
     return {"kind": "exception", "message": str(task.body.get("error", ""))}
-
-
-def ended(task: Task, fact: f.Completed) -> Task:
-    """The record as it is after its completion."""
-    return replace(
-        task, outcome=fact.outcome, result=fact.result, error=fact.error,
-        started=fact.started, completed=fact.completed, settled=fact.settled,
-    )  # fmt: skip
 
 
 # How the facts of records and flows are folded in; `then.core.folds` has all.

@@ -5,23 +5,23 @@ the decisions are of `then.core.joins`, `then.core.calls` and `then.core.times`.
 
 Invariants:
 1. `frames[c].live` is the number of live records whose innermost call is c, and of its open windows with `on timeout`.
-2. Each open wait with a `due`, and each live record with a time in its policy, has an entry
-   in the heap; an entry whose time is no longer that of `due_of` is old, and passed over.
+2. Each open wait with a `due`, and each live record with a time in its policy, stands in `dues`.
 3. A wait of a flow or call ends with it. One across flows ends with its window.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import attrs
 import msgspec
 
 from then.core import facts as f
 from then.core import scripts
+from then.core.dues import Dues
 from then.core.tasks import Body, Json, Task
+from then.core.ties import Ties
 from then.core.twins import Twin
 from then.core.values import canonical_text
 
@@ -50,8 +50,8 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
     """It has completed: a further return is a fault."""
     was_cancelled: bool = False
     """Something in it ended as cancelled."""
-    waits: dict[str, bool] = {}
-    """Joins and sets of its rules, by key: they end with it."""
+    waits: dict[str, bool] | None = None
+    """A place that is kept free: what waits in a call is not written with it (`then.core.ties`)."""
     tries: int = 0
     """Of `retry … from failed`: how often something in it was tried again."""
 
@@ -77,6 +77,19 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
     """`any of` that has fired: it takes more, and fires no more."""
 
 
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """A wait, by position, without what came."""
+
+    key: msgspec.Raw
+    rule: msgspec.Raw
+    scope: msgspec.Raw
+    flow: str
+    values: msgspec.Raw
+    parts: msgspec.Raw
+    due: int | None = None
+    keeps: bool = False
+
+
 class Tally(msgspec.Struct, array_like=True, gc=False):
     """The records of a set, `every X done`, in one flow or call."""
 
@@ -96,12 +109,10 @@ class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queued: int
 
 
-Due: TypeAlias = tuple[int, str, str]
-"""A time, what it is the time of (`start`, `expires`, `timeout`, `deadline`, `wait`, `timer`, `script`), and whose."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_twin = msgspec.msgpack.Decoder(Twin).decode
 _decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 _decode_tally = msgspec.msgpack.Decoder(Tally).decode
@@ -150,8 +161,11 @@ class Waits:
     """With more of them, those that are over are looked for."""
     _waits: dict[str, bytes] = attrs.field(factory=dict)
     """Half-filled joins; encoded, since there may be very many of which none is looked at for days."""
-    _heap: list[Due] = attrs.field(factory=list)
-    _dues: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    dues: Dues = attrs.field(factory=Dues)
+    ties: Ties = attrs.field(factory=Ties)
+    """Chains, joins and sets of a flow: they end with it."""
+    call_ties: Ties = attrs.field(factory=Ties)
+    """Joins and sets of the rules of a call's procedure: they end with the call."""
 
     # -- joins
 
@@ -232,36 +246,19 @@ class Waits:
 
     def set_due(self, at: int, kind: str, of: str) -> None:
         """Notes that something is due."""
-        self._dues[kind, of] = at
-        heapq.heappush(self._heap, (at, kind, of))
+        self.dues.put(at, kind, of)
 
     def forget_due(self, kind: str, of: str) -> None:
-        if self._dues and self._dues.pop((kind, of), None) is not None and len(self._heap) > 2 * len(self._dues) + 64:
-            self._heap = [(at, kind, of) for (kind, of), at in self._dues.items()]
-            heapq.heapify(self._heap)
+        self.dues.drop(kind, of)
 
     @property
     def next_due(self) -> int | None:
         """When something is due next: microseconds since 1970; None where nothing is."""
-        heap, dues = self._heap, self._dues
-        while heap and dues.get(heap[0][1:]) != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return self.dues.next
 
     def take_due(self, now: int) -> tuple[str, str] | None:
         """What is due, the oldest first, and is noted no more; None where nothing is due by now."""
-        at = self.next_due
-        if at is None or at > now:
-            return None
-        _, kind, of = heapq.heappop(self._heap)
-        del self._dues[kind, of]
-        return kind, of
-
-    def shift(self, by_us: int) -> None:
-        """Moves all spans that run by so much: the machine's clock was set, and they go by elapsed time."""
-        self._dues = {key: at if key[0] in BY_CLOCK else at + by_us for key, at in self._dues.items()}
-        self._heap = [(at, kind, of) for (kind, of), at in self._dues.items()]
-        heapq.heapify(self._heap)
+        return self.dues.take(now)
 
     # -- cells
 
@@ -296,19 +293,21 @@ class Waits:
             case "timer":
                 for _, data in rows:
                     self.schedule(_decode_timer(data))
-            case "wait":
-                for key, data in rows:
-                    self._waits[key] = data
-                    due = _unpacked(key, data).due
-                    if due is not None:
-                        self.set_due(due, "wait", key)
             case _:
                 for at, id in self.scripts.load(kind, rows):
                     self.set_due(at, "script", id)
 
+    def load_waits(self, rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, str, bool]]:
+        """Takes up half-filled joins. Gives those that end with a flow or call: key, scope, flow, and whether it is kept."""
+        for key, data in rows:
+            self._waits[key] = data
+            head = _decode_head(data)
+            if head.due is not None:
+                self.set_due(head.due, "wait", key)
+            scope = key.split("\0", 2)[1]
+            if scope or head.keeps:
+                yield key, scope, head.flow or _unpacked(key, data).flow, head.keeps
 
-BY_CLOCK: Final = frozenset(("at", "timer"))
-"""What is due when the clock shows a time, and not when a span is over."""
 
 KINDS: Final = ("frame", "tally", "mark", "timer", "twin", "wait", *scripts.KINDS)
 """The kinds of its cells."""

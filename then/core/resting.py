@@ -1,0 +1,79 @@
+"""What rests: records that were put off, and open flows to which nothing happens, are kept encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from then.core.facts import Flow
+from then.core.tasks import Task
+
+decode_flow = msgspec.msgpack.Decoder(Flow).decode
+
+
+def is_at_rest(task: object) -> bool:
+    """Whether nothing happens to a record that does not run: it was put off, or a person has it."""
+    if not isinstance(task, Task) or task.outcome is not None or task.is_call:
+        return False
+    return task.started is not None or (task.policy is not None and task.policy.due is not None)
+
+
+class Flows(dict[str, Flow]):
+    """A dict of open flows, of which those at rest take a tenth of the memory.
+
+    One that is asked for by its id is awake until it is `rested` again, so that who has it may change it; those
+    that `values` and `items` come by stay at rest. Those that are awake stand in the dict itself: for these a
+    subscript costs what it costs of any dict.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resting: dict[str, bytes] = {}
+
+    def rest(self, id: str, data: bytes) -> None:
+        """This is what a flow is encoded; nothing holds the flow itself."""
+        super().pop(id, None)
+        self._resting[id] = data
+
+    def take_up(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Flows as a journal has them."""
+        self._resting.update(rows)
+
+    def __missing__(self, id: str) -> Flow:
+        flow = self[id] = decode_flow(self._resting.pop(id))
+        return flow
+
+    def get(self, id: str | None, default: None = None) -> Flow | None:  # type: ignore[override]
+        flow = super().get(id)  # type: ignore[arg-type]
+        return self[id] if flow is None and id in self._resting else flow
+
+    def pop(self, id: str) -> Flow:  # type: ignore[override]
+        flow = self[id]
+        del self[id]
+        return flow
+
+    def __contains__(self, id: object) -> bool:
+        return super().__contains__(id) or id in self._resting
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self._resting)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        yield from self._resting
+
+    def values(self) -> Iterator[Flow]:  # type: ignore[override]
+        """All; to look at, and not to change."""
+        yield from super().values()
+        for data in self._resting.values():
+            yield decode_flow(data)
+
+    def items(self) -> Iterator[tuple[str, Flow]]:  # type: ignore[override]
+        """All; to look at, and not to change."""
+        yield from super().items()
+        for id, data in self._resting.items():
+            yield id, decode_flow(data)
