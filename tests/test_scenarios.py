@@ -17,7 +17,21 @@ import pytest
 
 from tests.world import World
 from then.core import facts as f
-from then.core.causes import AllHeld, Began, Cancel, Order, Over, Post, Proceed, Release, Report, Start, Step, Stop
+from then.core.causes import (
+    AllHeld,
+    Began,
+    Cancel,
+    Order,
+    Over,
+    Post,
+    Proceed,
+    Release,
+    Report,
+    Start,
+    Step,
+    Stop,
+    Told,
+)
 from then.core.tasks import OUTCOMES, Task
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -104,6 +118,8 @@ class Teller:
                 return f"tell that the flow of {self.names[flow.id]} has ended"
             case AllHeld(flow=flow):
                 return f"tell that the flow of {self.names[flow.id]} stands still"
+            case Told(id=id, n=n):
+                return f"tell {self.names[id]} the answer to its step {n}"
 
 
 def _body(task: Task) -> str:
