@@ -40,6 +40,10 @@ def told(state: State) -> Body:
         "stop kinds": dict(sorted(state.stop_kinds.items())),
         "seq": state.seq,
         "version": state.version,
+        "points": _plain(state.holds.points),
+        "holds": _plain(state.holds.stops),
+        "breakpoints version": state.holds.number,
+        "is watched": state.is_watched,
         **told_of_waits(state),
     }
 

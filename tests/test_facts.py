@@ -22,7 +22,7 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     2: (f.Emitted, "task"),
     3: (f.Started, "id"),
     4: (f.Completed, "id outcome result error started completed settled held"),
-    5: (f.Matched, "id rules version taken_up variables unmatched call"),
+    5: (f.Matched, "id rules version taken_up variables unmatched call breakpoints"),
     6: (f.Waited, "id rule step members aliases records values call by_unmatched otherwise"),
     7: (f.Taken, "id"),
     8: (f.Dropped, "id"),
@@ -30,7 +30,7 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     10: (f.Late, "id outcome result error by"),
     11: (f.Stopping, "id kind"),
     12: (f.Held, "id reason"),
-    13: (f.Released, "id"),
+    13: (f.Released, "id is_asked"),
     14: (f.FlowHeld, "reason"),
     15: (f.FlowReleased, ""),
     16: (f.FlowBent, "outcome text"),
@@ -57,6 +57,11 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     37: (f.Awaited, "id n what place ids is_any due"),
     38: (f.Answered, "id n ids"),
     39: (f.TriedAgain, "id"),
+    50: (f.BreakSet, "name text version flow due by"),
+    51: (f.BreakRemoved, "name"),
+    52: (f.BreakSwitched, "name is_on"),
+    53: (f.Hit, "id name place stops is_last text shown unsaid"),
+    54: (f.Edited, "id body result by needs"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

@@ -1,4 +1,4 @@
-"""docs/language.md: its blocks are one file, and `check` finds nothing wrong in it; what it lists as missing is."""
+"""docs/language.md: its blocks are one file, and `check` finds nothing wrong in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from then.language.loading import check_path
-from then.language.notyet import NOT_YET
 from then.testing import check_tests
 
 PAGE = Path(__file__).parent.parent / "docs" / "language.md"
@@ -30,11 +29,3 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
     (tmp_path / "limits.yaml").write_text("max: 1000\n")
 
     assert check_tests(tmp_path / "page.then") >= 2
-
-
-def test_what_is_not_there_yet_is_listed() -> None:
-    listed = PAGE.read_text().partition("## What is not there yet")[2]
-    for answer in NOT_YET.values():
-        for word in re.findall(r"`…? ?([a-z ]+?) ?…?(?: done)?`", answer):
-            if word != "cancel flow":
-                assert word in listed, answer

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 
 from then.app.rules import Rules
 from then.core import facts as f
-from then.core.causes import AllHeld, Cancel, Cause, Order, Over, Post, Proceed, Report, Start, Step, Stop, Tick
+from then.core.causes import Adopt, AllHeld, Cancel, Cause, Order, Over, Post, Proceed, Report, Start, Step, Stop, Tick
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.rules import RuleSet
 from then.core.state import State
 from then.core.tasks import Body, Json, Outcome, Task
+from then.language.breakpoints import read_breakpoint
 from then.language.loading import load_text
 
 BEGIN_US = 1_780_000_000_000_000
@@ -35,12 +36,17 @@ class World:
         self.state = State()
         self.editions = {"v1": Edition("v1", self.rules)}
         self.terms = Terms(BEGIN_US, self.editions, slots, 7, frozenset(kinds))
+        self.terms.breakpoint_of = lambda edition, text: read_breakpoint(text, edition.rules)
         self.pages: list[f.Page] = []
         self.orders: list[Order] = []
         self.born: dict[str, Task] = {}
         """Every record as it was born, in order."""
         self.steps = 0
         self.state.version = "v1"
+
+    def adopt(self) -> None:
+        """The rules come in force: their breakpoints are set."""
+        self.give(Adopt("v1"))
 
     # -- causes ------------------------------------------------------------------
 

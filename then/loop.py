@@ -47,6 +47,7 @@ from then.core.granting import run_again
 from then.core.ids import id_text
 from then.core.standing import standing
 from then.core.state import State
+from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
 from then.starting import forget, job_again, jobs_of
 from then.turns import Batch, Brought, together
@@ -87,6 +88,7 @@ class Loop:
         slots: int,
         engine: int = 0,
         capacity: Capacity | None = None,
+        breakpoint_of: ReadBreakpoint = no_breakpoint,
     ) -> None:
         self.journal = journal
         self.state = state
@@ -106,7 +108,7 @@ class Loop:
         self.chance: Callable[[], float] = random.random  # noqa: TID251 (here it comes in; what is drawn is recorded)
         """What jitter is drawn from."""
         self._waiters = Waiters()
-        self._terms = Terms(0, editions, slots, engine, capacity=capacity, may_start=False)
+        self._terms = Terms(0, editions, slots, engine, capacity=capacity, may_start=False, breakpoint_of=breakpoint_of)
         self._inbox: deque[Brought] = deque()
         self._lock = threading.Lock()
         self._batch = Batch()

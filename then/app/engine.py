@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, Protocol, Self
 from then.abc import Executor, Journal
 from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
+from then.app.breakpoints import Breakpoints, breakpoint_of
 from then.app.editions import Editions
 from then.app.machine import capacity_of
 from then.app.rules import Rules, check_rules
@@ -214,6 +215,7 @@ class Engine(Waits):
                 slots=self.capacity.slots,
                 engine=number,
                 capacity=self.capacity,
+                breakpoint_of=breakpoint_of,
             )
             self.rules = rules if rules is not None else self.editions.load(restored.version)
             self.secrets.root = self.rules.root.resolve()
@@ -368,13 +370,31 @@ class Engine(Waits):
             if task is not None:
                 return task
 
-    def release(self, id: str) -> None:
-        """Continues a held record or flow.
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The breakpoints that are set, to be added to and taken away."""
+        return Breakpoints(self.loop, self.editions)
+
+    def release(
+        self, id: str | Task | Flow, *, body: Body | None = None, result: Body | None = None, who: str = ""
+    ) -> None:
+        """Continues a held record; of a flow: what a guard holds, or else all that breakpoints hold.
+
+        Args:
+            id: a record, a flow, or the id of one.
+            body: what the record goes on with in the place of its body; what it was stays in the journal.
+            result: the same of the result of a record that has ended.
+            who: changes it.
 
         Raises:
             ConfigError: it is not held.
+            BodyRefused: the body is no JSON, or not as declared.
         """
-        self.loop.ask(Release(id))
+        for changed, what in ((body, "body"), (result, "result")):
+            if changed is not None:
+                check_json(changed, what)
+        body, result = (None if one is None else self._recorded(one) for one in (body, result))
+        self.loop.ask(Release(id if isinstance(id, str) else id.id, body, result, who))
 
     def reload(self, rules: Rules) -> None:
         """These rules for new flows from here on; open flows keep theirs."""

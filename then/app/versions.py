@@ -53,6 +53,9 @@ def _lines(rules: RuleSet) -> Iterator[str]:
             yield f"{name}\0{timer!r}"
     for name, function in sorted(rules.continuations.items()):
         yield f"{name}\0{source_hash(function)}"
+    for name, point in rules.breakpoints.items():
+        if _is_python(point.span, rules):
+            yield f"{name}\0{point.text}"
     for secret in sorted(rules.secrets.values(), key=lambda one: one.name):
         yield f"{secret.name}\0{secret.source}\0{secret.reference}"
 

@@ -75,6 +75,38 @@ class Release(NamedTuple):
     """A held record, or all that a held flow holds, goes on."""
 
     id: str
+    body: Body | None = None
+    """What a record goes on with in the place of its body; None: as it is."""
+    result: Body | None = None
+    """The same of the result of one that has ended."""
+    by: str = ""
+    """Who changes it."""
+
+
+class SetBreakpoint(NamedTuple):
+    """A breakpoint is added by hand."""
+
+    name: str
+    text: str
+    """The item of the language."""
+    flow: str | None = None
+    expires_us: int | None = None
+    by: str = ""
+
+
+class SwitchBreakpoint(NamedTuple):
+    """A breakpoint is switched on or off."""
+
+    name: str
+    is_on: bool
+
+
+class DropBreakpoint(NamedTuple):
+    """A breakpoint is taken away."""
+
+    name: str
+    releases: bool = False
+    """What it holds goes on."""
 
 
 class Adopt(NamedTuple):
@@ -137,7 +169,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 Cause: TypeAlias = (
     Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer | Ask
-)
+    | SetBreakpoint | SwitchBreakpoint | DropBreakpoint
+)  # fmt: skip
 
 
 # -- orders ------------------------------------------------------------------

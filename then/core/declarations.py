@@ -172,4 +172,34 @@ class TimerDecl:
     span: Span | None = _span()
 
 
+@attrs.frozen
+class Breakpoint:
+    """`breakpoint NAME PLACE …`: holds a record; `logpoint NAME PLACE print "…"`: says so and goes on."""
+
+    name: str
+    place: Literal["before", "after", "rule"]
+    family: str = "*"
+    """Of the types that it is for; of `on rule` every type."""
+    outcomes: frozenset[str] = frozenset()
+    """Of `after`; none named: any."""
+    rule: str = ""
+    """Of `on rule`: a rule, or a step of one (`deploy/2`)."""
+    where: Expr | None = None
+    from_hit: int = 1
+    """The first hit that stops."""
+    once: bool = False
+    """It is switched off by the first hit that stops."""
+    expires_us: int | None = None
+    """From its setting."""
+    show: tuple[tuple[str, Expr], ...] = ()
+    """What a person is shown at the stop: as it was written, and what is evaluated."""
+    prints: Expr | None = None
+    """Of a logpoint."""
+    text: str = ""
+    """The item of the language that it is."""
+    flow: str | None = None
+    """The one flow that it is for; None: all."""
+    span: Span | None = _span()
+
+
 Declaration: TypeAlias = TaskDecl | EventDecl | RecordDecl

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from attrs import evolve
 from msgspec.structs import replace
 
+from then.core.breakpoints import Stops
 from then.core.errors import UnknownName
 from then.core.evaluate import Scope, compile_value
 from then.core.filters import Expr, SecretRef, walk
@@ -80,6 +81,8 @@ class Edition:
         self.within = {name: tuple(expanded(declared.rules)) for name, declared in rules.procedures.items()}
         """By procedure: its rules, which see the records of its calls alone."""
         self.types = Types(rules)
+        self.stops: tuple[object, int, Stops] | None = None
+        """The breakpoints of a state, made ready for these rules: whose, of which version."""
         self._follows_done: dict[str, bool] = {}
         self.has_unmatched = any(isinstance(rule.trigger, Unmatched) for rule in rules.rules)
         self._values: dict[int, Callable[[Scope], Json | CannotSay]] = {}

@@ -57,6 +57,8 @@ def carry_out(at: Stepping, firing: Firing, edition: Edition) -> None:
     """Writes what a firing planned: saves, ends, emissions, the wait for its next step, and the return."""
     record = firing.record
     flow = record.flow
+    if at.fired is not None:
+        at.fired.append(firing)
     for name, value in firing.saves:
         at.add(flow, f.Saved(name, value))
     if firing.bend is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec.structs import replace
+
 from then.core import facts as f
 from then.core.attempts import further, try_again
 from then.core.causes import Stop
 from then.core.facts import Flow, ended
+from then.core.holding import hold_after
 from then.core.ids import id_text
 from then.core.standing import cycle, gone
 from then.core.state import FAILURES
@@ -36,6 +39,11 @@ def complete(
     if held is None and (task.cont is not None or started is None):
         held = hold_reason(at, task, outcome, is_idle=started is None)
     fact = f.Completed(task.id, outcome, result, error, started, completed, is_settled, held)
+    if held is None and at.state.is_watched:
+        held = hold_after(at, ended(task, fact), was_held=task.is_held)
+        if held is not None:
+            at.add(task.flow, replace(fact, held=held))
+            return  # A further attempt follows from its release.
     at.add(task.flow, fact)
     if again is not None:
         try_again(at, task, again)

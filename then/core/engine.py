@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from then.core import facts as f
 from then.core.asking import answer, ask
 from then.core.causes import (
@@ -26,6 +28,7 @@ from then.core.causes import (
     Ask,
     Cancel,
     Cause,
+    DropBreakpoint,
     GiveBack,
     Move,
     Over,
@@ -35,20 +38,24 @@ from then.core.causes import (
     Report,
     Reports,
     Retry,
+    SetBreakpoint,
     SetTimer,
     Step,
+    SwitchBreakpoint,
     Tick,
 )
 from then.core.chains import Chain
+from then.core.copies import copied
 from then.core.edition import FLOW_ENDED, Edition
 from then.core.emitting import carry_out, count_again, fire
 from then.core.ending import OVER, complete, end_within, hold_reason, join_twin, settle_call
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
 from then.core.granting import grant
+from then.core.holding import adopt, hold_after, hold_asked, hold_before, set_breakpoint, switch_breakpoint
 from then.core.joins import Taking, gather_empty, take
 from then.core.listening import Listening, match_within
-from then.core.outside import cancel, post, release, retry
+from then.core.outside import cancel, drop_breakpoint, post, release, retry
 from then.core.rows import take_back, tell_began
 from then.core.rules import FINISHED, Match, Met
 from then.core.standing import standing
@@ -96,6 +103,8 @@ class _Stepper(Stepping):
             self.match_ended()
         if state.queue or state.free or state.waiting or state.claiming or state.admission:
             self.grant()
+        if state.is_watched:
+            hold_asked(self)
         self.finish_flows()
         if state.advanced:
             tell_began(self)
@@ -122,10 +131,18 @@ class _Stepper(Stepping):
                 cancel(self, cause)
             case Retry():
                 retry(self, cause)
-            case Release(id=id):
-                release(self, id)
+            case Release():
+                release(self, cause)
+            case SetBreakpoint():
+                set_breakpoint(self, cause)
+            case SwitchBreakpoint():
+                switch_breakpoint(self, cause)
+            case DropBreakpoint():
+                drop_breakpoint(self, cause)
             case Adopt(version=version):
                 self.add("", f.InForce(version))
+                if self.terms.editions[version].rules.breakpoints or self.state.holds.points:
+                    adopt(self, self.terms.editions[version])
                 if self.terms.editions[version].rules.timers or self.state.waits.timers:
                     arm(self, self.terms.editions[version])
             case Move(flow=flow, version=version):
@@ -199,6 +216,8 @@ class _Stepper(Stepping):
         task = state.task(next(iter(state.pending)))
         assert task is not None
         held = hold_reason(self, task, task.outcome or "done", is_idle=True)
+        if held is None and state.is_watched:
+            held = hold_after(self, task) if task.outcome is not None else self.hold_call(task)
         if held is not None:
             self.add(task.flow, f.Held(task.id, held))
             return
@@ -207,6 +226,34 @@ class _Stepper(Stepping):
             return
         self.add(task.flow, f.Taken(task.id))
         self.match(task)
+
+    def hold_call(self, call: Task) -> str | None:
+        return hold_before(self, call, self.terms.editions[self.state.flows[call.flow].version])
+
+    def trial(self, record: Task) -> Stepping:
+        """The match of a record that has ended, tried on a copy of the state: what it would fire and emit.
+
+        Args:
+            record: live, or held; as it ended.
+
+        Cost: grows with what is live.
+        """
+        state = copied(self.state)
+        tried = _Stepper(state, self.terms)
+        tried.fired = []
+        live = state.task(record.id)
+        if live is not None and live.outcome is None:
+            tried.add(
+                record.flow,
+                f.Completed(
+                    record.id, record.outcome or "done", record.result, record.error, record.started,
+                    record.completed or self.terms.time, record.settled,
+                ),
+            )  # fmt: skip
+        else:
+            tried.add(record.flow, f.Taken(record.id))
+        tried.match(replace(record, is_held=False))
+        return tried
 
     def enter(self, call: Task) -> None:
         """A call begins: the first steps of its procedure."""
@@ -261,7 +308,7 @@ class _Stepper(Stepping):
             if type(match.rule) is Listening:
                 if not is_settled:
                     continue
-                part = take(self, match.rule, record, edition, False, {}, fired)
+                part = take(self, match.rule, self.part_of(record), edition, False, {}, fired)
                 is_joined |= part.is_part
                 # Inside a call only its own rules take a failure up.
                 taken |= part.takes_up and is_failure and record.call is None
@@ -288,10 +335,14 @@ class _Stepper(Stepping):
             self.gather(record, fired)
         if fired or taken:
             taken |= record.type == RULE_FAILED and bool(fired)
-            seen = variables if fired else {}
-            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched, record.call))
+            seen, at = variables if fired else {}, state.holds.number
+            self.add(record.flow, f.Matched(record.id, fired, flow.version, taken, seen, is_unmatched, record.call, at))
         if is_failure and not taken and is_settled and record.call is not None and not is_awaited:
             self.fail_fast(record.call)
+
+    def part_of(self, record: Task) -> Task:
+        """The record as a part of joins: one that was held counts from its release."""
+        return replace(record, completed=self.terms.time) if record.id in self.late else record
 
     def fire_ending(self, record: Task, edition: Edition, flow: Flow, fired: list[str]) -> None:
         """`finally` of a task or call, however it ended; what was skipped never began."""
@@ -312,7 +363,7 @@ class _Stepper(Stepping):
             if type(match.rule) is Listening:
                 if not record.settled:
                     continue
-                part = take(self, match.rule, record, edition, True, frame.body, fired)
+                part = take(self, match.rule, self.part_of(record), edition, True, frame.body, fired)
                 is_part |= part.is_part
                 taken |= part.takes_up
                 if part.is_last:
@@ -386,7 +437,7 @@ class _Stepper(Stepping):
             if flow is None:
                 continue
             if flow.live > 0:
-                if flow.held is not None or flow.stopped >= flow.live or self.state.stuck_in:
+                if flow.held is not None or flow.stopped + flow.calls >= flow.live or self.state.stuck_in:
                     self.tell_held(flow)
                 continue
             outcome: Outcome = flow.bent or ("failed" if flow.untaken else "done")
@@ -405,7 +456,7 @@ class _Stepper(Stepping):
 
     def tell_held(self, flow: Flow) -> None:
         """Tells when nothing of a flow can move any more without a person."""
-        if flow.held is None and flow.stopped < flow.live and flow.id not in self.state.stuck_in:
+        if flow.held is None and flow.stopped + flow.calls < flow.live and flow.id not in self.state.stuck_in:
             return
         still = standing(self.state, flow)
         if still is not None:

@@ -48,12 +48,14 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     """How many of its live records are held."""
     waits: dict[str, bool] | None = None
     """A place that is kept free: what a flow waits for is not written with it (`then.core.ties`); older journals have it."""
+    calls: int = 0
+    """How many of its live records are calls that began and are open: they move by what is in them."""
 
     @property
     def state(self) -> str:
         if self.outcome is not None:
             return "completed"
-        return "held" if self.held or (self.stopped and self.stopped == self.live) else "running"
+        return "held" if self.held or (self.stopped and self.stopped + self.calls == self.live) else "running"
 
 
 class _Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -111,6 +113,8 @@ class Matched(_Fact, tag=5, frozen=True):
     """The rules are `unmatched` ones."""
     call: str | None = None
     """The record's: the call in which its failure was taken up."""
+    breakpoints: int = 0
+    """The version of the breakpoints that it went past."""
 
 
 class Waited(_Fact, tag=6, frozen=True):
@@ -179,6 +183,8 @@ class Held(_Fact, tag=12, frozen=True):
 
 class Released(_Fact, tag=13, frozen=True):
     id: str
+    is_asked: bool = False
+    """Nothing runs it: it counts as started, and a person answers."""
 
 
 class FlowHeld(_Fact, tag=14, frozen=True):
@@ -398,6 +404,61 @@ class TriedAgain(_Fact, tag=39, frozen=True):
     """Of the call."""
 
 
+class BreakSet(_Fact, tag=50, frozen=True):
+    """A breakpoint is met from here on. On a page of no flow, as the other two."""
+
+    name: str
+    text: str
+    """The item of the language that it is."""
+    version: str | None = None
+    """The rules version that brought it; null: it was added by hand."""
+    flow: str | None = None
+    """The one flow that it is for."""
+    due: int | None = None
+    """When it expires."""
+    by: str = ""
+
+
+class BreakRemoved(_Fact, tag=51, frozen=True):
+    name: str
+
+
+class BreakSwitched(_Fact, tag=52, frozen=True):
+    name: str
+    is_on: bool
+
+
+class Hit(_Fact, tag=53, frozen=True):
+    """A record met a breakpoint."""
+
+    id: str
+    name: str
+    place: str
+    """`before`, `after`, or `rule` and its name."""
+    stops: bool = False
+    """It is held; the fact that holds it follows."""
+    is_last: bool = False
+    """The breakpoint was for one stop: it is switched off."""
+    text: str | None = None
+    """What a logpoint says."""
+    shown: dict[str, Json] = {}
+    """What its `show` names, as far as that can be said."""
+    unsaid: str | None = None
+    """Why its condition cannot be said: then it is no hit, and is counted apart."""
+
+
+class Edited(_Fact, tag=54, frozen=True):
+    """A person changed a held record; what it was stands in the facts before."""
+
+    id: str
+    body: Body | None = None
+    """Null: as it was."""
+    result: Body | None = None
+    by: str = ""
+    needs: Body | None = None
+    """What a task that waits needs, with this body."""
+
+
 def ended(task: Task, fact: Completed) -> Task:
     """The record as it is after its completion."""
     return replace(
@@ -412,6 +473,7 @@ Fact: TypeAlias = (
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
     | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
     | Asked | Awaited | Answered | TriedAgain
+    | BreakSet | BreakRemoved | BreakSwitched | Hit | Edited
 )  # fmt: skip
 
 

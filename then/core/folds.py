@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr, replace
 
 from then.core import facts as f
 from then.core.chains import Chain, PostKey
+from then.core.holds import KINDS as HOLD_KINDS
 from then.core.ids import id_number
 from then.core.scripts import Open, Step, step_of
 from then.core.state import RECORD_FOLDS, State, decode_task
@@ -44,6 +45,84 @@ def _in_force(state: State, fact: f.InForce, flow: str, time: int) -> None:
     state.version = fact.version
 
 
+def _held(state: State, fact: f.Held, flow: str, time: int) -> None:
+    task = state.task(fact.id)
+    if task is None:
+        return
+    state.pending.pop(fact.id, None)
+    if task.started is not None and task.outcome is None:
+        # Nothing runs it, and nobody is asked yet.
+        state.begun.discard(fact.id)
+        state.waits.forget_due("timeout", fact.id)
+        if task.policy is not None and task.policy.expires is not None:
+            state.waits.set_due(task.policy.expires, "expires", fact.id)
+        state.change(fact.id, started=None)
+    state.change(fact.id, is_held=True)
+    state.flows[flow].stopped += 1
+    state.touch("flow", flow)
+
+
+def _released(state: State, fact: f.Released, flow: str, time: int) -> None:
+    task = state.task(fact.id)
+    if task is None or not task.is_held:
+        return
+    if fact.id in state.holds.stops:
+        state.holds.release(fact.id)
+        state.touch("hold", fact.id)
+    state.change(fact.id, is_held=False, started=time if fact.is_asked else task.started)
+    state.flows[flow].stopped -= 1
+    state.touch("flow", flow)
+    fresh = state.task(fact.id)
+    assert fresh is not None
+    if fact.is_asked:
+        state.waits.forget_due("expires", fact.id)
+    state.enqueue(fresh)
+
+
+def _edited(state: State, fact: f.Edited, flow: str, time: int) -> None:
+    task = state.task(fact.id)
+    if task is None:
+        return
+    if fact.result is not None:
+        state.change(fact.id, result=fact.result)
+    if fact.body is not None:
+        state.change(fact.id, body=fact.body, needs=fact.needs if fact.needs is not None else task.needs)
+        frame = state.waits.frames.get(fact.id)
+        if frame is not None:
+            frame.body = fact.body
+            state.touch("frame", fact.id)
+
+
+def _break_set(state: State, fact: f.BreakSet, flow: str, time: int) -> None:
+    state.touch("break", fact.name, is_new=fact.name not in state.holds.points)
+    state.holds.set(fact, time)
+    state.is_watched = True
+
+
+def _break_removed(state: State, fact: f.BreakRemoved, flow: str, time: int) -> None:
+    if fact.name in state.holds.points:
+        state.holds.remove(fact.name)
+        state.drop("break", fact.name)
+    state.is_watched = state.holds.is_any_on
+
+
+def _break_switched(state: State, fact: f.BreakSwitched, flow: str, time: int) -> None:
+    state.holds.switch(fact.name, fact.is_on)
+    state.touch("break", fact.name)
+    state.is_watched = state.holds.is_any_on
+
+
+def _hit(state: State, fact: f.Hit, flow: str, time: int) -> None:
+    holds = state.holds
+    if fact.stops:
+        state.touch("hold", fact.id, is_new=fact.id not in holds.stops)
+    if fact.name in holds.points:
+        state.touch("break", fact.name)
+    holds.hit(fact, flow, time)
+    if fact.is_last:
+        state.is_watched = holds.is_any_on
+
+
 def _flow_held(state: State, fact: f.FlowHeld, flow: str, time: int) -> None:
     state.flows[flow].held = fact.reason
     state.touch("flow", flow)
@@ -71,6 +150,8 @@ def _entered(state: State, fact: f.Entered, flow: str, time: int) -> None:
     state.change(fact.id, started=time)
     task = state.task(fact.id)
     if task is not None:
+        state.flows[flow].calls += 1
+        state.touch("flow", flow)
         state.count_idle(task)
         if task.policy is not None:
             state.begin_times(task)
@@ -269,6 +350,13 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     **RECORD_FOLDS,
     f.Saved: _saved,
     f.InForce: _in_force,
+    f.Held: _held,
+    f.Released: _released,
+    f.Edited: _edited,
+    f.BreakSet: _break_set,
+    f.BreakRemoved: _break_removed,
+    f.BreakSwitched: _break_switched,
+    f.Hit: _hit,
     f.FlowHeld: _flow_held,
     f.FlowReleased: _flow_released,
     f.FlowBent: _flow_bent,
@@ -305,6 +393,7 @@ def load(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
                     state.seq, state.last_id, state.version, stopping, *rest = msgspec.msgpack.decode(data)
                     state.stopping = set(stopping)
                     state.stop_kinds = rest[0] if rest else {}
+                    state.holds.number = rest[1] if len(rest) > 1 else 0
         case "flow":
             state.flows.take_up(rows)
         case "chain":
@@ -328,6 +417,9 @@ def load(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
                 scope = key.split("\0", 2)[1]
                 frame = state.waits.frames.get(scope)
                 _tie_set(state, key, frame.flow if frame is not None else scope)
+        case "break" | "hold":
+            state.holds.load(kind, rows)
+            state.is_watched = state.holds.is_any_on
         case _:
             state.waits.load(kind, rows)
 
@@ -348,7 +440,7 @@ def restore(cells: Callable[[str], Iterable[tuple[str, bytes]]], read: Callable[
         state = State()
         meta = list(cells("meta"))
         load(state, "meta", meta)
-        for kind in ("flow", "chain", "key", *KINDS, "task"):
+        for kind in ("flow", "chain", "key", *KINDS, *HOLD_KINDS, "task"):
             load(state, kind, cells(kind))
         if list(cells("meta")) == meta:
             break

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from then.core import facts as f
 from then.core.causes import Start
 from then.core.claims import SLOTS, Capacity, Claim, Take, claim, claim_of
@@ -17,6 +19,7 @@ from then.core.edition import Edition
 from then.core.ending import complete
 from then.core.errors import RuleError
 from then.core.facts import Flow
+from then.core.holding import hold_before
 from then.core.rows import behind
 from then.core.state import State
 from then.core.stepping import Stepping, Terms
@@ -71,6 +74,8 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             match_ended()
             continue
         is_filled = body is not task.body
+        if state.is_watched and _is_held(at, task, body, edition):
+            continue
         if is_filled:
             at.add(task.flow, f.Loaded(id, body))
         declared = runner.declared
@@ -90,6 +95,16 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         if is_plain and not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
             break
     return stuck
+
+
+def _is_held(at: Stepping, task: Task, body: Body, edition: Edition) -> bool:
+    """Whether a breakpoint holds it, as it would be given to its executor."""
+    reason = hold_before(at, task if body is task.body else replace(task, body=body), edition)
+    if reason is None:
+        return False
+    _pass_over(at.state, task.id)
+    at.add(task.flow, f.Held(task.id, reason))
+    return True
 
 
 def _loaded(task: Task, edition: Edition, flow: Flow) -> tuple[Body, str | None]:

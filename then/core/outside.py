@@ -5,12 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from then.core import facts as f
-from then.core.attempts import next_attempt
-from then.core.causes import Cancel, Post, Retry
+from then.core.attempts import Again, further, next_attempt, try_again
+from then.core.causes import Cancel, DropBreakpoint, Post, Release, Retry
 from then.core.chains import PostKey
 from then.core.emitting import sets_with
-from then.core.ending import bend, end_live, lost_continuation
-from then.core.errors import ConfigError
+from then.core.ending import bend, end_live, lost_continuation, runs_here
+from then.core.errors import ConfigError, UnknownName
+from then.core.holding import edit
 from then.core.standing import gone
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Task
@@ -89,30 +90,78 @@ def retry(at: Stepping, cause: Retry) -> None:
             at.add(task.flow, f.Counted(key, 1))
 
 
-def release(at: Stepping, id: str) -> None:
-    state = at.state
+def release(at: Stepping, cause: Release) -> None:
+    """Lets a record go on, changed perhaps; of a flow: what a guard holds, or else all that breakpoints hold.
+
+    Raises:
+        ConfigError: it is not held.
+    """
+    state, id = at.state, cause.id
     flow = state.flows.get(id)
+    held = state.task(id)
     if flow is not None and flow.held is not None:
         at.add(id, f.FlowReleased())
         for task in list(state.live(id)):
             if state.flows[id].held is not None:
                 return  # Held anew; the rest stays as it is.
             if task.is_held:
-                let_go(at, task)
+                if task.id not in state.holds.stops:
+                    let_go(at, task)
             elif task.id not in state.running:
                 state.enqueue(task)
         return
-    held = state.task(id)
-    if held is None or not held.is_held:
+    if held is not None and held.is_held:
+        let_go(at, edit(at, held, cause.body, cause.result, cause.by))
+        return
+    if flow is None or not flow.stopped:
         raise ConfigError(f'"{id}" is not held; `andthen ps` shows what is')
-    let_go(at, held)
+    if cause.body is not None or cause.result is not None:
+        raise ConfigError(
+            f'"{id}" is a flow: a body or a result is that of a record; `andthen ps` shows which are held'
+        )
+    for task in [task for task in state.live(id) if task.is_held]:
+        let_go(at, task)
 
 
 def let_go(at: Stepping, task: Task) -> None:
-    if task.outcome is None or task.event:
-        at.add(task.flow, f.Released(task.id))
+    """Ends a hold: what has ended is matched in this step, the rest waits for its turn."""
+    hold = at.state.holds.stops.get(task.id)
+    is_stop = hold is not None and not hold.is_released
+    if task.outcome is None or (task.event and not is_stop):
+        is_asked = task.outcome is None and not task.is_call and not runs_here(at, task)
+        at.add(task.flow, f.Released(task.id, is_asked))
     elif (lost := lost_continuation(at, task, task.outcome)) is not None:
         at.add(task.flow, f.FlowHeld(gone(lost)))
     else:
         at.add(task.flow, f.Taken(task.id))
+        at.late |= {task.id}
+        if is_stop and not task.settled:
+            # Whatever came meanwhile: it was told that another attempt follows.
+            again = further(at, task, task.outcome, task.error) or Again(at.terms.time, None)
+            try_again(at, task, again)
         at.ended.append(replace(task, is_held=False))
+
+
+def drop_breakpoint(at: Stepping, cause: DropBreakpoint) -> None:
+    """Takes a breakpoint away; what it holds stays held, or goes on.
+
+    Raises:
+        UnknownName: there is none of that name.
+        ConfigError: it stands in a file, which would bring it back.
+    """
+    holds = at.state.holds
+    point = holds.points.get(cause.name)
+    if point is None:
+        raise UnknownName("breakpoint", cause.name, holds.points)
+    if point.version is not None and at.state.version in at.terms.editions:
+        declared = at.terms.editions[at.state.version].rules.breakpoints
+        if cause.name in declared:
+            raise ConfigError(
+                f'breakpoint "{cause.name}" stands in the rules; `andthen break disable {cause.name}` switches it off'
+            )
+    held = holds.held_by(cause.name) if cause.releases else []
+    at.add("", f.BreakRemoved(cause.name))
+    for hold in held:
+        task = at.state.task(hold.id)
+        if task is not None and task.is_held:
+            let_go(at, task)

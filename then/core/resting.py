@@ -9,6 +9,7 @@ import msgspec
 from then.core.facts import Flow
 from then.core.tasks import Task
 
+_encode = msgspec.msgpack.Encoder().encode
 decode_flow = msgspec.msgpack.Decoder(Flow).decode
 
 
@@ -39,6 +40,13 @@ class Flows(dict[str, Flow]):
     def take_up(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Flows as a journal has them."""
         self._resting.update(rows)
+
+    def copied(self) -> Flows:
+        """The same flows, each a copy of its own; those that nobody asks for stay encoded."""
+        copy = Flows()
+        copy.take_up(self._resting.items())
+        copy.take_up((id, _encode(flow)) for id, flow in super().items())
+        return copy
 
     def __missing__(self, id: str) -> Flow:
         flow = self[id] = decode_flow(self._resting.pop(id))

@@ -17,6 +17,7 @@ from typing import Final
 
 from then.core.causes import Began
 from then.core.edition import Edition, Runner
+from then.core.holding import stops_of
 from then.core.state import State
 from then.core.stepping import Stepping
 from then.core.tasks import Task
@@ -36,6 +37,8 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
     state, terms = at.state, at.terms
     quick = terms.quick.get(runner.kind)
     if quick is None or first.type not in quick or first.priority or not _is_plain(first, runner):
+        return ()
+    if state.is_watched and stops_of(at, edition).before(first.type):
         return ()
     queue, running, flows = state.queue, state.running, state.flows
     free = max(0, terms.slots - state.slots_used)
@@ -62,6 +65,8 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
             own = edition.runners.get(task.type)
             if own is None or own.kind != runner.kind or task.type not in quick or not _is_plain(task, own):
                 break
+            if state.is_watched and stops_of(at, edition).before(task.type):
+                break  # Whether it is held is decided when it would start.
             name = task.type
         if task.policy is not None:
             break

@@ -35,6 +35,7 @@ from then.core.acts import (
 )
 from then.core.declarations import (
     SCALARS,
+    Breakpoint,
     Declaration,
     EventDecl,
     FieldDecl,
@@ -55,7 +56,7 @@ from then.core.source import Span
 from then.core.tasks import Json, Task, check_name
 
 __all__ = [
-    "ANY", "EVENT", "FINISHED", "RETRIED", "SCALARS", "Act", "AtMost", "Called", "CancelFlow", "CancelTasks",
+    "ANY", "EVENT", "FINISHED", "RETRIED", "SCALARS", "Act", "AtMost", "Breakpoint", "Called", "CancelFlow", "CancelTasks",
     "Consequence", "Declaration", "Emission", "Emit", "Ended", "EndFlow", "EventDecl", "FieldDecl", "Generator",
     "Join", "Limit", "Loop", "Match", "Met", "Need", "OutcomeWord", "Part", "Pattern", "ProcedureDecl", "RecordDecl",
     "Return", "Rule", "RuleSet", "Run", "Save", "SecretDecl", "Single", "Skip", "Start", "Step", "TaskDecl",
@@ -300,6 +301,8 @@ class RuleSet:
     """By type: `finally` of a task or procedure; its name is `TYPE.finally`, its trigger `Ended`."""
     secrets: dict[str, SecretDecl] = attrs.field(factory=dict)
     timers: dict[str, TimerDecl] = attrs.field(factory=dict)
+    breakpoints: dict[str, Breakpoint] = attrs.field(factory=dict)
+    """And logpoints, in their order."""
     scenarios: list[Scenario] = attrs.field(factory=list)
     """The tests beside the rules, in file order."""
     sources: dict[str, str] = attrs.field(factory=dict)
@@ -380,6 +383,17 @@ class RuleSet:
                     self._name(rule)
                 self.procedures[declaration.name] = declaration
 
+    def stop_at(self, point: Breakpoint) -> None:
+        """Adds a breakpoint.
+
+        Raises:
+            DuplicateRule: its name is taken.
+        """
+        other = self.breakpoints.get(point.name)
+        if other is not None:
+            raise DuplicateRule("breakpoint", point.name, point.span, other.span)
+        self.breakpoints[point.name] = point
+
     def extend(self, other: RuleSet) -> None:
         """Appends all of another set, in its order."""
         for rule in other.rules:
@@ -389,6 +403,8 @@ class RuleSet:
                 self.declare(declaration)
         for rule in other.endings.values():
             self.finish(rule)
+        for point in other.breakpoints.values():
+            self.stop_at(point)
         self.continuations.update(other.continuations)
         self.starts.extend(other.starts)
         self.scenarios.extend(other.scenarios)

@@ -135,6 +135,11 @@ class Scripts:
         """A record that has settled, by its id."""
         return _decode_task(self._ended[script][id])
 
+    def copied(self) -> Scripts:
+        """The same, to try on it what would settle."""
+        own = {id: _decode_script(_encode(script)) for id, script in self.of.items()}
+        return Scripts(own, dict(self._chunks), {id: dict(ended) for id, ended in self._ended.items()})
+
     # -- the fold: each gives the keys of the cells that differ, with their kinds
 
     def began(self, id: str, time: int) -> Script:

@@ -13,8 +13,12 @@ def standing(state: State, flow: Flow) -> AllHeld | None:
     Cost: grows with the tasks of the flow that no executor here can run, and for a held flow with what runs.
     """
     stuck = [id for id in state.stuck_in.get(flow.id, ()) if id in state.stuck]
-    if flow.held is None and flow.stopped + len(stuck) < flow.live:
+    if flow.held is None and flow.stopped + flow.calls + len(stuck) < flow.live:
         return None
+    if flow.held is None and (
+        not (flow.stopped or stuck) or any(_flow_of(state, id) == flow.id for id in state.pending)
+    ):
+        return None  # Calls move by what is in them.
     if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):
         return None
     if stuck:

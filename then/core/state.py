@@ -33,6 +33,8 @@ from then.core import facts as f
 from then.core.admission import Admission
 from then.core.chains import Chain, PostKey
 from then.core.facts import Flow, ended
+from then.core.holds import KINDS as HOLD_KINDS
+from then.core.holds import Holds
 from then.core.resting import Flows, decode_flow, is_at_rest
 from then.core.tasks import Body, Task
 from then.core.twins import Twin
@@ -46,7 +48,7 @@ TRAIL_LENGTH: Final = 12
 """How many steps of a run of events are remembered, to name a cycle."""
 
 
-_KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS)
+_KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS, *HOLD_KINDS)
 _encode = f.encode
 decode_task = msgspec.msgpack.Decoder(Task).decode
 
@@ -80,6 +82,10 @@ class State:
     """Who came to be the first of a row in the step under way."""
     waits: Waits = attrs.field(factory=Waits)
     """Open calls, half-filled joins, sets, and what is due when."""
+    holds: Holds = attrs.field(factory=Holds)
+    """Breakpoints that are set, and what they hold."""
+    is_watched: bool = False
+    """Whether a breakpoint is on: asked at each start and end, so that without one nothing else is."""
     stopping: set[str] = attrs.field(factory=set)
     stop_kinds: dict[str, str] = attrs.field(factory=dict)
     """Of those, `timeout` or `deadline` where that is why."""
@@ -174,9 +180,9 @@ class State:
         if self.window is not None:
             found.append(("window", self.window[0], _encode((self.window[1], self.seq))))
             self.window = None
-        found.append(
-            ("meta", "state", _encode((self.seq, self.last_id, self.version, sorted(self.stopping), self.stop_kinds)))
-        )
+        stopping = sorted(self.stopping)
+        meta = (self.seq, self.last_id, self.version, stopping, self.stop_kinds, self.holds.number)
+        found.append(("meta", "state", _encode(meta)))
         return found
 
     def _value(self, kind: str, key: str) -> object:
@@ -189,6 +195,8 @@ class State:
                 return self.chains.get(key)
             case "key":
                 return self.keys.get(key)
+            case "break" | "hold":
+                return self.holds.cell(kind, key)
         return self.waits.cell(kind, key)
 
     def enqueue(self, task: Task) -> None:
@@ -300,12 +308,12 @@ class State:
         else:
             twin.joined_by(task)
 
-    def _twin_ended(self, task: Task, key: str, fact: f.Completed) -> None:
+    def _twin_ended(self, task: Task, key: str, end: Task) -> None:
         twin = self.waits.twins.get(key)
-        if twin is None or not fact.settled:
+        if twin is None or not end.settled or end.outcome is None:
             return
         before = twin.first
-        self.waits.joining += twin.ended(task.id, fact.outcome, fact.result)
+        self.waits.joining += twin.ended(task.id, end.outcome, end.result)
         self.touch("twin", key)
         if not twin.first:
             del self.waits.twins[key]
@@ -342,6 +350,7 @@ class State:
         self.begun.discard(id)
         if task.is_call:
             self.pending.pop(id, None)  # It may not have begun.
+            self.flows[flow].calls -= 1 if task.started is not None else 0
         if self.stop_kinds:
             self.stop_kinds.pop(id, None)
         open_flow = self.flows[flow]
@@ -356,16 +365,16 @@ class State:
             open_flow.untaken[id] = True
         if task.call is not None or task.is_call:
             self._completed_in_call(task, fact)
-        if task.policy is not None and task.policy.twin is not None:
-            self._twin_ended(task, task.policy.twin, fact)
         if fact.held is None:
+            if task.policy is not None and task.policy.twin is not None:
+                self._twin_ended(task, task.policy.twin, ended(task, fact))
             # Only a chain keeps the record as it ended.
             self._leave(task if task.cont is None else ended(task, fact))
         else:
             if task.policy is not None:
                 self._forget_times(id)
             self.tasks[id] = replace(ended(task, fact), is_held=True)
-            open_flow.stopped += 1
+            open_flow.stopped += 0 if task.is_held else 1
             self.touch("task", id)
             self.touch("flow", flow)
 
@@ -431,6 +440,8 @@ class State:
             self.drop("task", id)
         if self.stuck and self.stuck.pop(id, None) is not None:
             self.stuck_in[flow.id].pop(id, None)
+        if self.holds.stops and self.holds.stops.pop(id, None) is not None:
+            self.drop("hold", id)
         flow.live -= 1
         if task.is_held:
             flow.stopped -= 1
@@ -471,6 +482,8 @@ class State:
         if task is not None:
             self.pending.pop(task.id, None)
             self.count_idle(task)
+            if task.is_held and task.policy is not None and task.policy.twin is not None:
+                self._twin_ended(task, task.policy.twin, task)
             self._leave(task)
 
     def count_idle(self, task: Task) -> None:
@@ -516,20 +529,6 @@ class State:
         else:
             self.stop_kinds[fact.id] = fact.kind
             self.waits.forget_due(fact.kind, fact.id)
-
-    def _held(self, fact: f.Held, flow: str, time: int) -> None:
-        self.pending.pop(fact.id, None)
-        self.change(fact.id, is_held=True)
-        self.flows[flow].stopped += 1
-        self.touch("flow", flow)
-
-    def _released(self, fact: f.Released, flow: str, time: int) -> None:
-        task = self.task(fact.id)
-        if task is not None and task.is_held:
-            self.change(fact.id, is_held=False)
-            self.flows[flow].stopped -= 1
-            self.touch("flow", flow)
-            self.enqueue(replace(task, is_held=False))
 
     def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
         self._take_up(fact.id, flow, fact.call)
@@ -583,8 +582,6 @@ RECORD_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Started: State._started,
     f.Loaded: State._loaded,
     f.Stopping: State._stopping,
-    f.Held: State._held,
-    f.Released: State._released,
     f.TakenUp: State._taken_up,
     f.FlowReopened: State._flow_reopened,
     f.FlowEnded: State._flow_ended,

@@ -6,20 +6,33 @@ give facts to `Stepping.add`, and nothing else changes the state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Final, TypeAlias
 
 import attrs
 
 from then.core import facts as f
 from then.core.causes import Order
 from then.core.claims import Capacity
+from then.core.declarations import Breakpoint
 from then.core.edition import Edition
 from then.core.firing import Firing
 from then.core.folds import FOLDS
 from then.core.ids import following_id, id_text, next_id
 from then.core.state import State
 from then.core.tasks import Task
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+ReadBreakpoint: TypeAlias = Callable[[Edition, str], Breakpoint | None]
+"""What the text of one that was added by hand means in an edition; None where it means nothing there."""
+
+
+def no_breakpoint(edition: Edition, text: str) -> Breakpoint | None:
+    """Of an engine to which none is added by hand."""
+    return None
 
 
 @attrs.define
@@ -45,12 +58,15 @@ class Terms:
     """What the machine and the configuration have for tasks; None: slots alone are counted."""
     may_start: bool = True
     """False until an engine that took up a state has asked what still runs of it."""
+    breakpoint_of: ReadBreakpoint = no_breakpoint
 
 
 class Stepping:
     """One step under way."""
 
-    __slots__ = ("answer", "empty", "ended", "has_id", "match_began", "orders", "page", "pages", "state", "terms")
+    __slots__ = (
+        "answer", "empty", "ended", "fired", "has_id", "late", "match_began", "orders", "page", "pages", "state", "terms",
+    )  # fmt: skip
 
     def __init__(self, state: State, terms: Terms) -> None:
         self.state = state
@@ -63,6 +79,8 @@ class Stepping:
         self.empty: list[Firing] = []  # of which a `for` emitted none
         self.has_id = False  # one was made in this step
         self.match_began = 0  # the last id before the match under way
+        self.late: frozenset[str] = _NOBODY  # were held, and count from now for the windows of joins
+        self.fired: list[Firing] | None = None  # noted in a trial
 
     def add(self, flow: str, fact: f.Fact) -> None:
         """Decides a fact: writes it on the flow's page and folds it into the state."""
@@ -71,6 +89,10 @@ class Stepping:
             page = self.turn_to(flow)
         page.facts.append(fact)
         FOLDS[type(fact)](self.state, fact, flow, self.terms.time)
+
+    def trial(self, record: Task) -> Stepping:
+        """The match of a record that has ended, tried on a copy of the state: what it would fire and emit."""
+        raise NotImplementedError  # Matching stands above what asks for it.
 
     def turn_to(self, flow: str) -> f.Page:
         """A new page, for facts of this flow."""

@@ -19,6 +19,12 @@ class Ties:
     def __init__(self) -> None:
         self._of: dict[str, str | dict[str, None]] = {}
 
+    def copied(self) -> Ties:
+        """The same ties, to be changed apart."""
+        copy = Ties()
+        copy._of = {of: keys if isinstance(keys, str) else dict(keys) for of, keys in self._of.items()}
+        return copy
+
     def add(self, of: str, key: str) -> None:
         keys = self._of.get(of)
         if keys is None:

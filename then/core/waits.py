@@ -223,6 +223,11 @@ class Waits:
         self._waits.pop(key, None)
         self.forget_due("wait", key)
 
+    @property
+    def half_filled(self) -> dict[str, bytes]:
+        """All half-filled joins as they are kept, in a map of its own."""
+        return dict(self._waits)
+
     def open_waits(self) -> Iterable[Wait]:
         """All half-filled joins, for a person to look at."""
         for key in list(self._waits):

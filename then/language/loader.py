@@ -29,6 +29,7 @@ from typing import Final, TypeAlias
 from then.core.errors import DuplicateRule, RuleError, UnknownName
 from then.core.rules import Rule, RuleSet
 from then.core.scenarios import Scenario
+from then.language.breakpoints import breakpoint_of
 from then.language.check import check_rules
 from then.language.compile import Compiler
 from then.language.constants import Constants
@@ -36,7 +37,6 @@ from then.language.declare import Declarer, check_declared, dotted
 from then.language.executors import Kinds
 from then.language.files import PRELUDE, Reader, beside
 from then.language.findings import Enough, FileRefused, Findings, UseCycle
-from then.language.notyet import is_there, report_not_yet
 from then.language.parser import parse
 from then.language.procedures import procedure_of, task_ending
 from then.language.scenarios import ScenarioCompiler
@@ -88,8 +88,8 @@ class Loader:
         """All that may be called; those of `.then` are compiled in pass 3."""
         self._compilers: dict[str, Compiler] = {}
         self._plan: list[Callable[[Declared], list[Rule]]] = []
-        self._trees: list[tuple[Unit, Tree]] = []
         self._tests: list[tuple[Unit, Tree]] = []
+        self._points: list[tuple[Unit, Tree]] = []
         self._is_whole = True
         """Every file could be read and parsed."""
 
@@ -108,14 +108,13 @@ class Loader:
         for key in entries:
             self.take(key, ())
         if not self._is_whole:
-            for unit, item in self._trees:
-                report_not_yet(item, unit)
             return
         declared = Declared(self.rules, self._procedures, self.known.secrets if self.known is not None else None)
         check_declared(declared, self.units.values())
         for compile_part in self._plan:
             for rule in compile_part(declared):
                 self._add(rule)
+        self._take_points(declared)
         self._take_tests(entries, declared)
         if not self.findings.errors:
             # What was refused is not in the rules: what is said of them together would not hold.
@@ -236,7 +235,8 @@ class Loader:
                 case "test":
                     self._tests.append((unit, item))
                 case _:
-                    is_there(item, unit)
+                    assert item.data in ("breakpoint", "logpoint"), item.data
+                    self._points.append((unit, item))
         for item in later:
             self._declare(unit, item)
 
@@ -255,12 +255,10 @@ class Loader:
                 unit.refuse(DuplicateRule("procedure", signature.name, signature.span, other.span), item.children[0])
                 return
             self._procedures[signature.name] = signature
-            self._trees.append((unit, item))
             self._plan.append(lambda declared: self._compile_procedure(unit, item, signature, declared))
             return
         declarer.declare(item)
         if item.data == "task" and item.find("finally") is not None:
-            self._trees.append((unit, item))
             self._plan.append(lambda declared: self._end_with(task_ending(item, self._compiler(unit, declared))))
 
     def _take_python(self, key: str) -> None:
@@ -275,6 +273,11 @@ class Loader:
                     self.findings.refuse(error)
         for rule in given.endings.values():
             self._end_with(rule)
+        for point in given.breakpoints.values():
+            try:
+                self.rules.stop_at(point)
+            except RuleError as error:
+                self.findings.refuse(error)
         self.rules.continuations.update(given.continuations)
         self.rules.starts.extend(given.starts)
         self.rules.sources.update(given.sources)
@@ -371,7 +374,6 @@ class Loader:
 
     def plan_tree(self, unit: Unit, item: Tree) -> None:
         """Notes a rule of a `.then` file at this place of the order."""
-        self._trees.append((unit, item))
         self._plan.append(lambda declared: self._compile(unit, item, declared))
 
     def take_tree(self, unit: Unit, tree: Tree) -> None:
@@ -399,7 +401,6 @@ class Loader:
                 self.rules.declare(timer)
             return []
 
-        self._trees.append((unit, item))
         self._plan.append(compile_timer)
 
     def _compiler(self, unit: Unit, declared: Declared) -> Compiler:
@@ -413,6 +414,27 @@ class Loader:
                 compiler = Compiler(unit, declared)
             self._compilers[unit.key] = compiler
         return compiler
+
+    def take_point(self, unit: Unit, tree: Tree) -> None:
+        """A breakpoint or logpoint of a file whose trees were made elsewhere: YAML."""
+        self._points.append((unit, tree))
+
+    def _take_points(self, declared: Declared) -> None:
+        """Breakpoints and logpoints, when all rules are there to be named."""
+        for unit, item in self._points:
+            known = (self.rules,) if self.known is None else (self.rules, self.known)
+            text = item.lines.text[item.start_pos : item.end_pos]
+            point = breakpoint_of(item, self._compiler(unit, declared), known, text)
+            item.children.clear()
+            if point is None:
+                continue
+            try:
+                other = self.known.breakpoints.get(point.name) if self.known is not None else None
+                if other is not None:
+                    raise DuplicateRule("breakpoint", point.name, point.span, other.span)
+                self.rules.stop_at(point)
+            except RuleError as error:
+                self._refuse(error)
 
     def _take_tests(self, entries: list[str], declared: Declared) -> None:
         """The tests of the files that were asked for, when all rules are there to be named."""

@@ -18,7 +18,6 @@ from then.core.policies import Policy
 from then.core.rules import Limit, Need, TaskDecl
 from then.core.values import is_within_limits
 from then.language.findings import Misplaced, NumberRefused
-from then.language.notyet import is_there
 from then.language.policies import count_of, refuse_from, retry_of, span_us
 from then.language.resolve import Resolver
 from then.language.scope import Scope, Shape, shape_of
@@ -57,8 +56,7 @@ class Modifiers:
             if word in seen:
                 self.unit.refuse(Misplaced(f"`{_WORDS.get(word, word)}` is there twice"), mod)
             seen.add(word)
-            if is_there(mod, self.unit):
-                task = self._with(task, mod)
+            task = self._with(task, mod)
         return task
 
     def _with(self, task: TaskDecl, mod: Tree) -> TaskDecl:

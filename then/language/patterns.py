@@ -62,6 +62,12 @@ class Patterns:
             scope.aliases[alias] = shape
         return Pattern(family, outcomes, where, alias, callee, span=self.unit.span(tree))
 
+    def named(self, tree: Tree) -> tuple[str, frozenset[str]]:
+        """The family and the outcome words that stand at the head of a tree."""
+        family_node = tree.children[0]
+        assert isinstance(family_node, Tree)
+        return _family(family_node), _words(tree.find("outcomes"))
+
     def shape(self, family: str, outcomes: frozenset[str], callee: str | None = None) -> Shape:
         """What a record of the family has."""
         if callee is not None:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from then.core.errors import RuleError, UnknownName
 from then.core.filters import Const
-from then.core.rules import EventDecl, FieldDecl, Rule, RuleSet, TaskDecl
+from then.core.rules import EventDecl, FieldDecl, RuleSet, TaskDecl
 from then.core.scenarios import (
     BEGIN_MIN_US,
     BEGIN_US,
@@ -29,6 +29,7 @@ from then.core.scenarios import (
     Stub,
 )
 from then.core.tasks import Body
+from then.language.breakpoints import check_step, rule_address
 from then.language.compile import Compiler
 from then.language.declare import constant_of, dotted
 from then.language.findings import ArgumentMissing, Misplaced
@@ -272,26 +273,15 @@ class ScenarioCompiler:
 
     def _rule(self, tree: Tree) -> str:
         """`pack`, `approve.yes`, `pack/2`, `pack/2/else`."""
-        text = ""
-        for child in tree.children:
-            assert isinstance(child, Token)
-            is_joined = not text or text.endswith("/") or child.type == "SLASH"
-            text += str(child) if is_joined else f".{child}"
+        text = rule_address(tree)
         base, _, step = text.partition("/")
         found = next((rule for rules in self.rules if (rule := rules.rule(base)) is not None), None)
         if found is None:
             if self.is_whole and not any(base in rules.continuations or base in rules.timers for rules in self.rules):
                 self.unit.refuse(UnknownName("rule", base, self._rule_names()), tree)
         elif step.partition("/")[0].isdigit():
-            self._check_step(found, step.partition("/")[0], tree)
+            check_step(found, step.partition("/")[0], self.unit, tree)
         return text
-
-    def _check_step(self, rule: Rule, step: str, at: Tree) -> None:
-        count = len(rule.consequence.steps) if rule.consequence is not None else 1
-        if not 1 <= int(step[:6]) < count:
-            steps = ", ".join(f"{rule.name}/{k}" for k in range(1, count))
-            what = f"its steps are {steps}" if steps else "it has one step only, which goes by its own name"
-            self.unit.refuse(Misplaced(f'the rule "{rule.name}" has no step {step}: {what}'), at)
 
     def _rule_names(self) -> list[str]:
         names = []

@@ -104,6 +104,15 @@ class Typer:
         self._check_truth(clause, scope)
         self.end_clause(scope, mentions_guard=True)
 
+    def check_condition(self, clause: Expr, scope: Scope) -> None:
+        """A clause that may well be one that cannot be said: that of a breakpoint, where this is counted."""
+        self._check_truth(clause, scope)
+        self.forget()
+
+    def forget(self) -> None:
+        """Says nothing of the optional places that were looked at."""
+        self._pending.clear()
+
     def check_value(self, expr: Expr, target: TypeRef, scope: Scope, what: str) -> None:
         """An argument, a default: a value of the declared type.
 

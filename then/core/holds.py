@@ -1,0 +1,140 @@
+"""Breakpoints as a state has them, and the records that they hold: cells beside those of `then.core.state`.
+
+What a breakpoint asks for is known by its text alone (`Breakpoint.text`); what
+is kept here is what happened to it: its setting, its hits, whether it is on.
+Who decides about hits is `then.core.holding`.
+
+Invariants:
+1. `number` grows with every change of the set: the version of the breakpoints.
+2. A hold is there as long as its record is live; one that was released is kept,
+   so that the record is not held at that place again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+import msgspec
+
+from then.core import facts as f
+from then.core.tasks import Json
+
+
+class Point(msgspec.Struct, array_like=True, gc=False):
+    """A breakpoint that is set."""
+
+    name: str
+    text: str
+    number: int
+    """The version of the breakpoints that its setting made; those added by hand are in this order."""
+    set_at: int
+    version: str | None = None
+    """The rules version that brought it; null: it was added by hand."""
+    flow: str | None = None
+    due: int | None = None
+    """When it expires."""
+    by: str = ""
+    is_on: bool = True
+    hits: int = 0
+    """Since its setting."""
+    last_hit: int | None = None
+    unsaid: int = 0
+    """How often its condition could not be said."""
+    why_unsaid: str = ""
+    """Of the last time."""
+
+
+class Hold(msgspec.Struct, array_like=True, gc=False):
+    """A stop at a breakpoint."""
+
+    id: str
+    """The record's."""
+    flow: str
+    breakpoint: str
+    place: str
+    """`before`, `after`, or `rule` and its name."""
+    since: int
+    hit: int
+    """The number of the hit, counted from the setting."""
+    shown: dict[str, Json] = {}
+    is_released: bool = False
+
+    @property
+    def is_before(self) -> bool:
+        """Whether it holds what would start; else what would be matched."""
+        return self.place == "before"
+
+
+_decode_point = msgspec.msgpack.Decoder(Point).decode
+_decode_hold = msgspec.msgpack.Decoder(Hold).decode
+KINDS = ("break", "hold")
+
+
+@attrs.define
+class Holds:
+    """The breakpoints of a state, by name, and its holds, by record."""
+
+    points: dict[str, Point] = attrs.field(factory=dict)
+    stops: dict[str, Hold] = attrs.field(factory=dict)
+    number: int = 0
+
+    @property
+    def is_any_on(self) -> bool:
+        return any(point.is_on for point in self.points.values())
+
+    def set(self, fact: f.BreakSet, time: int) -> None:
+        """A breakpoint is set, in the place of one of its name; its count begins."""
+        self.number += 1
+        self.points.pop(fact.name, None)
+        self.points[fact.name] = Point(
+            fact.name, fact.text, self.number, time, fact.version, fact.flow, fact.due, fact.by
+        )
+
+    def remove(self, name: str) -> None:
+        if self.points.pop(name, None) is not None:
+            self.number += 1
+
+    def switch(self, name: str, is_on: bool) -> None:
+        point = self.points.get(name)
+        if point is not None:
+            self.number += 1
+            point.is_on = is_on
+
+    def hit(self, fact: f.Hit, flow: str, time: int) -> None:
+        """A record met a breakpoint, which may be gone."""
+        point = self.points.get(fact.name)
+        if point is not None and fact.unsaid is not None:
+            point.unsaid += 1
+            point.why_unsaid = fact.unsaid
+        elif point is not None:
+            point.hits += 1
+            point.last_hit = time
+            if fact.is_last:
+                self.switch(fact.name, False)
+        if fact.stops:
+            hits = point.hits if point is not None else 1
+            self.stops[fact.id] = Hold(fact.id, flow, fact.name, fact.place, time, hits, fact.shown)
+
+    def release(self, id: str) -> None:
+        hold = self.stops.get(id)
+        if hold is not None:
+            hold.is_released = True
+
+    def held_by(self, name: str) -> list[Hold]:
+        """What a breakpoint holds now."""
+        return [hold for hold in self.stops.values() if hold.breakpoint == name and not hold.is_released]
+
+    # -- cells
+
+    def cell(self, kind: str, key: str) -> object:
+        """The value of a cell; None where there is none."""
+        return self.points.get(key) if kind == "break" else self.stops.get(key)
+
+    def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Takes up the cells of a kind."""
+        if kind == "break":
+            found = [_decode_point(data) for _, data in rows]
+            self.points.update((point.name, point) for point in sorted(found, key=lambda point: point.number))
+        else:
+            self.stops.update((key, _decode_hold(data)) for key, data in rows)
