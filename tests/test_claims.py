@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from then.core.claims import (
@@ -29,7 +30,10 @@ from then.core.source import Span
 from then.core.tasks import Task
 
 HERE = Capacity(slots=4, cores=4, memory_bytes=8 * 2**30, tokens={"license.toolA": 2, "seat": 5})
-KNOWN = "there are memory, cores, slots, lock.NAME, license.toolA, seat; say how many there are: `--resource {}=N`, `Engine(resources=…)`"
+KNOWN = (
+    "there are memory, cores, slots, lock.NAME, license.toolA, seat; say how many there are: "
+    "`--resource {}=N`, `Engine(resources=…)`; with 0 the rest runs, and what needs it fails"
+)
 PLACE = Span("shop.then", 42, 7, 5)
 
 
@@ -159,6 +163,17 @@ def test_a_need_that_can_never_be_met_is_said_before_the_start(name: str, amount
     with pytest.raises(RuleError) as caught:
         constant_claim(decl((name, amount), ("memory", Field(("size",)))), HERE)
     assert str(caught.value) == f"shop.then:42:7: build: {text}"
+
+
+def test_what_there_is_none_of_by_word_is_refused_only_when_it_comes() -> None:
+    # Without a licence not even the rules that need none could be run.
+    here = attrs.evolve(HERE, tokens={"license.toolA": 0})
+    solve = decl(("license.toolA", 1), ("memory", 2**20))
+    assert constant_claim(solve, here) is None
+    with pytest.raises(RuleError, match=r"needs \{license.toolA: 1\}, and of this engine it has 0"):
+        claim_of(Task("build"), solve, here, lambda expr, _: expr.value if isinstance(expr, Const) else None)
+    with pytest.raises(RuleError, match="its memory is"):
+        constant_claim(decl(("license.toolA", 1), ("memory", 2**40)), here)
 
 
 def test_an_amount_that_cannot_be_said_is_a_failure_of_the_task() -> None:

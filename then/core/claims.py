@@ -122,12 +122,15 @@ def claim_of(task: Task, declared: TaskDecl, capacity: Capacity, value: Valued) 
 def constant_claim(declared: TaskDecl, capacity: Capacity) -> Claim | None:
     """The claim that all records of a task share; None where it depends on their inputs.
 
-    A part that is constant is looked at all the same, so that what can never be met is known at load.
+    A part that is constant is looked at all the same, so that what can never be met is known at load. Where somebody
+    said that there is none of a token, what needs it is left to fail when it comes: the other rules run without.
 
     Raises:
         RuleError: there will never be that much, with the place of the declaration.
     """
-    constant = tuple(need for need in declared.needs if isinstance(need.amount, Const))
+    constant = tuple(
+        need for need in declared.needs if isinstance(need.amount, Const) and capacity.tokens.get(need.name) != 0
+    )
     limit = declared.limit
     varies = len(constant) < len(declared.needs) or (limit is not None and limit.by is not None)
     if limit is not None and varies:
@@ -180,7 +183,8 @@ def _take(task: str, need: Need, amount: Json, capacity: Capacity) -> Take:
         known = ", ".join([*_MACHINE, "lock.NAME", *sorted(capacity.tokens)])
         near = nearest(name, [*_MACHINE, *sorted(capacity.tokens)])
         raise RuleError(
-            f'{task}: needs unknown "{name}"{near}; there are {known}; say how many there are: `--resource {name}=N`, `Engine(resources=…)`',
+            f'{task}: needs unknown "{name}"{near}; there are {known}; say how many there are: '
+            f"`--resource {name}=N`, `Engine(resources=…)`; with 0 the rest runs, and what needs it fails",
             need.span,
         )
     return _bounded(task, name, _whole(task, need, amount), capacity.tokens[name], need)
