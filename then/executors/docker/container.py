@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from typing import Final, Literal
@@ -26,11 +27,12 @@ from then.executors import outputs, results
 from then.executors.docker import endings
 from then.executors.docker.calls import Missing, unpacked
 from then.executors.docker.folders import INSIDE, TaskFolder
-from then.executors.docker.host import BEGIN, FINISH, Host
+from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
 from then.executors.docker.pump import Flow, Frames
 from then.executors.docker.refused import Refused, Unreachable, start_refused
 from then.executors.keeper_client import now_us
+from then.executors.orders import record_of
 
 ROOM_S: Final = 1.0
 """Where the disk is full, it is tried again after so long."""
@@ -50,7 +52,7 @@ class Container:
     """
 
     def __init__(
-        self, job: Job, host: Host, shop: Shop, tell: Callable[[Container, Report], None], *, is_old: bool
+        self, job: Job, host: Host, shop: Shop, tell: Callable[[Member, Report], None], *, is_old: bool
     ) -> None:
         self.job = job
         self.host = host
@@ -137,6 +139,7 @@ class Container:
         self._know_secrets(found["Config"]["Env"] or [])
         status = found["State"]["Status"]
         if status == "created":
+            self.folder.prepare(record_of(self.job.task))
             if self._is_copied:
                 self.host.calls.put(found["Id"], "/", self.folder.pack(INSIDE.strip("/")))
             given = self.job.options.get("stdin")
@@ -303,10 +306,13 @@ class Container:
             report = endings.lost(self.job, str(error), self._started)
         except Refused as error:
             report = endings.failed(self.job, error.error, self._started)
-        except OSError:
-            # No room on the disk: its container keeps what it wrote until there is.
-            self._shop.pump.later(ROOM_S, lambda: self.host.submit(FINISH, self._finish))
-            return
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # Its container keeps what it wrote until there is room.
+                self._shop.pump.later(ROOM_S, lambda: self.host.submit(FINISH, self._finish))
+                return
+            what = f"docker: what it left cannot be taken: {error.filename or self.folder.path}: {error.strerror}"
+            report = endings.failed(self.job, {"kind": "engine", "message": what}, self._started)
         self._over(report)
 
     def _collected(self) -> Report:

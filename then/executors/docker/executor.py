@@ -16,9 +16,10 @@ from typing import Final
 
 from then.abc import Job, Report, ReportTo, Secrets
 from then.executors.docker import endings, folders
+from then.executors.docker.actions import Act
 from then.executors.docker.container import Container
 from then.executors.docker.folders import TaskFolder
-from then.executors.docker.host import BEGIN, REMOVE, Host
+from then.executors.docker.host import BEGIN, REMOVE, Host, Member
 from then.executors.docker.making import Shop
 from then.executors.docker.pump import Pump
 from then.executors.docker.refused import Refused, Unreachable
@@ -66,8 +67,8 @@ class DockerExecutor:
         self._lock = threading.Lock()
         """Guards what follows; never held while somebody is asked or told."""
         self._hosts: dict[str, Host] = {}
-        self._running: dict[str, Container] = {}
-        self._leaving: dict[str, Container] = {}
+        self._running: dict[str, Member] = {}
+        self._leaving: dict[str, Member] = {}
         """Reported, and not yet known to be durable."""
         self._left: dict[str, tuple[Host, str]] = {}
         """Containers from an engine that is gone, by the ids of their tasks, which nobody has claimed."""
@@ -138,7 +139,9 @@ class DockerExecutor:
                 return  # It stays in the journal as ordered, and the next engine asks for it.
         try:
             host = self._host_of(job)
-            container = Container(job, host, self._shop(), self._over, is_old=is_old)
+            is_own = job.options.get("action") in (None, "run")
+            make = Container if is_own else Act
+            container: Member = make(job, host, self._shop(), self._over, is_old=is_old)
         except Refused as error:
             self._report((endings.failed(job, error.error),))
             return
@@ -188,7 +191,7 @@ class DockerExecutor:
         with self._lock:
             return id in self._leaving or id in self._gone
 
-    def _over(self, container: Container, report: Report) -> None:
+    def _over(self, container: Member, report: Report) -> None:
         id = container.job.task.id
         with self._lock:
             self._running.pop(id, None)

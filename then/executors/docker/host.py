@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from then.abc import Job
 from then.core.tasks import Body
 from then.executors.docker import transport
 from then.executors.docker.calls import Calls
@@ -37,15 +38,28 @@ IDLE_S: Final = 5.0
 """A worker that had nothing to do for so long ends."""
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Between attempts to reach an engine; the last holds on."""
+LEAVE_S: Final = 10.0
+"""So long the removal of what is over may hold up the end of the engine."""
 FINISH, BEGIN, REMOVE = 0, 1, 2
 """What goes first: what frees a slot, what fills it, what nobody waits for."""
 
 
 class Member(Protocol):
-    """A container of ours, as its host sees it."""
+    """A task of ours on an engine, as its host and the executor see it."""
 
+    job: Job
+    host: Host
     id: str | None
-    """Of the container; None before it was made."""
+    """Of its container; None before that was made, and where it has none."""
+    keep: str
+
+    def begin(self) -> None:
+        """Done by a worker, and again where the engine did not answer."""
+
+    def stop(self, grace_s: float) -> None: ...
+
+    def remove(self) -> None:
+        """Its report is durable."""
 
     def died(self, code: int) -> None: ...
 
@@ -75,11 +89,15 @@ class Host:
         self._count = itertools.count()
         self._workers: set[threading.Thread] = set()
         self._idle = 0
+        self._busy = 0
         self._calls: Calls | None = None
         self._is_up = False
+        self._is_failing = False
+        """The last attempt to reach it was in vain."""
         self._events: socket.socket | None = None
         self._watcher: threading.Thread | None = None
         self._down_since = 0.0
+        self._is_leaving = False
         self._is_closed = False
 
     # -- work
@@ -87,7 +105,7 @@ class Host:
     def submit(self, order: int, work: Callable[[], None]) -> None:
         """Has something done by a worker, as soon as the engine can be reached."""
         with self._changed:
-            if self._is_closed:
+            if self._is_closed or (self._is_leaving and order != REMOVE):
                 return
             heapq.heappush(self._queue, (order, next(self._count), work))
             if self._watcher is None:
@@ -100,8 +118,11 @@ class Host:
         """Wakes a worker, or takes one on."""
         if not self._is_up or not self._queue:
             return
-        if self._idle >= len(self._queue) or len(self._workers) >= WORKERS_MAX:
+        if self._is_leaving:
+            self._changed.notify_all()
+        else:
             self._changed.notify(len(self._queue))
+        if self._idle >= len(self._queue) or len(self._workers) >= WORKERS_MAX:
             return
         worker = threading.Thread(target=self._work, name="then-docker-worker", daemon=True)
         self._workers.add(worker)
@@ -135,12 +156,19 @@ class Host:
                     self._workers.discard(threading.current_thread())
                     return
                 order, number, work = heapq.heappop(self._queue)
+                self._busy += 1
+            is_done = True
             try:
                 work()
             except Unreachable:
-                with self._changed:
+                is_done = False
+            with self._changed:
+                self._busy -= 1
+                if not is_done:
                     heapq.heappush(self._queue, (order, number, work))
                     self._lose()
+                if self._is_leaving:
+                    self._changed.notify_all()
 
     def _lose(self) -> None:
         """Something broke: the watcher connects anew, and asks for everything."""
@@ -185,7 +213,7 @@ class Host:
             if self._is_closed:
                 _shut(events)
             self._events = events
-            self._is_up = True
+            self._is_up, self._is_failing = True, False
             for _ in self._queue:
                 self._staff()
         return events
@@ -230,6 +258,8 @@ class Host:
         for one in list(self.containers.values()):
             one.waits(reason, since_s)
         with self._changed:
+            self._is_failing = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_closed, delay_s)
 
     # -- the end
@@ -246,8 +276,13 @@ class Host:
         return self._calls
 
     def close(self, *, wait: bool) -> None:
-        """Nothing more is done; containers go on."""
+        """Nothing more is begun; containers go on. What is over is removed before, if there is time to wait."""
         with self._changed:
+            self._is_leaving = True
+            self._queue = [item for item in self._queue if item[0] == REMOVE]
+            heapq.heapify(self._queue)
+            if wait and threading.current_thread() not in self._workers:
+                self._changed.wait_for(lambda: self._is_failing or not (self._queue or self._busy), LEAVE_S)
             self._is_closed = True
             self._queue.clear()
             if self._events is not None:

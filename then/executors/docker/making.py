@@ -90,7 +90,7 @@ class Maker:
             try:
                 id = calls.create(name_of(self._job), self._config(wanted), wanted.platform)
             except Missing as error:
-                self._look_for_image(wanted, str(error), is_last=has_pulled)
+                look_for_image(self._host, wanted, str(error), is_last=has_pulled)
                 has_pulled = True
             except Taken:
                 found = self._whose()
@@ -131,19 +131,6 @@ class Maker:
         source = {"Type": "volume"} if self._host.copies_box else {"Type": "bind", "Source": self._folder.box}
         return wanted.labelled(task, self._shop.state, variables, {**source, "Target": INSIDE})
 
-    def _look_for_image(self, wanted: Wanted, text: str, *, is_last: bool) -> None:
-        calls = self._host.calls
-        if "No such image" not in text:
-            raise Refused("engine", f"docker: {wanted.image}: {text}")
-        if not is_last and wanted.pull != "never":
-            pull(calls, wanted.image, wanted.platform)
-            return
-        near = images_like(calls, wanted.image)
-        raise Refused(
-            "image",
-            f'docker: image "{wanted.image}" is not on {self._host.address.text}{near}; pull it there, or correct the name',
-        )
-
     def _whose(self) -> Body | None:
         """The name is taken: by this task itself, whose container this gives; or by one of ours that is over, which goes.
 
@@ -170,6 +157,28 @@ class Maker:
             f'docker: the name "{name}" is in use on {self._host.address.text} by {whose}, which is '
             f"{found['State']['Status']}; remove that, or give another name",
         )
+
+
+def look_for_image(host: Host, wanted: Wanted, text: str, *, is_last: bool) -> None:
+    """What to do where the engine says that something is not there: fetches the image, if it is that.
+
+    Args:
+        is_last: it was fetched already.
+
+    Raises:
+        Refused: it cannot be had.
+    """
+    calls = host.calls
+    if "No such image" not in text:
+        raise Refused("engine", f"docker: {wanted.image}: {text}")
+    if not is_last and wanted.pull != "never":
+        pull(calls, wanted.image, wanted.platform)
+        return
+    near = images_like(calls, wanted.image)
+    where = host.address.text
+    raise Refused(
+        "image", f'docker: image "{wanted.image}" is not on {where}{near}; pull it there, or correct the name'
+    )
 
 
 def task_variables(job: Job) -> dict[str, str]:

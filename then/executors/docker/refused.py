@@ -11,7 +11,7 @@ from typing import Final
 
 from then.core.tasks import Body
 
-_NO_PROGRAM: Final = re.compile(r'exec: \\?"(?P<name>[^"\\]*)\\?": (?P<why>[^:]*?)(?:: unknown)?$')
+_NO_PROGRAM: Final = re.compile(r'exec: \\?"(?P<name>[^"\\]*)\\?": (?P<why>.*?)(?:: unknown)?$')
 
 
 class Refused(Exception):

@@ -88,10 +88,7 @@ def connect(address: Address) -> socket.socket:
     """
     try:
         if address.scheme == "unix":
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            link.settimeout(CONNECT_S)
-            link.connect(address.place)
-            return link
+            return _dial_unix(address.place)
         if address.scheme == "ssh":
             return _dial_by_ssh(address)
         link = socket.create_connection((address.place, address.port), CONNECT_S)
@@ -99,14 +96,30 @@ def connect(address: Address) -> socket.socket:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        if address.certificates is None:
-            return link
-        folder = address.certificates
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-        return context.wrap_socket(link, server_hostname=address.place)
+        return link if address.certificates is None else _secured(link, address.place, address.certificates)
     except OSError as error:
         raise Unreachable(reason_of(error)) from error
+
+
+def _secured(link: socket.socket, name: str, certificates: Path) -> socket.socket:
+    try:
+        context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+        context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+        return context.wrap_socket(link, server_hostname=name)
+    except OSError:
+        link.close()
+        raise
+
+
+def _dial_unix(path: str) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.settimeout(CONNECT_S)
+        link.connect(path)
+    except OSError:
+        link.close()
+        raise
+    return link
 
 
 def _dial_by_ssh(address: Address) -> socket.socket:

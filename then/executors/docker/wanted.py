@@ -77,8 +77,8 @@ class Wanted:
     config: Body
     """The body of the request that makes the container, without what tells whose it is, and without its box."""
 
-    def labelled(self, task: Task, state: str, variables: Mapping[str, str], mount: Body) -> Body:
-        """The whole body."""
+    def labelled(self, task: Task, state: str, variables: Mapping[str, str], mount: Body | None) -> Body:
+        """The whole body; `mount` is that of its box."""
         config, own = (
             dict(self.config),
             {LABEL: task.id, STATE_LABEL: state, "then.flow": task.flow, "then.type": task.type},
@@ -88,7 +88,8 @@ class Wanted:
         config["Labels"] = {**config["Labels"], **own}
         # What the task itself is given goes before what its rules say.
         config["Env"] = [*config["Env"], *(f"{name}={value}" for name, value in variables.items())]
-        config["HostConfig"] = {**config["HostConfig"], "Mounts": [*config["HostConfig"]["Mounts"], mount]}
+        if mount is not None:
+            config["HostConfig"] = {**config["HostConfig"], "Mounts": [*config["HostConfig"]["Mounts"], mount]}
         return config
 
 
