@@ -9,6 +9,7 @@ import msgspec
 from then.core import facts as f
 from then.core.facts import Flow
 from then.core.folds import restore, turn
+from then.core.scripts import Scripts
 from then.core.state import State
 from then.core.tasks import Body
 from then.core.waits import Frame
@@ -66,7 +67,20 @@ def told_of_waits(state: State) -> Body:
         "ties": waits.ties.items(),
         "ties of calls": waits.call_ties.items(),
         "marks": dict(sorted(waits.marks.items())),
+        **told_of_scripts(waits.scripts),
     }
+
+
+def told_of_scripts(scripts: Scripts) -> Body:
+    """What scripts did; nothing where there are none."""
+    found: Body = {}
+    for id, script in sorted(scripts.of.items()):
+        recorded = scripts.recorded(id)
+        assert recorded is not None
+        assert len(recorded.steps()) == script.count
+        records = {key: msgspec.to_builtins(task) for key, task in sorted(recorded.records().items())}
+        found[id] = [msgspec.to_builtins(script), recorded.steps(), records]
+    return {"scripts": found} if found else {}
 
 
 def due_of(state: State) -> dict[tuple[str, str], int]:

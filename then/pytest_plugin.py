@@ -42,7 +42,9 @@ class RulesFile(pytest.File):
         edition = Edition("tests", rules)
         for scenario in rules.scenarios:
             line = scenario.span.line if scenario.span is not None else 1
-            yield ScenarioItem.from_parent(self, name=scenario.name, play=partial(judge, scenario, edition), line=line)
+            yield ScenarioItem.from_parent(
+                self, name=scenario.name, play=partial(judge, scenario, edition, root=self.path.parent), line=line
+            )
 
 
 class _Failure(Protocol):

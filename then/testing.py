@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
@@ -97,8 +98,8 @@ class Trial:
     """
 
     def __init__(self, rules: Rules | str | os.PathLike[str], *, now: str | datetime | None = None) -> None:
-        self._edition = _edition(rules)
-        self._trial = trials.Trial(self._edition, BEGIN_US if now is None else _moment_us(now))
+        self._edition, root = _loaded(rules)
+        self._trial = trials.Trial(self._edition, BEGIN_US if now is None else _moment_us(now), root=root)
 
     @property
     def now(self) -> datetime:
@@ -249,19 +250,21 @@ def check_tests(rules: Rules | str | os.PathLike[str]) -> int:
         RulesRefused: the file does not load.
     """
     __tracebackhide__ = True
-    edition = _edition(rules)
+    edition, root = _loaded(rules)
     told = [
         f'test "{scenario.name}"\n' + "\n".join(failure.text() for failure in verdict.failures)
         for scenario in edition.rules.scenarios
-        if not (verdict := judge(scenario, edition)).is_passed
+        if not (verdict := judge(scenario, edition, root=root)).is_passed
     ]
     if told:
         raise AssertionError("\n\n".join(told))
     return len(edition.rules.scenarios)
 
 
-def _edition(rules: Rules | str | os.PathLike[str]) -> Edition:
-    return rules.edition if isinstance(rules, Rules) else Rules().load(rules).edition
+def _loaded(rules: Rules | str | os.PathLike[str]) -> tuple[Edition, Path]:
+    """Rules made ready, and the project's root, where their scripts are."""
+    given = rules if isinstance(rules, Rules) else Rules().load(rules)
+    return given.edition, given.root
 
 
 def _moment_us(now: str | datetime) -> int:

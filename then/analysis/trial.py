@@ -19,23 +19,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
 from then.analysis.coverage import Coverage, firings
 from then.core import facts as f
-from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick
+from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick, Told
 from then.core.causes import Step as Stepped
 from then.core.claims import Capacity
-from then.core.edition import FLOW_ENDED, Edition
+from then.core.edition import FLOW_ENDED, SCRIPT, Edition
 from then.core.engine import Terms, step
 from then.core.facts import Flow, ended
+from then.core.launch import launch_options
 from then.core.rules import TaskDecl
 from then.core.scenarios import BEGIN_US, END_US, Answer
 from then.core.state import RULE_FAILED, State
 from then.core.tasks import Body, Outcome, Task
 from then.core.waits import Wait
+from then.scripts.trying import Trying
 
 STEPS_MAX: Final = 50_000
 """Between two lines of a test, or between two due times: tasks that bring forth each other would take for ever."""
@@ -60,10 +63,18 @@ class Trial:
         edition: the rules; shared by as many trials as one likes.
         now_us: when it begins, microseconds since 1970, UTC.
         coverage: counts what fires and what clauses come to.
+        root: the project's, where scripts are found; without it a script runs on like any task without a stub.
     """
 
-    def __init__(self, edition: Edition, now_us: int = BEGIN_US, coverage: Coverage | None = None) -> None:
+    def __init__(
+        self,
+        edition: Edition,
+        now_us: int = BEGIN_US,
+        coverage: Coverage | None = None,
+        root: Path | None = None,
+    ) -> None:
         self.edition = edition
+        self.scripts = Trying(root, self._bring, lambda: self.now_us) if root is not None else None
         self.coverage = coverage
         self.begin_us = now_us
         self.records: dict[str, Task] = {}
@@ -167,7 +178,7 @@ class Trial:
         """By type what runs since no stub answers it; what hangs by its stub is left out."""
         found: dict[str, list[Task]] = {}
         for task in self.running():
-            if task.id not in self.hanging:
+            if task.id not in self.hanging and not self._is_played(task):
                 found.setdefault(task.type, []).append(task)
         return found
 
@@ -250,6 +261,9 @@ class Trial:
         match order:
             case Start(task=task):
                 self._begin(task)
+            case Told():
+                if self.scripts is not None and not self.scripts.tell(order):
+                    self._fresh.append(order.id)
             case Stop(task=task):
                 self._stops.append(task)
             case Over(flow=flow) if not self.edition.announces_ends and flow.type != FLOW_ENDED:
@@ -288,7 +302,10 @@ class Trial:
     def _answer(self, id: str) -> None:
         task = self.records[id]
         replies = self._stubs.get(task.type)
-        if id not in self._running or not replies:
+        if id not in self._running:
+            return
+        if not replies:
+            self._play_script(task)
             return
         reply, times = replies[0]
         if times is not None:
@@ -305,6 +322,19 @@ class Trial:
             return
         result, error = reported(answer, self.edition.rules.tasks.get(task.type))
         self._report(id, answer.outcome, result, error)
+
+    def _is_played(self, task: Task) -> bool:
+        """Whether it is a script that is run here."""
+        return self.scripts is not None and self.edition.kind_of(task.type) == SCRIPT and task.type not in self._stubs
+
+    def _play_script(self, task: Task) -> None:
+        """A script without a stub is run itself, as far as it goes: it is what is tested, as rules are."""
+        if self.scripts is None or not self._is_played(task):
+            return
+        target = str(launch_options(task, self.edition)["target"])
+        ended = self.scripts.play(task, target, self._state.waits.scripts.recorded(task.id))
+        if ended is not None:
+            self._report(task.id, *ended)
 
     def _report(self, id: str, outcome: Outcome, result: Body | None, error: Body | None) -> None:
         began = self._running.get(id)

@@ -20,7 +20,8 @@ from typing import Final
 
 from then.app.places import shown_paths
 from then.app.rules import Rules
-from then.core.errors import NotYet, RuleError
+from then.app.script_files import declare_script, has_rules, is_script
+from then.core.errors import RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
 from then.language.cache import cache_folder, load_cached, load_stored_cached
@@ -37,8 +38,15 @@ def load_into(rules: Rules, path: Path) -> None:
     Raises:
         RulesRefused: with all errors.
     """
-    loaded = load_cached(path, env=environment(), load_python=run_python_rules, known=rules.set)
-    _take(rules, loaded, loaded.root.resolve())
+    if not is_script(path):
+        loaded = load_cached(path, env=environment(), load_python=run_python_rules, known=rules.set)
+        _take(rules, loaded, loaded.root.resolve())
+        return
+    if has_rules(path.parent):
+        loaded = load_cached(path.parent, env=environment(), load_python=run_python_rules, known=rules.set)
+        _take(rules, loaded, loaded.root.resolve())
+    declare_script(rules.set, path.name)
+    rules.root, rules.path = path.parent.resolve(), Path(path.name)
 
 
 def environment() -> Mapping[str, str]:
@@ -57,12 +65,19 @@ def load_rules(path: str) -> Rules:
 
 
 def load_afresh(path: str) -> RuleSet:
-    """The rules of a file or folder, never from the cache: what comes from there has lost the places of its clauses.
+    """The rules of a file or folder (of a script, those beside it), never from the cache: what comes from there has lost the places of its clauses.
 
     Raises:
         RulesRefused: with all errors.
     """
-    return load_path(Path(path), env=environment(), load_python=run_python_rules).rules
+    given = Path(path)
+    if not is_script(given):
+        return load_path(given, env=environment(), load_python=run_python_rules).rules
+    rules = RuleSet()
+    if has_rules(given.parent):
+        rules = load_path(given.parent, env=environment(), load_python=run_python_rules).rules
+    declare_script(rules, given.name)
+    return rules
 
 
 def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
@@ -75,9 +90,15 @@ def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
         RulesRefused: this version of the language refuses them, or a Python file is gone.
     """
     folder = cache_folder(os.environ)
-    loaded = load_stored_cached(sources, path, root=root, folder=folder, load_python=run_python_rules)
     rules = Rules()
-    _take(rules, loaded, root)
+    is_lone_script = path.endswith(".py") and path not in sources
+    if sources or not is_lone_script:
+        entry = "." if is_lone_script else path
+        loaded = load_stored_cached(sources, entry, root=root, folder=folder, load_python=run_python_rules)
+        _take(rules, loaded, root)
+    if is_lone_script:
+        declare_script(rules.set, path)
+        rules.root, rules.path = root, Path(path)
     rules.loaded_size = rules.size
     return rules
 
@@ -93,8 +114,7 @@ def run_python_rules(path: Path) -> RuleSet:
     """The rules that a Python file defines as `rules`.
 
     Raises:
-        NotYet: it is a script, which defines `main`.
-        RuleError: it defines neither, or raises.
+        RuleError: it defines none, or raises; or it is a script, which defines `main`.
     """
     module = _run(path)
     given = getattr(module, "rules", None)
@@ -103,7 +123,11 @@ def run_python_rules(path: Path) -> RuleSet:
         given.set.sources.setdefault(path.name, "")
         return given.set
     if callable(getattr(module, "main", None)):
-        raise NotYet(f'a script ("{path.name}" defines main)', Span(str(path)))
+        raise RuleError(
+            f'"{path.name}" is a script, for it defines `main`; a task runs it by `run script "{path.name}"`, '
+            "`andthen run` takes it by itself",
+            Span(str(path)),
+        )
     found = f"`rules` is {type(given).__name__}" if given is not None else "neither `rules` nor `main` is defined"
     raise RuleError(f"{found}; a file of rules has `rules = then.Rules()`", Span(str(path)))
 

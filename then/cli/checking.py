@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from then.app.loading import environment, load_rules, run_python_rules
+from then.app.loading import environment, load_afresh, load_rules, run_python_rules
+from then.app.script_files import has_rules, is_script, script_findings
 from then.cli.listing import print_object, print_table
 from then.cli.settings import Settings, say
 from then.cli.showing import rule_object, when_text
@@ -19,7 +20,7 @@ def check(settings: Settings, path: str) -> int:
     Raises:
         RulesRefused: no file or folder is there.
     """
-    findings = check_path(Path(path), env=environment(), load_python=run_python_rules)
+    findings = _findings(Path(path))
     errors = sum(finding.severity == "error" for finding in findings)
     for finding in findings:
         if settings.is_json:
@@ -35,6 +36,19 @@ def check(settings: Settings, path: str) -> int:
         ]
         say(", ".join(found) or "nothing found")
     return 1 if errors else 0
+
+
+def _findings(path: Path) -> tuple[Finding, ...]:
+    """What is found in rules, and, where they load, in the scripts that they name; of a script, in it and the rules beside it."""
+    is_lone = is_script(path)
+    root = path if path.is_dir() else path.parent
+    found: tuple[Finding, ...] = ()
+    if not is_lone or has_rules(root):
+        at = root if is_lone else path
+        found = check_path(at, env=environment(), load_python=run_python_rules)
+    if any(finding.severity == "error" for finding in found):
+        return found
+    return found + tuple(script_findings(load_afresh(str(path)), root))
 
 
 def _object(finding: Finding) -> dict[str, object]:

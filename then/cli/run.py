@@ -26,6 +26,8 @@ def command_(
 ) -> int:
     """Loads the rules at PATH, a file or a folder, posts a record TYPE, and shows what follows until its flow has ended.
 
+    A script, Python with a `main`, is a task by itself: what is given is its body.
+
     Without TYPE it posts what the `start` lines of the rules say, and stays where there are timers. A value is read by the type that is declared for
     its field; else as JSON where it is JSON, else as text. KEY:=JSON is JSON whatever is declared, KEY=@FILE the text
     of a file.
@@ -34,8 +36,12 @@ def command_(
     andthen run release.then
     andthen run shop.then order.placed id=7 total=250 items:='[{"sku": "a"}]'
     andthen run rules/ build ref=main -j 4 --json
+    andthen run nightly.py ref=main
     """  # noqa: D301  # click wants the character, not its escape.
+    from pathlib import Path
+
     from then.app.posting import posts_of
+    from then.app.script_files import is_script, type_of
     from then.cli.values import read_body, read_words
     from then.cli.working import at_work, load, open_engine
     from then.core.errors import ConfigError, NotYet
@@ -44,6 +50,9 @@ def command_(
         raise NotYet("`run --watch`")
     if type is not None and "=" in type:
         words, type = (type, *words), None
+    is_lone_script = type is None and is_script(Path(path))
+    if is_lone_script:
+        type = type_of(Path(path).name)
     if type is None and (words or body is not None):
         given = words[0] if words else f"--body {body}"
         raise ConfigError(f"{given}: say first which record: `andthen run {path} TYPE KEY=VALUE …`")

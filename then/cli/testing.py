@@ -39,12 +39,13 @@ def test(settings: Settings, path: str, junit: str | None, chosen: str | None) -
     """Plays the tests of a file or folder. Gives 1 where one failed."""
     rules = load_afresh(path)
     scenarios = _chosen(path, rules.scenarios, chosen)
+    root = Path(path) if Path(path).is_dir() else Path(path).parent
     edition, coverage = Edition("tests", rules), Coverage(rules)
     began = time.perf_counter()
     played: list[Played] = []
     for scenario in scenarios:
         at = time.perf_counter()
-        verdict = judge(scenario, edition, coverage)
+        verdict = judge(scenario, edition, coverage, root)
         played.append(Played(verdict, time.perf_counter() - at))
         if settings.is_json:
             print_object(_test_object(verdict))

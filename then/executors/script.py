@@ -24,20 +24,19 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Final
 
 from msgspec.structs import replace
 
 from then.abc import Clock, Job, Report, ReportTo
 from then.core.causes import Ask, Told
-from then.core.errors import BodyRefused
 from then.core.masking import Mask
 from then.core.scripts import Recorded
-from then.core.tasks import Body, Outcome, own_copy, taken_over
+from then.core.tasks import Body, Outcome
 from then.executors.raised import failure_of
-from then.scripts.play import CannotLoad, Play, ScriptDiffers, Unwound
-from then.scripts.sources import is_async, load_main
-from then.scripts.words import own
+from then.scripts.play import CannotLoad, Play, Unwound
+from then.scripts.running import result_of, run_script
 
 THREADS_MAX: Final = 32
 """Scripts that compute, or wait for something short, at once; the others queue, or are parked."""
@@ -46,6 +45,7 @@ KEPT_S: Final = 0.5
 KEPT_STEP_S: Final = 0.002
 """And so much longer for each step that it has taken: a hundred times what running it again takes."""
 KEPT_MAX_S: Final = 30.0
+_PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
 CLOSE_S: Final = 2.0
 """So long the end of an engine waits for scripts that compute; they go on from their last step."""
 
@@ -305,7 +305,6 @@ class ScriptExecutor:
             try:
                 return self._run(live)
             finally:
-                own.play = own.awaited = None
                 with self._lock:
                     live.thread = 0
                 _interrupt_no_more()
@@ -323,43 +322,29 @@ class ScriptExecutor:
         recorded = self._still_to_run(live)
         if live.place == "parked":
             return None
-        shown = str(options["target"])
-        path = self._root / shown
         play = Play(
             task,
             recorded,
             lambda ask, n: self._answer(live, ask, n),
             random.random,  # noqa: TID251 (here it comes in; what is drawn is recorded)
             self._clock.now_us,
-            shown,
+            str(options["target"]),
         )
-        play.path = str(path)
-        live.play = own.play = play
+        live.play = play
         live.started = recorded.began if recorded is not None else live.started or self._clock.now_us()
         output = _Output(self._folder / "tasks" / task.id)
         play.write = output.write
         try:
-            try:
-                main = load_main(path, shown, {"print": output.printer(play)})
-                body = own_copy(task.body)
-                given = _run_async(main, body) if is_async(main) else main(**body)
-                play.finish("the end of main")
-            except Unwound:
-                raise
-            except ScriptDiffers:
-                raise
-            except BaseException as error:  # (SystemExit of a script too: it ends the script, not the engine)
-                if play.differs is None:
-                    play.finish(f"the end of main by {type(error).__name__}")
-                raise
-            return self._returned(live, given)
+            result, wrong = result_of(run_script(play, self._root))
         except Unwound:
             raise
-        except BaseException as error:  # noqa: BLE001 (whatever a script raises)
-            return self._raised(live, play.differs or error, output)
+        except BaseException as error:  # noqa: BLE001 (whatever a script raises: it ends the script, not the engine)
+            return self._raised(live, error, output)
         finally:
-            play.is_over = True
             output.close()
+        if wrong is not None:
+            return self._ended(live, "failed", None, {"kind": "result", "message": wrong})
+        return self._ended(live, "done", result, None)
 
     def _still_to_run(self, live: _Live) -> Recorded | None:
         """What it has done so far; where it waits, and its answer is not there, it is parked."""
@@ -374,24 +359,8 @@ class ScriptExecutor:
                     return None
                 live.told = None
 
-    def _returned(self, live: _Live, given: object) -> Report:
-        """What `main` gave back, as an outcome."""
-        if given is None:
-            given = {}
-        if not isinstance(given, dict):
-            message = f"main returned {type(given).__name__}; a script returns a dict of JSON values, or None"
-            return self._ended(live, "failed", None, {"kind": "result", "message": message})
-        try:
-            result, _ = taken_over(given, "result")
-        except BodyRefused as refused:
-            return self._ended(live, "failed", None, {"kind": "result", "message": refused.text()})
-        return self._ended(live, "done", result, None)
-
     def _raised(self, live: _Live, error: BaseException, output: _Output) -> Report:
-        trace: Any = error.__traceback__
-        while trace is not None and not _is_of_script(trace, live):
-            trace = trace.tb_next
-        failure = failure_of(error, trace, self._mask)
+        failure = failure_of(error, _without_own_frames(error.__traceback__), self._mask)
         if isinstance(error, CannotLoad):
             failure["kind"] = "load"
         output.error(failure["traceback"])
@@ -426,18 +395,6 @@ class _Output:
         finally:
             os.close(fd)
 
-    def printer(self, play: Play) -> Callable[..., None]:
-        """`print` for a script: to its own output, and what it has printed in an earlier run not again."""
-
-        def script_print(*values: object, sep: str | None = None, end: str | None = None, **rest: Any) -> None:
-            if rest.get("file") is not None:
-                print(*values, sep=sep, end=end, **rest)  # noqa: T201 (the script's own)
-            elif not play.is_replaying and not play.is_over:
-                text = (" " if sep is None else sep).join(map(str, values))
-                self.write(text + ("\n" if end is None else end))
-
-        return script_print
-
     def _open(self, name: str) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -448,19 +405,22 @@ class _Output:
             self._out = None
 
 
-def _run_async(main: Callable[..., Any], body: Body) -> object:
-    from then.scripts.patience import run_async
-
-    return run_async(main, body)
-
-
 def _masked(ask: Ask, mask: Mask) -> Ask:
     """What a script asks for, without the values of secrets: it is recorded."""
     return replace(ask, what=mask.text(ask.what), body=mask.body(ask.body) or {}, value=mask.tree(ask.value))
 
 
-def _is_of_script(trace: Any, live: _Live) -> bool:
-    return live.play is not None and trace.tb_frame.f_code.co_filename == live.play.path
+def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without frames of ours, above the script's and below: they say nothing to its author."""
+    own: list[TracebackType] = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            own.append(trace)
+        trace = trace.tb_next
+    made: TracebackType | None = None
+    for one in reversed(own):
+        made = TracebackType(made, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return made
 
 
 def _interrupt(thread: int) -> None:

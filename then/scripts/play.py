@@ -38,7 +38,7 @@ class Unwound(BaseException):
 class TaskFailed(ThenError):
     """What a script waited for ended otherwise than done; `record` is how, `records` is all that was waited for."""
 
-    number = "T610"
+    number = "T700"
 
     def __init__(self, record: Task, records: Sequence[Task] = ()) -> None:
         super().__init__(record.id)
@@ -54,7 +54,7 @@ class TaskFailed(ThenError):
 class ScriptDiffers(RuleError):
     """A script, run again, asked something else than is recorded of it."""
 
-    number = "T611"
+    number = "T121"
 
     def __init__(self, n: int, now: str, place: str, what: str, recorded_at: str) -> None:
         super().__init__(
@@ -66,13 +66,13 @@ class ScriptDiffers(RuleError):
 class CannotLoad(RuleError):
     """A script asked for a flow variable that nothing has saved."""
 
-    number = "T612"
+    number = "T122"
 
 
 class StepRefused(RuleError):
     """A step of a script was refused: its body is not as declared."""
 
-    number = "T613"
+    number = "T123"
 
 
 class Answer(NamedTuple):

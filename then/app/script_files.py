@@ -1,0 +1,115 @@
+"""Scripts as files: one that is run by itself, and what `andthen check` says of those that tasks name.
+
+A script that is given to `run` is a task: its name is the file's, its inputs are
+what is given. Beside it stand the rules of its folder, as a run of the folder
+loads them, for it starts the tasks that they declare.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from then.core.edition import SCRIPT
+from then.core.errors import RuleError, nearest
+from then.core.filters import Const
+from then.core.rules import RuleSet, Run, TaskDecl
+from then.core.source import Span
+from then.core.tasks import check_name
+from then.language.findings import Finding
+from then.scripts.sources import defines, read, started
+
+
+def is_script(path: Path) -> bool:
+    """Whether a file is a rule script: Python that defines `main`, and no `rules`."""
+    if path.suffix != ".py" or not path.is_file():
+        return False
+    try:
+        tree = read(path, str(path))
+    except RuleError:
+        return False  # Whoever runs it says what is wrong.
+    return defines(tree, "main") and not defines(tree, "rules")
+
+
+def has_rules(folder: Path) -> bool:
+    """Whether a folder has files of rules."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    return any(path.suffix == ".then" or path.name == "rules.py" or _is_yaml_of_rules(path) for path in found)
+
+
+def _is_yaml_of_rules(path: Path) -> bool:
+    if path.suffix not in (".yaml", ".yml"):
+        return False
+    return any(line.startswith(b"rules:") for line in path.read_bytes().splitlines())
+
+
+def declare_script(rules: RuleSet, name: str) -> None:
+    """Declares the task of a script that is run by itself, where the rules beside it do not.
+
+    Args:
+        name: of the file, in the root.
+
+    Raises:
+        RuleError: the file's name is no name of a task, or another task has it.
+    """
+    type = type_of(name)
+    span = Span(name)
+    known = rules.tasks.get(type)
+    if known is None:
+        rules.declare(TaskDecl(type, run=Run(SCRIPT, Const(name)), span=span))
+    elif _file_of(known) != name:
+        place = f" ({known.span})" if known.span is not None else ""
+        raise RuleError(f'a task "{type}" is declared beside it{place} and is another one; rename the script', span)
+
+
+def type_of(name: str) -> str:
+    """The type of the task that runs a script: the name of its file.
+
+    Raises:
+        RuleError: it is no name of a task.
+    """
+    return check_name(Path(name).stem, "script")
+
+
+def _file_of(declared: TaskDecl) -> str | None:
+    run = declared.run
+    if run is None or run.kind != SCRIPT or not isinstance(run.target, Const):
+        return None
+    return str(run.target.value)
+
+
+def script_findings(rules: RuleSet, root: Path) -> Iterator[Finding]:
+    """What looks wrong in the scripts that tasks name: files that are not there, and starts of what is not declared.
+
+    Args:
+        root: of the project, as messages are to name it.
+    """
+    for declared in rules.tasks.values():
+        file = _file_of(declared)
+        if file is None:
+            continue
+        try:
+            shown = str(root / file)
+            tree = read(root / file, shown)
+        except RuleError as error:
+            place = error.span or declared.span
+            yield Finding("warning", "T631", error.message, place, hint="the task fails when it is run")
+            continue
+        if not defines(tree, "main"):
+            message = f'"{file}" has no main'
+            yield Finding("warning", "T631", message, declared.span, hint="write `def main(**kwargs):` in it")
+        yield from _strangers(tree, shown, rules)
+
+
+def _strangers(tree: ast.Module, file: str, rules: RuleSet) -> Iterator[Finding]:
+    for one in started(tree, file):
+        known = [*rules.tasks, *rules.procedures]
+        if one.word == "emit":
+            known += rules.events
+        if one.name not in known:
+            what = "task, event" if one.word == "emit" else "task"
+            message = f'nothing declares "{one.name}"{nearest(one.name, known)}'
+            yield Finding(
+                "warning", "T632", message, one.span, hint=f"declare the {what} or procedure, or correct the name"
+            )
