@@ -107,7 +107,7 @@ def run_point(given: Point) -> Found:
             hits += 1
             may_lose |= not _has_keeper(folder)
             if given.kills_keeper:
-                _kill_keeper(folder)
+                kill_keeper(folder)
         argv = _argv(folder, given.durability)
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stderr.decode()
@@ -120,7 +120,7 @@ def _folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _kill_keeper(folder)
+        kill_keeper(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -197,7 +197,7 @@ def _is_over(folder: Path) -> bool:
     return said.exists() and len({line.split()[1] for line in said.read_text().splitlines() if line[0] == "e"}) == FLOWS
 
 
-def _kill_keeper(folder: Path) -> None:
+def kill_keeper(folder: Path) -> None:
     pid = _keeper(folder)
     if pid is not None:
         try:
