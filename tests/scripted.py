@@ -87,10 +87,15 @@ def until(engine: then.Engine, is_so: Callable[[State], object]) -> None:
         engine.loop.watchers.remove(look)
 
 
-def waits(state: State, flow: then.Flow) -> bool:
-    """Whether the script that is the root of a flow waits."""
-    script = state.waits.scripts.of.get(flow.id)
-    return script is not None and script.open is not None
+def until_asked(engine: then.Engine, flow: then.Flow) -> None:
+    """Waits until the script that is the root of a flow waits for a person."""
+
+    def is_asked(state: State) -> bool:
+        script = state.waits.scripts.of.get(flow.id)
+        awaited = [state.task(id) for id in script.open.ids] if script is not None and script.open is not None else []
+        return any(task is not None and task.type == "person" for task in awaited)
+
+    until(engine, is_asked)
 
 
 def completes(engine: then.Engine, flow: then.Flow, type: str, **result: Json) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import then
-from tests.scripted import PATIENCE_S, completes, error, project, result, until, waits, write
+from tests.scripted import PATIENCE_S, completes, error, project, result, until, until_asked, write
 
 # -- the words --------------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ def test_a_script_that_takes_longer_than_its_timeout_ends(tmp_path: Path) -> Non
 def test_a_script_that_waits_ends_when_it_is_cancelled_with_what_it_started(tmp_path: Path) -> None:
     with then.Engine(project(tmp_path, "def main():\n    wait(run('person', n=1))")) as engine:
         flow = engine.post("job")
-        until(engine, lambda state: waits(state, flow))
+        until_asked(engine, flow)
         engine.cancel(flow.id)
         flow.wait(PATIENCE_S)
         assert [task.outcome for task in flow.tasks] == ["cancelled", "cancelled"]
@@ -323,7 +323,7 @@ def test_a_script_goes_on_with_a_later_engine(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with then.Engine(project(tmp_path, text), state) as engine:
         flow = engine.post("job")
-        until(engine, lambda state: waits(state, flow))
+        until_asked(engine, flow)
     with then.Engine(project(tmp_path, text), state) as engine:
         flow = engine.flow(flow.id)
         completes(engine, flow, "person")
@@ -344,7 +344,7 @@ def test_more_scripts_wait_than_there_are_threads(tmp_path: Path) -> None:
     with then.Engine(project(tmp_path, text)) as engine:
         flows = [engine.post("job", k=k) for k in range(count)]
         for flow in flows:
-            until(engine, lambda state: waits(state, flow))
+            until_asked(engine, flow)
         assert sum(one.name.startswith("andthen-script") for one in threading.enumerate()) <= 32
         for flow in flows:
             completes(engine, flow, "person")
@@ -366,7 +366,7 @@ def test_what_finally_does_while_a_script_is_taken_off_reaches_nobody(tmp_path: 
     state = tmp_path / "state"
     with then.Engine(project(tmp_path, text), state) as engine:
         flow = engine.post("job")
-        until(engine, lambda state: waits(state, flow))
+        until_asked(engine, flow)
     with then.Engine(project(tmp_path, text), state) as engine:
         flow = engine.flow(flow.id)
         assert [task.type for task in flow.tasks] == ["job", "person"]
@@ -429,7 +429,7 @@ def test_a_script_that_was_edited_fails_at_the_first_step_that_differs_and_does_
     state = tmp_path / "state"
     with then.Engine(project(tmp_path, BASE), state) as engine:
         flow = engine.post("job")
-        until(engine, lambda state: waits(state, flow))
+        until_asked(engine, flow)
         before = [task.id for task in flow.tasks]
     with then.Engine(project(tmp_path, BASE.replace(*edit)), state) as engine:
         flow = engine.flow(flow.id)
@@ -448,7 +448,7 @@ def test_a_script_that_differs_may_not_catch_that_and_go_on(tmp_path: Path) -> N
     state = tmp_path / "state"
     with then.Engine(project(tmp_path, caught), state) as engine:
         flow = engine.post("job")
-        until(engine, lambda state: waits(state, flow))
+        until_asked(engine, flow)
     with then.Engine(project(tmp_path, caught.replace("n=1)\n    except", "n=2)\n    except")), state) as engine:
         flow = engine.flow(flow.id)
         completes(engine, flow, "person")
