@@ -340,7 +340,7 @@ def test_more_scripts_wait_than_there_are_threads(tmp_path: Path) -> None:
         wait(run("person", n=k))
         return {"k": k, "a": a}
     """
-    count = 100
+    count = 40
     with then.Engine(project(tmp_path, text)) as engine:
         flows = [engine.post("job", k=k) for k in range(count)]
         for flow in flows:
