@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from bench import chain, fanout, flows, growth, harness, latency, loading, match, processes, restart, trials, weight
+from bench import (
+    chain,
+    fanout,
+    flows,
+    growth,
+    harness,
+    latency,
+    loading,
+    match,
+    processes,
+    restart,
+    scripts,
+    trials,
+    weight,
+)
 
 ROWS = (
     ("match", match.run),
@@ -18,6 +32,7 @@ ROWS = (
     ("loading", loading.run),
     ("tests", trials.run),
     ("flows", flows.run),
+    ("scripts", scripts.run),
 )
 
 if __name__ == "__main__":

@@ -107,4 +107,5 @@ def completes(engine: then.Engine, flow: then.Flow, type: str, **result: Json) -
         return bool(asked)
 
     until(engine, is_asked)
+    engine.loop.drive(must_commit=True)  # Else it is in the state, and in the journal a moment later.
     engine.complete(asked[0], "done", **result)
