@@ -268,7 +268,10 @@ def test_a_warning_does_not_stop_a_run(shell: Shell) -> None:
     [
         ("x = 1\n", "neither `rules` nor `main` is defined; a file of rules has `rules = then.Rules()`"),
         ("rules = []\n", "`rules` is list; a file of rules has `rules = then.Rules()`"),
-        ("def main(): pass\n", '"rules.py" is a script, for it defines `main`; a task runs it by `run script "rules.py"`'),
+        (
+            "def main(): pass\n",
+            '"rules.py" is a script, for it defines `main`; a task runs it by `run script "rules.py"`',
+        ),
         ("import then\nrules = then.Rules(\n", "'(' was never closed (Python)"),
         ("import then\n\n1 / 0\n", "ZeroDivisionError: division by zero"),
         ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
