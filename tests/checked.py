@@ -68,6 +68,6 @@ def check_calls(state: State) -> None:
         assert frame.live == sum(task.call == frame.id for task in live) + kept
         assert frame.flow in state.flows
     for wait in waits:
-        assert any(wait.parts) or wait.is_spent
+        assert any(wait.parts) or wait.is_spent or wait.answered
         assert wait.due is not None or wait.scope, "a half that would be kept for ever"
     assert set(state.pending) <= set(state.tasks)

@@ -305,6 +305,77 @@ def test_the_else_takes_the_failure_up() -> None:
     assert world.outcome(root) == "done"
 
 
+def test_the_else_runs_once_for_what_was_born_together() -> None:
+    # It ran again for the other part, when that failed too.
+    world = joined(
+        "rule s when go then a(k: 1), b(k: 1) rule r when all of a done, b done by k within 1h then c() else d()"
+        ' on timeout then seen(what: "late")'
+    )
+    for ends in (("failed", "failed"), ("failed", "done"), ("failed", "cancelled")):
+        root = world.post("go")
+        before = len(world.emitted("d"))
+        world.end("a", ends[0])
+        world.end("b", ends[1])
+        assert len(world.emitted("d")) == before + 1, ends
+        world.end("d")
+        assert world.outcome(root) == "done", "its else takes up all of it"
+        world.advance(3600)
+    assert told(world) == [], "the other half does not wait for what will not come"
+
+
+def test_what_is_born_after_the_else_is_a_join_of_its_own() -> None:
+    world = joined(
+        "rule s when go then a(k: 1), b(k: 1) rule r when all of a done, b done by k within 1h then c() else d()"
+    )
+    world.post("go")
+    world.end("a", "failed")
+    old = world.live("b")[0]
+    world.post("go")
+    fresh = world.live("b")[1]
+    world.end(fresh)
+    world.end("a")
+    assert len(world.emitted("c")) == 1
+    world.end(old)
+    world.post("go")
+    world.end("a")
+    assert len(world.emitted("c")) == 1, "the old half was answered by the else"
+    world.end("b")
+    assert [len(world.emitted(type)) for type in "cd"] == [2, 1]
+
+
+def test_the_else_that_has_run_is_forgotten_with_its_window_and_its_flow() -> None:
+    for key in ("by k within 1h", "by flow"):
+        world = joined(
+            f"rule s when go then a(k: 1), b(k: 1) rule r when all of a done, b done {key} then c() else d()"
+        )
+        root = world.post("go")
+        world.end("a", "failed")
+        world.end("d")
+        assert len(list(world.state.waits.open_waits())) == 1
+        if "within" in key:
+            world.advance(3601)
+        world.end("b")
+        if "within" in key:
+            world.advance(3601)
+        assert world.outcome(root) == "done"
+        assert not list(world.state.waits.open_waits())
+
+
+def test_two_parts_of_one_kind_are_paired_in_the_order_of_their_coming() -> None:
+    # The newer came first: it was looked for among the others before it stood for its second part.
+    world = joined('rule r when all of x as p, x as q by k within 1h then seen(what: "{p.n}{q.n}")')
+    for n in range(1, 6):
+        world.post("x", k=0, n=n)
+    assert told(world) == ["12", "34"]
+
+
+def test_a_record_of_two_kinds_fills_one_of_them() -> None:
+    world = joined('rule r when all of x as p, x as q where n > 5 by k within 1h then seen(what: "{p.n}{q.n}")')
+    for n in (7, 8, 1, 2, 9):
+        world.post("x", k=0, n=n)
+    assert told(world) == ["78", "19"]
+
+
 def test_the_else_answers_what_was_cancelled_and_skipped_too() -> None:
     world = joined(
         "rule s when go then a(k: 1), b(k: 1) rule r when all of a done, b done by flow then c() else skip c()"

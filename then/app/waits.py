@@ -34,6 +34,7 @@ class Waits:
             lambda state: [
                 (wait, state.flows[wait.flow].version if wait.flow in state.flows else state.version)
                 for wait in state.waits.open_waits()
+                if not wait.answered or any(wait.parts)
             ]
         )
         return [self._wait(wait, version) for wait, version in found]

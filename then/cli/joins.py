@@ -24,7 +24,9 @@ def command_(settings: Settings, rule: str | None, flow: str | None) -> None:
         found = [
             wait_object(wait, reading.rules_of(history, wait.flow))
             for wait in history.state.waits.open_waits()
-            if rule in (None, wait.rule) and (whole is None or any(t.flow == whole for p in wait.parts for t in p))
+            if rule in (None, wait.rule)
+            and (not wait.answered or any(wait.parts))
+            and (whole is None or any(t.flow == whole for p in wait.parts for t in p))
         ]
     if settings.is_json:
         for one in found:

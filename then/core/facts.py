@@ -296,6 +296,8 @@ class Parted(_Fact, tag=27, frozen=True):
     """When the window of what is left ends."""
     keeper: str = ""
     """The flow that lives until then; empty: none."""
+    answered: str = ""
+    """Its `else` has run: what was born by this id belongs to that, and is let go as it ends."""
 
 
 class Counted(_Fact, tag=28, frozen=True):

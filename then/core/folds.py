@@ -204,9 +204,9 @@ def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
 
 def _parted(state: State, fact: f.Parted, flow: str, time: int) -> None:
     wait = state.waits.wait(fact.key)
-    if wait is not None:
+    if wait is not None or fact.answered:
         before = _ties(wait)
-        _changed(state, fact.key, before, state.waits.parted(fact, wait))
+        _changed(state, fact.key, before, state.waits.parted(fact, flow, wait))
 
 
 _Ties: TypeAlias = tuple[str, str, bool]

@@ -13,8 +13,10 @@ and have not ended. The cost of a completion does not grow with the set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
+
+from attrs import evolve
 
 from then.core import facts as f
 from then.core.edition import Edition
@@ -22,6 +24,7 @@ from then.core.emitting import carry_out, fire, sets_with
 from then.core.ending import keeper
 from then.core.evaluate import Scope
 from then.core.firing import ELSE, Firing, PlanFailed, plan_generator, plan_step
+from then.core.ids import id_text
 from then.core.listening import Listening
 from then.core.rules import FINISHED, Join, Match, Met, Part, Rule, family_covers
 from then.core.state import FAILURES
@@ -138,6 +141,8 @@ def take(
     place = Place(wait_key(found.of.name, scope, values), scope, values)
     if join.kind != "quiet":
         _let_go_old(at, place.key, record.completed or 0)
+    if join.kind == "all" and not part.is_absent and _is_answered(coming, place, found):
+        return Taking(True, record.outcome in FAILURES)
     if found.ends_otherwise:
         is_over = _cannot_be_filled(coming, place, found.part)
         return Taking(is_over, is_over, coming.is_last)
@@ -183,7 +188,7 @@ def _joined(coming: Coming, part: int, place: Place, *, is_last: bool = False) -
         own = completed + join.within_us
         due = own if due is None or join.kind == "quiet" else min(due, own)
         if wait is not None and join.kind != "quiet":
-            newest = max(newest, *[task.completed or 0 for tasks in wait.parts for task in tasks])
+            newest = max([newest, *[task.completed or 0 for tasks in wait.parts for task in tasks]])
     at.add(
         record.flow,
         f.Joined(
@@ -231,9 +236,15 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     keeps_newest = is_absent and join.parts[part].where_joined is None
     if not is_absent and _completes(coming, part, place):
         return True
+    if part > 0 and not is_absent and _has_come(coming, part, place):
+        return True
     wait = _joined(coming, part, place, is_last=keeps_newest)
     if is_absent or wait is None:
         return True
+    for number in _other_parts(coming, part, place):
+        wait = _joined(coming, number, place)
+        if wait is None:
+            return True
     bound = _pick(coming, wait)
     if bound is None:
         return True
@@ -244,11 +255,41 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     return True
 
 
+def _has_come(coming: Coming, part: int, place: Place) -> bool:
+    """Whether the record stands for this part since it came for another."""
+    wait = coming.at.state.waits.wait(place.key)
+    return wait is not None and any(
+        task.id == coming.record.id for tasks in wait.parts[part : part + 1] for task in tasks
+    )
+
+
+def _other_parts(coming: Coming, part: int, place: Place) -> Iterator[int]:
+    """Further parts that the record is one of: it stands in the order of its coming for all of them before any are paired."""
+    record, names = coming.record, coming.names
+    for number, one in enumerate(coming.join.parts):
+        if number <= part or one.is_absent:
+            continue
+        pattern = one.pattern
+        if pattern.callee is not None:
+            pattern = evolve(pattern, family=str(names.get(pattern.callee)))
+        if not pattern.fits(record):
+            continue
+        scope = _scope_of(one, record, names)
+        variables = coming.at.state.flows[record.flow].variables
+        where = pattern.where
+        if where is not None and coming.edition.value(where, Scope(record, scope.bindings, variables)) is not True:
+            continue
+        values = [coming.edition.value(key, scope) for key in one.keys]
+        is_said = not any(isinstance(value, CannotSay) for value in values)
+        if is_said and wait_key(coming.rule.name, place.scope, values) == place.key:
+            yield number
+
+
 def _completes(coming: Coming, part: int, place: Place) -> bool:
     """Whether the record is the last that was missing, of parts that nothing else decides: it fires, and is never kept."""
     join, record = coming.join, coming.record
     wait = coming.at.state.waits.wait(place.key)
-    if wait is None or wait.parts[part]:
+    if wait is None or not wait.parts or wait.parts[part]:
         return False
     bound: dict[int, Task] = {}
     for number, one in enumerate(join.parts):
@@ -415,14 +456,32 @@ def _cannot_be_filled(coming: Coming, place: Place, part: int) -> bool:
     at, record, join = coming.at, coming.record, coming.join
     of = join.parts[part]
     wait = at.state.waits.wait(place.key)
-    if (wait is not None and wait.parts[part]) or _says_no(coming, of, record) or _another_lives(coming, place, of):
+    if (
+        (wait is not None and any(wait.parts[part : part + 1]))
+        or _says_no(coming, of, record)
+        or _another_lives(coming, place, of)
+    ):
         return False
     bound = {number: tasks[0] for number, tasks in enumerate(wait.parts) if tasks} if wait is not None else {}
     if wait is not None:
         at.add(home(at, wait), f.Parted(place.key))
+    others = [one for number, one in enumerate(join.parts) if number not in bound and not one.is_absent]
+    if any(_another_lives(coming, place, one) for one in others if one is not of):
+        due = (record.completed or 0) + join.within_us if join.within_us is not None else None
+        at.add(record.flow, f.Parted(place.key, due=due, answered=id_text(at.state.last_id)))
     bound[part] = record
     coming.fire_else(_named(join, place.values), _aliases(join, bound))
     return record.outcome in FAILURES
+
+
+def _is_answered(coming: Coming, place: Place, found: Listening) -> bool:
+    """Whether the `else` has run for what this record was born with: it ran once, whatever else of that ends otherwise."""
+    if not _has_else(coming.rule):
+        return False
+    wait = coming.at.state.waits.wait(place.key)
+    if wait is None or not wait.answered or coming.record.key > wait.answered:
+        return False
+    return not (found.ends_otherwise and _says_no(coming, coming.join.parts[found.part], coming.record))
 
 
 def _says_no(coming: Coming, part: Part, record: Task) -> bool:

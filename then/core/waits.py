@@ -75,6 +75,8 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
     """Its flow lives until the window ends."""
     is_spent: bool = False
     """`any of` that has fired: it takes more, and fires no more."""
+    answered: str = ""
+    """The newest id when its `else` ran: what was born by then ends without effect."""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -122,7 +124,7 @@ def _packed(wait: Wait) -> bytes:
     """A wait without what its key tells: there may be very many."""
     first = next((tasks[0] for tasks in wait.parts if tasks), None)
     flow = "" if first is not None and first.flow == wait.flow else wait.flow
-    return _encode(Wait("", "", "", flow, [], wait.parts, wait.due, wait.keeps, wait.is_spent))
+    return _encode(Wait("", "", "", flow, [], wait.parts, wait.due, wait.keeps, wait.is_spent, wait.answered))
 
 
 def _unpacked(key: str, data: bytes) -> Wait:
@@ -177,8 +179,9 @@ class Waits:
     def joined(self, fact: f.Joined, flow: str, wait: Wait | None) -> Wait:
         """Takes a record in."""
         if wait is None:
-            parts: list[list[Task]] = [[] for _ in range(fact.parts)]
-            wait = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, parts)
+            wait = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, [])
+        if not wait.parts:
+            wait.parts = [[] for _ in range(fact.parts)]
         if fact.is_last:
             wait.parts[fact.part] = [fact.task]
         else:
@@ -196,18 +199,25 @@ class Waits:
         wait.is_spent |= fact.is_spent
         return self._put_or_drop(wait, fact.due, fact.keeper)
 
-    def parted(self, fact: f.Parted, wait: Wait) -> Wait | None:
+    def parted(self, fact: f.Parted, flow: str, wait: Wait | None) -> Wait | None:
         """Lets go what is out of its window. What is left of the wait."""
         upto = fact.upto
+        if wait is None:
+            rule, scope, values = fact.key.split("\0", 2)
+            wait = Wait(fact.key, rule, scope, flow, msgspec.json.decode(values), [])
+        wait.answered = fact.answered
         for part in wait.parts:
             part[:] = [] if upto is None else [task for task in part if (task.completed or 0) > upto]
         wait.is_spent = False
         return self._put_or_drop(wait, fact.due, fact.keeper)
 
     def _put_or_drop(self, wait: Wait, due: int | None, keeper: str) -> Wait | None:
-        if not wait.is_spent and not any(wait.parts):
+        is_empty = not any(wait.parts)
+        if is_empty and not wait.is_spent and not wait.answered:
             self.drop(wait.key)
             return None
+        if is_empty and wait.answered and due is None:
+            due = wait.due
         wait.due, wait.keeps, wait.flow = due, bool(keeper), keeper or wait.flow
         self._put(wait)
         return wait
