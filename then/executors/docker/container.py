@@ -141,7 +141,7 @@ class Container:
         if status == "created":
             self.folder.prepare(record_of(self.job.task))
             if self._is_copied:
-                self.host.calls.put(found["Id"], "/", self.folder.pack(INSIDE.strip("/")))
+                self.host.calls.put(found["Id"], INSIDE, self.folder.pack())
             given = self.job.options.get("stdin")
             self._start(given if isinstance(given, str) else None)
             return
@@ -334,7 +334,7 @@ class Container:
                 folder.unpack(unpacked(calls.get(self.id or "", INSIDE)))
             except Missing:
                 pass  # Somebody removed it: what it left is lost, its end is known.
-        folder.unbox()
+        folder.unbox(is_copy=self._is_copied)
         if self._is_stopped:
             report = endings.cancelled(job, code, self._started)
         elif self._was_out and code in endings.BY_OTHERS and not is_oom:

@@ -9,6 +9,7 @@ while it runs. At its end what it left in the box is moved out.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ IDENTITY: Final = "docker.state"
 """Who this state is, to engines that know of several."""
 INSIDE: Final = "/then"
 """Where the box is for a container."""
-RESULTS: Final = ("result.json", "messages.jsonl", "artifacts")
+FILES: Final = ("result.json", "messages.jsonl")
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -135,27 +136,34 @@ class TaskFolder:
             if member.name:
                 archive.extract(member, self.box, set_attrs=False, filter="data")
 
-    def pack(self, prefix: str) -> bytes:
-        """The box as an archive, to be copied into a container."""
-        import io
-
-        def readable(info: tarfile.TarInfo) -> tarfile.TarInfo:
-            info.mode = 0o777 if info.isdir() else 0o644
-            info.uid = info.gid = 0
-            return info
-
+    def pack(self) -> bytes:
+        """The box as an archive, to be copied into a container: in a folder that is root's, with files for any user."""
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as archive:
-            archive.add(self.box, prefix, filter=readable)
+            record = archive.gettarinfo(f"{self.box}/task.json", "task.json")
+            with open(f"{self.box}/task.json", "rb") as file:
+                archive.addfile(_of_root(record, 0o644), file)
+            for name in FILES:
+                archive.addfile(_of_root(tarfile.TarInfo(name), 0o666))
+            folder = tarfile.TarInfo("artifacts")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(_of_root(folder, 0o777))
         return data.getvalue()
 
-    def unbox(self) -> None:
+    def unbox(self, *, is_copy: bool = False) -> None:
         """Moves what was left to where readers look for it; done again after a crash, it goes on."""
-        for name in RESULTS:
+        for name in (*FILES, "artifacts"):
             source, target = f"{self.box}/{name}", f"{self.path}/{name}"
             if not os.path.lexists(source):
                 continue
+            if name in FILES and os.lstat(source).st_size == 0 and is_copy:
+                continue  # As it was given.
             if name == "artifacts":
                 shutil.rmtree(target, ignore_errors=True)  # A copy from before a crash.
             os.rename(source, target)
         shutil.rmtree(self.box, ignore_errors=True)
+
+
+def _of_root(info: tarfile.TarInfo, mode: int) -> tarfile.TarInfo:
+    info.mode, info.uid, info.gid = mode, 0, 0
+    return info

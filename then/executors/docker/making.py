@@ -105,7 +105,7 @@ class Maker:
                 break
         self._folder.note(self._host.address.text, id)
         if self._host.copies_box:
-            calls.put(id, "/", self._folder.pack(INSIDE.strip("/")))
+            calls.put(id, INSIDE, self._folder.pack())
         return Made(id, None, wanted.keep, wanted.stdin)
 
     def _check_memory(self, wanted: Wanted, calls: Calls) -> None:
