@@ -12,7 +12,5 @@ from tests.docker_engine import DockerEngine
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_after_a_kill_every_container_is_collected_once(
-    tmp_path: Path, docker_engine: DockerEngine, seed: int
-) -> None:
+def test_after_a_kill_every_container_is_collected_once(tmp_path: Path, docker_engine: DockerEngine, seed: int) -> None:
     assert run_killed(tmp_path, docker_engine.host, docker_engine.image, seed) == ""

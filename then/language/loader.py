@@ -34,6 +34,7 @@ from then.language.check import check_rules
 from then.language.compile import Compiler
 from then.language.constants import Constants
 from then.language.declare import Declarer, check_declared, dotted
+from then.language.docker_task import declare_docker
 from then.language.executors import Kinds
 from then.language.files import PRELUDE, Reader, beside
 from then.language.findings import Enough, FileRefused, Findings, UseCycle
@@ -114,6 +115,7 @@ class Loader:
         for compile_part in self._plan:
             for rule in compile_part(declared):
                 self._add(rule)
+        declare_docker(self.rules)
         self._take_points(declared)
         self._take_tests(entries, declared)
         if not self.findings.errors:
