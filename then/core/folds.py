@@ -224,7 +224,7 @@ def _changed(state: State, key: str, before: _Ties | None, wait: Wait | None) ->
     else:
         state.drop("wait", key)
     after = _ties(wait)
-    if before == after:
+    if before == after or ((before is None or _is_free(before)) and (after is None or _is_free(after))):
         return
     for ties, is_there in ((before, False), (after, True)):
         if ties is None:
@@ -242,6 +242,11 @@ def _changed(state: State, key: str, before: _Ties | None, wait: Wait | None) ->
     frame = _frame_of(state, key)
     if before is not None and frame is not None and not frame.live:
         state.waits.quiet.append(frame.id)
+
+
+def _is_free(ties: _Ties) -> bool:
+    """Of records of all flows, none of which lives on for it: it ends with nothing."""
+    return not ties[0] and not ties[2]
 
 
 def _frame_of(state: State, key: str) -> Frame | None:

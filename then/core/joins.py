@@ -31,7 +31,7 @@ from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.values import CannotSay
-from then.core.waits import Wait, wait_key
+from then.core.waits import Wait, wait_key, without
 
 TRIES_MAX = 10_000
 """Ways to pair records whose clauses look at each other, tried for one that comes."""
@@ -134,9 +134,13 @@ def take(
         return Taking(is_part, takes_up, coming.is_last)
     if found.of.name in fired:
         return Taking(True)  # It was another part of what fired.
-    values = [edition.value(key, _scope_of(part, record, names)) for key in part.keys]
-    if any(isinstance(value, CannotSay) for value in values):
-        return _NOT_TAKEN
+    values: list[Json] = []
+    own = _scope_of(part, record, names)
+    for key in part.keys:
+        value = edition.value(key, own)
+        if isinstance(value, CannotSay):
+            return _NOT_TAKEN
+        values.append(value)
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
     place = Place(wait_key(found.of.name, scope, values), scope, values)
     if join.kind != "quiet":
@@ -174,7 +178,8 @@ def _scope_of(part: Part, record: Task, names: Mapping[str, Json | Task]) -> Sco
 
 def _let_go_old(at: Stepping, key: str, time: int) -> None:
     """Ends the windows that had ended by a time; where that has a consequence, it happens now."""
-    while (wait := at.state.waits.wait(key)) is not None and wait.due is not None and time >= wait.due:
+    waits = at.state.waits
+    while (wait := waits.wait(key)) is not None and wait.due is not None and time >= wait.due:
         end_window(at, wait)
 
 
@@ -206,7 +211,7 @@ def _met(coming: Coming, wait: Wait, used: Sequence[Task], *, is_spent: bool = F
     """Uses records up. The window of what is left runs from the oldest of that."""
     at, join = coming.at, coming.join
     ids = [task.id for task in used]
-    parts = [[task for task in tasks if task.id not in ids] for tasks in wait.parts]
+    parts = without(wait.parts, ids)
     left = [task.completed or 0 for tasks in parts for task in tasks]
     due = min(left) + join.within_us if left and join.within_us is not None else wait.due if is_spent else None
     # Beside the firing, where no other flow has to hear that it is kept no more.
@@ -291,20 +296,31 @@ def _completes(coming: Coming, part: int, place: Place) -> bool:
     wait = coming.at.state.waits.wait(place.key)
     if wait is None or not wait.parts or wait.parts[part]:
         return False
+    id, completed = record.id, record.completed or 0
     bound: dict[int, Task] = {}
+    is_whole = not wait.keeps
     for number, one in enumerate(join.parts):
-        came = wait.parts[number]
-        if one.is_absent or one.where_joined is not None or not (came or number == part):
+        if one.is_absent or one.where_joined is not None:
             return False
-        bound[number] = came[0] if came else record
-        if number != part and (
-            came[0].id == record.id or any((t.completed or 0) > (record.completed or 0) for t in came)
-        ):
-            return False  # It was heard of late: the windows are looked at.
+        if number == part:
+            bound[number] = record
+            continue
+        came = wait.parts[number]
+        if not came or came[0].id == id:
+            return False
+        for task in came:
+            if (task.completed or 0) > completed:
+                return False  # It was heard of late: the windows are looked at.
+        bound[number] = came[0]
+        is_whole &= len(came) == 1
     parts = list(bound.values())
     if len(parts) > 2 and len({task.id for task in parts}) < len(parts):
         return False
-    _met(coming, wait, parts)
+    if is_whole:
+        # As `_met` would say; nearly always nothing is left.
+        coming.at.add(record.flow, f.Met(wait.key, [task.id for task in parts]))
+    else:
+        _met(coming, wait, parts)
     coming.fire(parts, {**_named(join, place.values), **_aliases(join, bound)})
     return True
 

@@ -158,6 +158,8 @@ def canonical_text(value: Json) -> str:
 def canonical(value: Json) -> Json:
     """The one form of all values that equal it: `1.0` is 1, the fields of an object are in order."""
     kind = type(value)
+    if kind is str or kind is int:
+        return value
     if kind is float and value.is_integer() and -(2.0**63) <= value < 2.0**63:
         return int(value)
     if kind is list:

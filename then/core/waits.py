@@ -11,11 +11,12 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core import scripts
@@ -26,6 +27,8 @@ from then.core.twins import Twin
 from then.core.values import canonical_text
 
 MARKS_MAX: Final = 1000
+_FEW: Final = 8
+"""Ids that are sooner looked through than put into a set."""
 DEPTH_MAX: Final = 10_000
 """Of the call stack."""
 
@@ -137,6 +140,12 @@ def _unpacked(key: str, data: bytes) -> Wait:
     return wait
 
 
+def without(parts: Iterable[Iterable[Task]], used: Sequence[str]) -> list[list[Task]]:
+    """What came, part by part, less those of these ids."""
+    ids = used if len(used) < _FEW else frozenset(used)
+    return [[task for task in part if task.id not in ids] for part in parts]
+
+
 def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
     """The name of a join's wait for one key: the same for values that are equal as JSON."""
     return f"{rule}\0{scope}\0{canonical_text(list(values))}"
@@ -163,6 +172,8 @@ class Waits:
     """With more of them, those that are over are looked for."""
     _waits: dict[str, bytes] = attrs.field(factory=dict)
     """Half-filled joins; encoded, since there may be very many of which none is looked at for days."""
+    _seen: tuple[bytes, Wait | None] = (b"", None)
+    """The join that was looked at last: who fills one asks for it several times."""
     dues: Dues = attrs.field(factory=Dues)
     ties: Ties = attrs.field(factory=Ties)
     """Chains, joins and sets of a flow: they end with it."""
@@ -172,32 +183,32 @@ class Waits:
     # -- joins
 
     def wait(self, key: str) -> Wait | None:
-        """A copy of a half-filled join."""
+        """A half-filled join as it stands now; to look at, and not to change."""
         data = self._waits.get(key)
-        return None if data is None else _unpacked(key, data)
+        if data is None:
+            return None
+        if self._seen[0] is not data:
+            self._seen = data, _unpacked(key, data)
+        return self._seen[1]
 
     def joined(self, fact: f.Joined, flow: str, wait: Wait | None) -> Wait:
         """Takes a record in."""
+        came = wait.parts if wait is not None else []
+        parts: list[list[Task]] = came.copy() or [[] for _ in range(fact.parts)]
+        parts[fact.part] = [fact.task] if fact.is_last else [*parts[fact.part], fact.task]
         if wait is None:
-            wait = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, [])
-        if not wait.parts:
-            wait.parts = [[] for _ in range(fact.parts)]
-        if fact.is_last:
-            wait.parts[fact.part] = [fact.task]
+            new = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, parts, fact.due, fact.keeps)
         else:
-            wait.parts[fact.part].append(fact.task)
-        wait.due = fact.due
-        if fact.keeps and not wait.keeps:
-            wait.keeps, wait.flow = True, flow
-        self._put(wait)
-        return wait
+            new = replace(wait, parts=parts, due=fact.due)
+            if fact.keeps and not wait.keeps:
+                new.keeps, new.flow = True, flow
+        self._put(new)
+        return new
 
     def met(self, fact: f.Met, wait: Wait) -> Wait | None:
         """Uses up what fired. What is left of the wait."""
-        for part in wait.parts:
-            part[:] = [task for task in part if task.id not in fact.used]
-        wait.is_spent |= fact.is_spent
-        return self._put_or_drop(wait, fact.due, fact.keeper)
+        parts = without(wait.parts, fact.used)
+        return self._put_or_drop(wait, parts, wait.is_spent or fact.is_spent, fact.due, fact.keeper)
 
     def parted(self, fact: f.Parted, flow: str, wait: Wait | None) -> Wait | None:
         """Lets go what is out of its window. What is left of the wait."""
@@ -205,33 +216,35 @@ class Waits:
         if wait is None:
             rule, scope, values = fact.key.split("\0", 2)
             wait = Wait(fact.key, rule, scope, flow, msgspec.json.decode(values), [])
-        wait.answered = fact.answered
-        for part in wait.parts:
-            part[:] = [] if upto is None else [task for task in part if (task.completed or 0) > upto]
-        wait.is_spent = False
-        return self._put_or_drop(wait, fact.due, fact.keeper)
+        parts = [[] if upto is None else [task for task in part if (task.completed or 0) > upto] for part in wait.parts]
+        answered = replace(wait, answered=fact.answered) if wait.answered != fact.answered else wait
+        return self._put_or_drop(answered, parts, False, fact.due, fact.keeper)
 
-    def _put_or_drop(self, wait: Wait, due: int | None, keeper: str) -> Wait | None:
-        is_empty = not any(wait.parts)
-        if is_empty and not wait.is_spent and not wait.answered:
+    def _put_or_drop(
+        self, wait: Wait, parts: list[list[Task]], is_spent: bool, due: int | None, keeper: str
+    ) -> Wait | None:
+        is_empty = not any(parts)
+        if is_empty and not is_spent and not wait.answered:
             self.drop(wait.key)
             return None
         if is_empty and wait.answered and due is None:
             due = wait.due
-        wait.due, wait.keeps, wait.flow = due, bool(keeper), keeper or wait.flow
-        self._put(wait)
-        return wait
+        keeps, flow = bool(keeper), keeper or wait.flow
+        new = replace(wait, parts=parts, is_spent=is_spent, due=due, keeps=keeps, flow=flow)
+        self._put(new)
+        return new
 
     def _put(self, wait: Wait) -> None:
-        self._waits[wait.key] = _packed(wait)
+        data = self._waits[wait.key] = _packed(wait)
+        self._seen = data, wait
         if wait.due is None:
-            self.forget_due("wait", wait.key)
+            self.dues.drop("wait", wait.key)
         else:
-            self.set_due(wait.due, "wait", wait.key)
+            self.dues.put(wait.due, "wait", wait.key)
 
     def drop(self, key: str) -> None:
         self._waits.pop(key, None)
-        self.forget_due("wait", key)
+        self.dues.drop("wait", key)
 
     @property
     def half_filled(self) -> dict[str, bytes]:
