@@ -2,7 +2,9 @@
 
 CPU seconds of the core alone (no journal, no executor), in this process, each
 the median of several rounds that alternate with the plain flow that it is held
-against.
+against. Timers that wait are those of whole engines in processes of their own
+(`bench.pending`): wall time, and the most that was resident beyond an engine
+that has nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import tracemalloc
 from collections.abc import Callable
 
 from bench import harness
-from bench.harness import Options
-from bench.report import Bar, Findings, figure, quantity
+from bench.harness import Options, worker
+from bench.report import Bar, Findings, Line, figure, quantity
 
 FAN = """
 event go(xs: list[int])
@@ -94,8 +96,8 @@ def run(options: Options) -> Findings:
     plain, joined = _rounds(rounds, lambda: _posts_us(PLAIN, count), lambda: _join_us(count))
     step, call = _rounds(rounds, lambda: _posts_us(STEP, count), lambda: _posts_us(CALL, count))
     found.lines = [
-        figure("flows", f"a completion of {large:,} that a join waits for", fans[1], Bar(1e9, at_most=True, unit=" µs"),
-               against=f"of {small:,} (growth ≤ 1.3×)", theirs=quantity(fans[0], "µs"), ratio=fans[1] / fans[0]),
+        figure("flows", f"a completion of {large:,} that a join waits for, in times of one of {small:,}",
+               fans[1] / fans[0], Bar(1.3, at_most=True), against=f"one of {small:,}", theirs=quantity(fans[0], "µs")),
         figure("flows", "the record that fills a join by key: more than a plain rule", joined - plain,
                Bar(20, at_most=True, unit=" µs"), against="the plain rule", theirs=quantity(plain, "µs"),
                ratio=joined / plain),
@@ -105,8 +107,43 @@ def run(options: Options) -> Findings:
                Bar(400, at_most=True, unit=" B")),
         figure("flows", f"memory of a task that waits for its time, {large:,} in one flow", _later_bytes(large),
                Bar(300, at_most=True, unit=" B")),
+        *_pending(found, options),
     ]  # fmt: skip
     return found
+
+
+def _pending(found: Findings, options: Options) -> list[Line]:
+    """Timers that wait: how soon an engine is ready that finds them, what they take, how late others fire."""
+    count, near = options.size(100_000, 2_000), options.size(2_000, 200)
+    lines: list[Line] = []
+    for how, words in (("one", "in one flow"), ("own", "each a flow of its own")):
+        with harness.fresh(options) as folder:
+            made = harness.call(worker("pending", "make", folder / "state", count, how))
+            starts = [
+                (
+                    harness.call(worker("pending", "start", folder / f"idle{number}", 0)),
+                    harness.call(worker("pending", "start", folder / "state", near if not number else 0)),
+                )
+                for number in range(options.rounds)
+            ]
+        late = starts[0][1]
+        for idle, said in starts:
+            if not said["right"] or said["live"] < count or idle["live"]:
+                found.wrong.append(f"pending {how}: {said}")
+        timers = f"{count:,} pending timers, {words}"
+        lines += [
+            figure("flows", f"{timers}: ready", statistics.median(said["seconds"] for _, said in starts),
+                   Bar(1, at_most=True, unit=" s"), against="with none",
+                   theirs=quantity(statistics.median(idle["seconds"] for idle, _ in starts), "s"),
+                   note=f"{statistics.median(said['cpu_seconds'] for _, said in starts):.2f} s of CPU"),
+            figure("flows", f"{timers}: most resident until then, beyond an idle engine",
+                   statistics.median((said["most_mib"] - idle["most_mib"]) * 2**20 / 1e6 for idle, said in starts),
+                   Bar(60, at_most=True, unit=" MB"),
+                   note=f"{made['resident_mib'] * 2**20 / 1e6:.0f} MB in the process that set them"),
+            figure("flows", f"{timers}: {near:,} more fire late by, p99", late["p99_ms"],
+                   Bar(50, at_most=True, unit=" ms"), note=f"median {late['median_ms']:.2f} ms"),
+        ]  # fmt: skip
+    return lines
 
 
 def _rounds(rounds: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:

@@ -435,9 +435,10 @@ class Engine(Waits):
     def _settle_flows(self, moves: bool) -> None:
         """Open flows go on under the rules they began with, as far as those are still what they were."""
         versions: dict[str, list[str]] = {}
-        for flow in self.loop.state.flows.values():
-            versions.setdefault(flow.version, []).append(flow.id)
-        versions.pop(self.rules.edition.version, None)
+        current = self.rules.edition.version
+        for id, flow in self.loop.state.flows.items():
+            if flow.version != current:
+                versions.setdefault(flow.version, []).append(id)
         for version, flows in versions.items():
             rules = self.rules if moves else self._load_for(version, flows)
             now = rules.edition.version
