@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from tests.loop_bench import TASKS, Bench
 from tests.simulation.parts import Crash
-from then import loop as loop_module
+from then.committer import FULL_RETRY_S
 from then.core import facts as f
 from then.core.causes import Adopt, Cancel, Post, Proceed
 from then.core.edition import Edition
@@ -46,13 +47,45 @@ def test_a_full_disk_pauses_and_loses_nothing(full: Bench) -> None:
         full.post("a")
     full.end(full.hands.started[0], outcome="failed")
     full.clock.pass_by(1)
-    assert full.loop.commit_old() == loop_module.FULL_RETRY_S
+    wait_s = full.loop.commit_old()
+    assert wait_s == pytest.approx(2 * FULL_RETRY_S, abs=0.01)
+    assert wait_s is not None
     full.paper.refusal = None
+    full.clock.pass_by(wait_s)
     assert full.loop.commit_old() is None
     assert told == [True, False]
     assert full.types() == ["a", "c"]
     assert [fact.outcome for fact in full.paper.facts() if isinstance(fact, f.Completed | f.Late)] == ["done", "failed"]
     full.post("a")
+
+
+def test_a_disk_that_stays_full_is_asked_less_and_less_and_not_at_every_completion(full: Bench) -> None:
+    # Each completion asked it again, and so did the committer every half second for as long as it was full.
+    tries: list[float] = []
+    full.paper.before = lambda: tries.append(full.clock.monotonic())
+    full.end(full.root)  # type: ignore[attr-defined]
+    began = tries[0]
+    for _ in range(20):
+        wait_s = full.loop.commit_old()
+        assert wait_s is not None
+        full.end(full.root)  # type: ignore[attr-defined]
+        full.clock.pass_by(wait_s)
+    assert [round(later - began, 1) for later in tries[:7]] == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5]
+    assert {round(after - before, 1) for before, after in pairwise(tries[4:])} == {5.0}
+
+
+def test_what_waits_for_room_goes_in_at_the_next_try_and_the_patience_begins_anew(full: Bench) -> None:
+    root: Task = full.root  # type: ignore[attr-defined]
+    full.end(root)
+    for _ in range(6):
+        full.clock.pass_by(full.loop.commit_old() or 0)
+    full.paper.refusal = None
+    appends = len(full.paper.appends)
+    assert full.loop.commit_old() is None
+    assert len(full.paper.appends) == appends + 1
+    full.paper.refusal = JournalFull("here")
+    full.end(full.hands.started[-1])
+    assert full.loop.commit_old() == pytest.approx(FULL_RETRY_S, abs=0.01)
 
 
 def test_the_end_of_a_flow_on_a_full_disk_is_told_when_there_is_room(full: Bench) -> None:

@@ -14,6 +14,32 @@ STAND_IN_S: Final = 0.004
 """When the committer makes a commit that was put off and that nobody made: later than who put it off would."""
 
 
+FULL_RETRY_S: Final = 0.5
+FULL_RETRY_MAX_S: Final = 5.0
+"""How long a full disk is left alone between two tries, at first and at most; no kernel tells when there is room."""
+
+
+class Patience:
+    """How long a full disk is left alone: half a second, then twice as long each time, up to 5 s."""
+
+    def __init__(self) -> None:
+        self._wait_s = self._until_s = 0.0
+
+    def refused(self, now_s: float) -> float:
+        """There was no room. Gives the seconds until the next try."""
+        self._wait_s = min(max(2 * self._wait_s, FULL_RETRY_S), FULL_RETRY_MAX_S)
+        self._until_s = now_s + self._wait_s
+        return self._wait_s
+
+    def left_s(self, now_s: float) -> float:
+        """Seconds until the next try; 0: now."""
+        return max(0.0, self._until_s - now_s)
+
+    def end(self) -> None:
+        """There was room, or the next try is the last."""
+        self._wait_s = self._until_s = 0.0
+
+
 class Driven(Protocol):
     """What is committed for: `then.loop.Loop`."""
 

@@ -35,7 +35,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
 from then.alarm import Timekeeper
-from then.committer import STAND_IN_S, Committer
+from then.committer import STAND_IN_S, Committer, Patience
 from then.core import facts as f
 from then.core.causes import AllHeld, Ask, Began, Cause, Order, Over, Proceed, Reports, Start, Step, Stop, Tick, Told
 from then.core.claims import Capacity
@@ -63,11 +63,8 @@ BATCH_ENTRIES_MAX: Final = 1000
 CHECKPOINT_ENTRIES: Final = 8000
 CHECKPOINT_FACTS: Final = 32_000
 """Cells are written every so many entries, or facts: few enough that a start folds the rest in a tenth of a second."""
-FULL_RETRY_S: Final = 0.5
-"""How often a full disk is asked for room; no kernel tells when there is some."""
 GRACE_S: Final = 5.0
 _PROCEED: Final = Proceed()
-
 
 Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
@@ -97,6 +94,7 @@ class Loop:
         self.failure: ThenError | None = None
         """Why the engine ended by itself."""
         self.is_full = False
+        self._patience = Patience()
         """The disk has no room: nothing is taken up until there is."""
         self.committer: Committer | None = None
         """Stands in for commits that are put off; without one none is."""
@@ -303,6 +301,7 @@ class Loop:
         if self.committer is not None:
             self.committer.close()
         self._times.close()
+        self._patience.end()  # A last try.
         self.drive(must_commit=True)
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
@@ -360,7 +359,7 @@ class Loop:
             if age < DELAY_S:
                 return STAND_IN_S - age
             self._guarded_turn(must_commit=True)
-        return FULL_RETRY_S if self.is_full else None
+        return self._patience.left_s(self.clock.monotonic()) if self.is_full else None
 
     def _guarded_turn(self, must_commit: bool) -> None:
         """The one guard: a fault of ours, or an interrupt in the middle of a step, ends the engine and not a worker.
@@ -387,7 +386,7 @@ class Loop:
 
     def _turn(self, must_commit: bool) -> None:
         """Steps until the inbox is empty or the time of a turn is over; commits; acts; again."""
-        if self.is_full and not self._commit():
+        if self.is_full and (self._patience.left_s(self.clock.monotonic()) or not self._commit()):
             return
         inbox, state, clock = self._inbox, self.state, self.clock
         while True:
@@ -492,6 +491,7 @@ class Loop:
             return False
         if self.is_full:
             self._set_full(False)
+            self._patience.end()
             self._terms.time = self.clock.now_us()  # What starts now was held up.
         self._batch = Batch()
         if self.state.last_id != self._durable_number:
@@ -512,8 +512,7 @@ class Loop:
         if len(orders) == 1 and type(orders[0]) is Start:
             self._start(orders)  # type: ignore[arg-type]
             return
-        starts: list[Start] = []
-        fresh: set[str] = set()
+        starts, fresh = list[Start](), set[str]()
         for order in orders:
             match order:
                 case Start():
@@ -565,8 +564,9 @@ class Loop:
         """No room: the batch stays, and with it all that would follow from it."""
         if not self.is_full:
             self._set_full(True)
+        wait_s = self._patience.refused(self.clock.monotonic())
         if self.committer is not None:
-            self.committer.arm(FULL_RETRY_S)
+            self.committer.arm(wait_s)
 
     def _set_full(self, is_full: bool) -> None:
         self.is_full = is_full
