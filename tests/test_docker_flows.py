@@ -9,8 +9,11 @@ import pytest
 import then
 from tests.docker_engine import DockerEngine
 from then import it
+from then.app.retention import prune
+from then.app.strays import sweep
 from then.core.errors import RuleError
 from then.core.rules import Run
+from then.executors.docker.folders import identity, remember_host
 from then.executors.outputs import tail
 from then.language.docker_task import DOCKER
 from then.language.loading import load_text
@@ -141,3 +144,32 @@ def test_check_knows_the_options_of_containers(words: str, text: str) -> None:
     with pytest.raises(RuleError) as refused:
         load_text(f"task t() run docker {words}\n")
     assert text in str(refused.value)
+
+
+def test_what_is_left_of_a_state_is_pruned(tmp_path: Path, docker_engine: DockerEngine) -> None:
+    rules, state = then.Rules(), tmp_path / "state"
+    rules.task("kept", run=("docker", docker_engine.image), keep="always", args=["true"], network="none")
+    with then.Engine(rules, state=state) as engine:
+        kept = engine.run("kept").tasks[0].id
+        label = f"then.state={identity(state)}"
+        labels = {"then": "0000000000000", "then.state": identity(state)}
+        config = {"Image": docker_engine.image, "Cmd": ["true"], "Labels": labels}
+        stray = docker_engine.client.api.create_container_from_config(config)["Id"]
+        assert len(labelled(docker_engine, label)) == 2
+        would, _ = sweep(engine, dry_run=True)
+        gone, unreached = sweep(engine)
+        assert (would, [one["task"] for one in gone], unreached) == (gone, ["0000000000000"], [])
+        assert stray not in labelled(docker_engine, label)
+        assert len(labelled(docker_engine, f"then={kept}")) == 1
+        prune(engine, keep=0)
+        gone, _ = sweep(engine)
+        assert [one["container"] for one in gone] == [f"then-{kept}"]
+    assert labelled(docker_engine, label) == []
+
+
+def test_an_engine_that_cannot_be_asked_for_what_is_left_is_named(tmp_path: Path) -> None:
+    rules = then.Rules()
+    with then.Engine(rules, state=tmp_path) as engine:
+        identity(tmp_path)
+        remember_host(tmp_path, "tcp://127.0.0.1:1")
+        assert sweep(engine) == ([], ["tcp://127.0.0.1:1 cannot be reached: Connection refused"])

@@ -14,6 +14,7 @@ from then.app.engine import Engine
 from then.app.objects import record_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
+from then.app.strays import sweep
 from then.core.errors import ConfigError
 from then.core.tasks import OUTCOMES, Body, Json
 
@@ -82,9 +83,13 @@ class Commands:
     def prune(
         self, older_s: float | None = None, keep: int | None = None, flow: str | None = None, dry_run: bool = False
     ) -> Json:
-        """Takes away flows that ended; gives them."""
+        """Takes away flows that ended, and containers that are left; gives them."""
         gone: Pruned = prune(self._engine, older_s=older_s, keep=keep, flow=flow, dry_run=dry_run)
-        return {"flows": [one.id for one in gone.flows], "records": gone.records, "entries": gone.entries}
+        strays, unreached = sweep(self._engine, dry_run=dry_run) if flow is None else ([], [])
+        return {
+            "flows": [one.id for one in gone.flows], "records": gone.records, "entries": gone.entries,
+            "containers": strays, "unreached": unreached,
+        }  # fmt: skip
 
     def _version(self, flow: str | None) -> str:
         return self._engine.loop.look(

@@ -28,7 +28,7 @@ def command_(
 ) -> None:
     """Takes ended flows out of the state for ever: records, output, and the keys they were posted under.
 
-    What lives stays. Prints the ids of the flows.
+    What lives stays. Containers that were left behind are removed too. Prints the ids of the flows.
     """
     from then.app.desk import tell
     from then.cli.listing import print_object
@@ -48,6 +48,13 @@ def command_(
             print_object({"flow": id})
         else:
             sys.stdout.write(f"{id}\n")
+    for stray in gone["containers"]:
+        if settings.is_json:
+            print_object(stray)
+        else:
+            sys.stdout.write(f"{stray['container']} of {stray['task']} on {stray['host']}\n")
+    for text in gone["unreached"]:
+        say(text)
     counts = ((len(gone["flows"]), "flow", "flows"), (gone["records"], "record", "records"))
     said = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
     entries = "entry" if gone["entries"] == 1 else "entries"
