@@ -16,8 +16,9 @@ from then.abc import Journal
 from then.core import facts as f
 from then.core.chains import Chain
 from then.core.errors import UnknownId
-from then.core.facts import Flow, ended
+from then.core.facts import Flow, edited, ended
 from then.core.folds import restore
+from then.core.holds import Hold
 from then.core.resting import decode_flow
 from then.core.state import State
 from then.core.tasks import Task
@@ -37,6 +38,10 @@ class Record:
     children: list[str] = attrs.field(factory=list)
     late: list[f.Late] = attrs.field(factory=list)
     faults: list[str] = attrs.field(factory=list)
+    hits: list[tuple[int, f.Hit]] = attrs.field(factory=list)
+    """The breakpoints that it met, and when."""
+    edits: list[tuple[int, f.Edited, Task]] = attrs.field(factory=list)
+    """What a person changed of it, when, and the record as it was before."""
     is_stopping: bool = False
 
 
@@ -49,6 +54,8 @@ class FlowHistory:
     """By id, in the order in which they came."""
     chains: dict[str, f.Waited] = attrs.field(factory=dict)
     variables: dict[str, object] = attrs.field(factory=dict)
+    holds: dict[str, Hold] = attrs.field(factory=dict)
+    """The stops that hold records of it now, by their ids."""
 
     def stack(self, task: Task) -> list[Task]:
         """The calls that a record runs in, the innermost first."""
@@ -118,6 +125,8 @@ class History:
             _fold(history, page)
         for task in state.live(id) if id in state.flows else ():
             history.records[task.id].task = task
+            if task.is_held and task.id in state.holds.stops:
+                history.holds[task.id] = state.holds.stops[task.id]
         return history
 
     def seqs(self, id: str) -> list[int]:
@@ -256,6 +265,14 @@ def _fold(history: FlowHistory, page: f.Page) -> None:
                 records[id].task = msgspec.structs.replace(records[id].task, started=page.time)
             case f.Ripened(id=id):
                 records[id].task = _ripe(records[id].task, page.time, is_asked=fact.is_asked)
+            case f.Hit(id=id) if id in records:
+                records[id].hits.append((page.time, fact))
+            case f.Edited(id=id) if id in records:
+                record = records[id]
+                record.edits.append((page.time, fact, record.task))
+                record.task = edited(record.task, fact)
+            case f.Released(id=id, is_asked=True):
+                records[id].task = msgspec.structs.replace(records[id].task, started=page.time)
             case f.Late(id=id) if id in records:
                 records[id].late.append(fact)
             case f.Fault(id=id) if id in records:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import attrs
 from msgspec.structs import replace
 
+from then.app.generators import source_hash
 from then.core.causes import DropBreakpoint, SetBreakpoint, SwitchBreakpoint
 from then.core.declarations import Breakpoint
 from then.core.edition import Edition
 from then.core.errors import RuleError, UnknownName
 from then.core.holds import Hold, Point
+from then.core.it import Expression, where_of
+from then.core.rules import RuleSet
+from then.core.source import Span
+from then.core.spans import TimeSpan, span_us
 from then.core.state import State
-from then.core.tasks import check_name
+from then.core.tasks import Task, check_name
 from then.loop import Loop
 
 
@@ -25,6 +31,80 @@ def breakpoint_of(edition: Edition, text: str) -> Breakpoint | None:
         return read_breakpoint(text, edition.rules)
     except RuleError:
         return None
+
+
+class PointOptions(NamedTuple):
+    """What a breakpoint in Python says beside its place and its clause."""
+
+    from_hit: int = 1
+    once: bool = False
+    expires: TimeSpan | None = None
+    show: tuple[str, ...] = ()
+    prints: str | None = None
+
+
+def place_of(before: str | None, after: str | Sequence[str] | None, on_rule: str | None, span: Span | None) -> str:
+    """The place as the language writes it.
+
+    Raises:
+        RuleError: none is given, or several are.
+    """
+    if sum(place is not None for place in (before, after, on_rule)) != 1:
+        raise RuleError("a breakpoint needs one place: before=TASK, after=TASK or on_rule=RULE", span)
+    if before is not None:
+        return f"before {before}"
+    if after is None:
+        return f"on rule {on_rule}"
+    family, *words = (after,) if isinstance(after, str) else after
+    return f"after {family} {' or '.join(word.replace('_', ' ') for word in words)}".rstrip()
+
+
+def point_of(
+    rules: RuleSet,
+    name: str,
+    place: str,
+    where: Expression | Callable[[Task], bool] | None,
+    options: PointOptions,
+    span: Span | None,
+) -> Breakpoint:
+    """A breakpoint that was written in Python.
+
+    Raises:
+        RuleError: it is not right; what is wrong with its text has the place in Python.
+    """
+    from then.language.breakpoints import read_breakpoint
+    from then.language.phrases import Phrases, Unprintable, text_literal
+    from then.language.rule_texts import span_text
+    from then.language.scope import Scope, Shape
+
+    check_name(name, "breakpoint")
+    clause = where_of([where]) if where is not None else None
+    shown = ""
+    if clause is not None:
+        try:
+            shown = f" where {Phrases(Scope('clause', {}, Shape('this', is_loose=True))).text(clause)}"
+        except Unprintable:
+            shown = f" where {_code(where)}"
+    rest = f" from hit {options.from_hit}" if options.from_hit != 1 else ""
+    rest += " once" if options.once else ""
+    rest += f" show {', '.join(options.show)}" if options.show else ""
+    prints = f" print {text_literal(options.prints, is_template=False)}" if options.prints is not None else ""
+    if prints and (rest or options.expires is not None):
+        raise RuleError(f'logpoint "{name}" never stops: from_hit, once, expires and show belong to a breakpoint', span)
+    word = "logpoint" if prints else "breakpoint"
+    try:
+        point = read_breakpoint(f"{word} {name} {place}{rest}{prints}", rules, is_strict=False)
+    except RuleError as error:
+        raise RuleError(str(error), span) from error
+    expires_us = span_us(options.expires, "expires") if options.expires is not None else None
+    # Python says it again in its text, by which a change of it is known.
+    text = f"{word} {name} {place}{shown}{rest}{f' expires {span_text(expires_us)}' if expires_us else ''}{prints}"
+    return attrs.evolve(point, where=clause, expires_us=expires_us, text=text, span=span)
+
+
+def _code(where: Expression | Callable[[Task], bool] | None) -> str:
+    """By what a change of it is known."""
+    return repr(where) if where is None or isinstance(where, Expression) else source_hash(where)
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from then.app.engine import Engine
-from then.app.objects import record_object
+from then.app.objects import breakpoint_object, record_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
 from then.app.strays import sweep
@@ -61,13 +61,64 @@ class Commands:
         """New attempts of what failed; gives their records."""
         return [record_object(task) for task in self._engine.retry(id)]
 
-    def go_on(self, id: str) -> Json:
-        """Continues a held record or flow, gives its id."""
-        full, flow = self._engine.history().find(id)
-        held = self._engine.loop.look(lambda state: flow in state.flows and state.flows[flow].held is not None)
+    def go_on(
+        self,
+        id: str,
+        texts: dict[str, str] | None = None,
+        values: Body | None = None,
+        result_texts: dict[str, str] | None = None,
+        result_values: Body | None = None,
+        who: str = "",
+    ) -> Json:
+        """Continues a held record or flow, gives its id.
+
+        Args:
+            texts: fields of the body that change, to be read by their declared type; `values` are JSON already.
+            result_texts: the same of the result.
+            who: changes them.
+        """
+        record, history = self._engine.history().record(id)
+        task, flow = record.task, history.flow
+        body = result = None
+        edition = self._engine.editions[flow.version]
+        if texts or values:
+            body = {**task.body, **body_of(edition, task.type, texts or {}, values or {})}
+        if result_texts or result_values:
+            changed = result_of(edition, task.type, result_texts or {}, result_values or {})
+            result = {**(task.result or {}), **changed}
         # The root of a held flow stands for the flow.
-        self._engine.release(flow if held and full == flow else full)
-        return full
+        is_flow = flow.held is not None and task.id == flow.id and body is None and result is None
+        self._engine.release(flow.id if is_flow else task.id, body=body, result=result, who=who)
+        return task.id
+
+    def break_add(
+        self, name: str, place: str, prints: str | None = None, flow: str | None = None, who: str = ""
+    ) -> Json:
+        """Sets a breakpoint; gives it."""
+        if flow is not None:
+            flow = self._engine.history().find(flow)[1]
+        self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who)
+        return self._breakpoint(name)
+
+    def break_rm(self, name: str, release: bool = False) -> Json:
+        """Takes a breakpoint away; gives its name, and what went on."""
+        held = [id for id, hold in self._engine.breakpoints.held.items() if hold.breakpoint == name]
+        self._engine.breakpoints.remove(name, release=release)
+        return {"name": name, "released": held if release else []}
+
+    def break_on(self, name: str) -> Json:
+        """Switches a breakpoint on; gives it."""
+        self._engine.breakpoints.enable(name)
+        return self._breakpoint(name)
+
+    def break_off(self, name: str) -> Json:
+        """Switches a breakpoint off; gives it."""
+        self._engine.breakpoints.disable(name)
+        return self._breakpoint(name)
+
+    def _breakpoint(self, name: str) -> Json:
+        found = self._engine.breakpoints[name]
+        return breakpoint_object(found.point, found.holds)
 
     def timer(self, name: str, what: str) -> Json:
         """Pauses a timer, takes it up again, or fires it now; gives it."""
@@ -103,6 +154,10 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "cancel": Commands.cancel,
     "retry": Commands.retry,
     "continue": Commands.go_on,
+    "break add": Commands.break_add,
+    "break rm": Commands.break_rm,
+    "break enable": Commands.break_on,
+    "break disable": Commands.break_off,
     "timer": Commands.timer,
     "running": Commands.running,
     "prune": Commands.prune,

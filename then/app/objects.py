@@ -6,11 +6,13 @@ one name everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from then.core.declarations import TimerDecl
 from then.core.facts import Flow
+from then.core.holds import Hold, Point
 from then.core.rules import Join, RuleSet
 from then.core.tasks import Body, Task
 from then.core.waits import TimerState, Wait
@@ -124,4 +126,37 @@ def timer_object(timer: TimerState, declared: TimerDecl | None) -> Body:
         "flow": timer.flow,
         "paused": timer.is_paused,
         "queued": timer.queued,
+    }
+
+
+def breakpoint_object(point: Point, holds: Iterable[Hold], now_us: int | None = None) -> Body:
+    """A breakpoint: `name`, `place` (what follows the name in the language), `state`, `hits`, and what it holds."""
+    is_over = point.due is not None and now_us is not None and point.due <= now_us
+    word, _, rest = point.text.partition(" ")
+    return {
+        "name": point.name,
+        "kind": word,
+        "place": " ".join(rest.strip().removeprefix(point.name).split()),
+        "state": "expired" if is_over else "on" if point.is_on else "off",
+        "hits": point.hits,
+        "last_hit": time_text(point.last_hit),
+        "unsaid": point.unsaid,
+        "why_unsaid": point.why_unsaid or None,
+        "flow": point.flow,
+        "in_rules": point.version is not None,
+        "by": point.by or None,
+        "set": time_text(point.set_at),
+        "expires": time_text(point.due),
+        "holds": [hold.id for hold in holds],
+    }
+
+
+def hold_object(hold: Hold) -> Body:
+    """Where a record is held: `breakpoint`, `place`, `since`, the number of the `hit`, and what is `shown`."""
+    return {
+        "breakpoint": hold.breakpoint,
+        "place": hold.place,
+        "since": time_text(hold.since),
+        "hit": hold.hit,
+        "shown": hold.shown,
     }

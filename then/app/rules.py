@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import evolve
 
+from then.app.breakpoints import PointOptions, place_of, point_of
 from then.app.fields import fields_of
 from then.app.generators import Consequence
 from then.app.listeners import F, Listener
@@ -302,6 +303,42 @@ class Rules(Listener):
         """
         span = caller()
         declare_timer(self.set, cron(expression, zone, span), Posting(type, body, overlap, catch_up), span)
+
+    def breakpoint(  # noqa: PLR0913 (each word of a breakpoint in `.then` is one here)
+        self,
+        name: str,
+        /,
+        *,
+        before: str | None = None,
+        after: str | Sequence[str] | None = None,
+        on_rule: str | None = None,
+        where: Expression | Callable[[Task], bool] | None = None,
+        from_hit: int = 1,
+        once: bool = False,
+        expires: TimeSpan | None = None,
+        show: Sequence[str] = (),
+        prints: str | None = None,
+    ) -> None:
+        """A breakpoint: what it meets is held until somebody continues it; nothing else stops.
+
+        Args:
+            before: a task, procedure, family (`deploy.*`) or `any`: held before its start.
+            after: the same: held when it has ended, before anything sees it; outcome words may follow it:
+                `("pay", "failed", "timed out")`.
+            on_rule: a rule, or a step of its chain (`pack/2`): what would make it fire is held.
+            where: a clause over the record; where it cannot be said it does not stop, and is counted.
+            from_hit: the first hit that stops.
+            once: it switches itself off when it stops.
+            expires: so long after its setting it stops nothing more.
+            show: what a person is shown at the stop, in the language: `"p.receipt"`.
+            prints: never stops, and prints this text of the language, in which `{field}` is replaced: a logpoint.
+
+        Raises:
+            RuleError: none of the places is given or several are, or one is not right.
+        """
+        span = caller()
+        options = PointOptions(from_hit, once, expires, tuple(show), prints)
+        self.set.stop_at(point_of(self.set, name, place_of(before, after, on_rule, span), where, options, span))
 
     def unmatched(self, family: str = "*", /, *parts: object, name: str | None = None) -> Callable[[F], F]:
         """A rule for records on which no other fired: events, and tasks that ended otherwise than done."""

@@ -16,7 +16,7 @@ def size_of(rules: RuleSet) -> int:
     """How many rules and declarations are in a set."""
     groups = (rules.rules, rules.tasks, rules.events, rules.secrets, rules.procedures, rules.endings, rules.timers)
     inner = sum(len(procedure.rules) for procedure in rules.procedures.values())
-    return sum(len(group) for group in groups) + len(rules.continuations) + inner
+    return sum(len(group) for group in groups) + len(rules.continuations) + len(rules.breakpoints) + inner
 
 
 def version_of(rules: RuleSet) -> str:

@@ -53,6 +53,15 @@ def flow_ids(context: click.Context, incomplete: str) -> Iterator[tuple[str, str
 
 
 @_offers
+def breakpoints(context: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Those that are set."""
+    from then.app.reading import open_reading
+
+    with open_reading(settings_of(context).folder) as reading:
+        yield from ((point.name, point.text) for point in reading.history().state.holds.points.values())
+
+
+@_offers
 def types(context: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Types that may be posted: of the rules at PATH where the command has one, else of those in force."""
     from then.app.loading import load_rules

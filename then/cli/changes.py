@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from then.core import facts as f
-from then.core.facts import ended
+from then.core.facts import edited, ended
 from then.core.tasks import State, Task
 
 ASKED: Final = "a person"
@@ -54,8 +54,12 @@ class Changes:
                         yield change
                 case f.Held(id=id, reason=reason):
                     yield from self._turn(id, True, reason)
-                case f.Released(id=id):
-                    yield from self._turn(id, False, None)
+                case f.Released(id=id, is_asked=is_asked):
+                    if is_asked and id in self.live:
+                        self.live[id] = replace(self.live[id], started=page.time)
+                    yield from self._turn(id, False, ASKED if is_asked else None)
+                case f.Edited(id=id) if id in self.live:
+                    self.live[id] = edited(self.live[id], fact)
                 case f.Loaded(id=id, body=body) if id in self.live:
                     self.live[id] = replace(self.live[id], body=body)
                 case f.Taken(id=id):
@@ -76,7 +80,8 @@ class Changes:
     def _turn(self, id: str, is_held: bool, reason: str | None) -> Iterator[Change]:
         task = self.live.get(id)
         if task is not None:
-            task = self.live[id] = replace(task, is_held=is_held)
+            started = None if is_held else task.started  # One that a person does was not asked for yet.
+            task = self.live[id] = replace(task, is_held=is_held, started=started)
             yield Change(task, task.state, reason)
 
     def _taken(self, id: str) -> Iterator[Change]:

@@ -10,10 +10,29 @@ from then.cli.settings import Settings, command
 
 @command("continue")
 @click.argument("id", shell_complete=candidates.ids)
-def command_(settings: Settings, id: str) -> None:
-    """Lets a held record, or a held flow, go on."""
+@click.option("--body", "body", metavar="KEY=VALUE", multiple=True, help="Changes a field of the record's body first.")
+@click.option(
+    "--result",
+    "result",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Changes a field of its result first, where it ended.",
+)
+def command_(settings: Settings, id: str, body: tuple[str, ...], result: tuple[str, ...]) -> None:
+    """Lets a held record, or all that is held in a flow, go on.
+
+    What --body and --result change is recorded with who changed it; what was there before stays in the journal.
+    """
+    from then.cli.breaking import who
     from then.cli.changing import change
     from then.cli.listing import print_answer
+    from then.cli.values import read_words
 
-    went = change(settings, "continue", id=id)
+    given: dict[str, object] = {"id": id}
+    if body or result:
+        (texts, values), (result_texts, result_values) = read_words(body), read_words(result)
+        given.update(
+            texts=texts, values=values, result_texts=result_texts, result_values=result_values, who=who()
+        )  # fmt: skip
+    went = change(settings, "continue", **given)
     print_answer(settings, {"id": went}, [went])

@@ -28,7 +28,8 @@ COMMANDS: Final[dict[str, str]] = {
     "log": "The output of a task.",
     "cancel": "End a record and what descends from it.",
     "retry": "Try again what failed.",
-    "continue": "Let go on what is held.",
+    "break": "Breakpoints: listed, added, taken away, switched off and on.",
+    "continue": "Let go on what is held, changed perhaps.",
     "resume": "Take up what a stopped engine left.",
     "joins": "Half-filled joins, and what they wait for.",
     "timers": "Timers, and when they fire.",
@@ -41,7 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
 }
 """Each has a module of its name here, imported when it is asked for; its sentence stands here for `--help`."""
 
-_MODULES: Final = {"continue": "continue_"}
+_MODULES: Final = {"break": "break_", "continue": "continue_"}
 
 
 class Commands(click.Group):

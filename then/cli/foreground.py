@@ -158,6 +158,9 @@ class Foreground:
             case f.Page():
                 if self._stays and any(isinstance(fact, f.Posted) for fact in item.facts):
                     self._flows.add(item.flow)
+                for fact in item.facts:
+                    if isinstance(fact, f.Hit) and fact.text is not None and item.flow in self._flows:
+                        self.view.message(f"{fact.name}: {fact.text}")
                 for change in self._changes.of(item):
                     if change.task.flow in self._flows:
                         self.view.changed(change)
@@ -230,8 +233,13 @@ class Foreground:
         held = [task for task in self._changes.live.values() if task.is_held and task.flow == news.flow.id]
         held = [task for task in held if task.id not in self._said]
         self._said.update(task.id for task in held)
+        with self.feed.resting() as loop:
+            stops = loop.look(lambda state: dict(state.holds.stops))
         for task in held[:HELD_SHOWN]:
-            self.view.message(f"{task.type} ({task.id}) is held; `{self._again(f'continue {task.id}')}` lets it go on")
+            stop = stops.get(task.id)
+            where = f" at breakpoint {stop.breakpoint} ({stop.place})" if stop is not None else ""
+            again = self._again(f"continue {task.id}")
+            self.view.message(f"{task.type} ({task.id}) is held{where}; `{again}` lets it go on")
         if len(held) > HELD_SHOWN:
             self.view.message(f"and {len(held) - HELD_SHOWN} more; `{self._again('ps --state-is held')}` lists them")
 

@@ -11,13 +11,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from then.analysis.history import History
-from then.app.objects import record_object, time_text
+from then.app.objects import hold_object, record_object, time_text
 from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import duration, table
 from then.cli.words import word
 from then.core.edition import FLOW_ENDED
 from then.core.facts import Flow
+from then.core.holds import Hold
 from then.core.tasks import State, Task
 
 ROWS_ALIGNED: Final = 1000
@@ -31,6 +32,8 @@ class Seen(NamedTuple):
     state: State
     since: int | None = None
     """Since when it runs, in microseconds, where that is known."""
+    hold: Hold | None = None
+    """The stop that holds it, where that is one at a breakpoint."""
 
 
 def live_records(reading: Reading, history: History, flow: str | None, again: Callable[[str], str]) -> Iterator[Seen]:
@@ -43,36 +46,36 @@ def live_records(reading: Reading, history: History, flow: str | None, again: Ca
     live = list(history.state.live(flow))
     if not running.by_engine and any(task.outcome is None and not task.is_held for task in live):
         say(f"no engine runs here: `{again('resume')}` goes on")
+    stops = history.state.holds.stops
     for task in live:
-        yield seen(task, running.since)
+        yield seen(task, running.since, stops.get(task.id))
 
 
 def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
     """All records of a flow, or of all flows that are kept, flow by flow."""
     running = reading.running().since
     ids = [flow] if flow is not None else [one.id for one in history.flows() if one.type != FLOW_ENDED]
+    stops = history.state.holds.stops
     for id in ids:
         for record in history.flow(id).records.values():
-            yield seen(record.task, running)
+            yield seen(record.task, running, stops.get(record.task.id))
 
 
-def seen(task: Task, running: dict[str, int | None]) -> Seen:
+def seen(task: Task, running: dict[str, int | None], hold: Hold | None = None) -> Seen:
     if task.outcome is None and task.id in running:
         return Seen(task, "running", running[task.id])
-    return Seen(task, task.state, task.started)
+    return Seen(task, task.state, task.started, hold if task.is_held else None)
 
 
 def print_records(settings: Settings, found: Iterable[Seen]) -> None:
     """One JSON object, or one row, a record."""
     if settings.is_json:
         for one in found:
-            print_object(record_object(one.task, one.state, started=one.since))
+            shown = record_object(one.task, one.state, started=one.since)
+            print_object(shown if one.hold is None else {**shown, "held": hold_object(one.hold)})
         return
     now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.
-    rows = (
-        (one.task.id, one.task.type, word(one.task, one.state), _time(one, now), one.task.flow, _body(one.task))
-        for one in found
-    )
+    rows = ((one.task.id, one.task.type, _state(one), _time(one, now), one.task.flow, _body(one.task)) for one in found)
     print_table(("ID", "TYPE", "STATE", "TIME", "FLOW", "BODY"), rows)
 
 
@@ -127,8 +130,16 @@ def _print(head: tuple[str, ...], rows: list[tuple[str, ...]], columns: int | No
     sys.stdout.write("\n".join(lines if has_head else lines[1:]) + "\n")
 
 
+def _state(one: Seen) -> str:
+    if one.hold is None:
+        return word(one.task, one.state)
+    return f"held at {one.hold.breakpoint} ({one.hold.place})"
+
+
 def _time(one: Seen, now: int) -> str:
-    """How long it ran, or runs, or waits."""
+    """How long it ran, or runs, or waits, or is held."""
+    if one.hold is not None:
+        return duration(max(0, now - one.hold.since) / 1e6)
     if one.task.completed is not None:
         return duration(one.task.took) if one.task.took is not None and not one.task.event else ""
     return duration(max(0, now - (one.since if one.since is not None else one.task.created)) / 1e6)

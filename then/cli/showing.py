@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from then.analysis.history import FlowHistory, Record
-from then.app.objects import record_object, time_text
+from then.app.objects import hold_object, record_object, time_text
 from then.app.reading import Reading
 from then.app.rules import Rules
 from then.cli.listing import print_object, seen
@@ -16,9 +16,9 @@ from then.cli.settings import Settings, say
 from then.cli.texts import clean_output, duration
 from then.cli.words import COLORS, colored, word
 from then.core.errors import UnknownName
-from then.core.facts import Late
+from then.core.facts import Edited, Hit, Late
 from then.core.policies import Policy
-from then.core.rules import ANY, EVENT, FINISHED, Rule, Unmatched
+from then.core.rules import ANY, EVENT, FINISHED, Breakpoint, Rule, Unmatched
 from then.core.tasks import Body, Json, Task
 
 
@@ -26,7 +26,8 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
     """A record and what is known of it beside: what fired on it, what came of it, what was reported too late."""
     task = record.task
     running = reading.running().since if task.outcome is None else {}
-    now = seen(task, running)
+    hold = history.holds.get(task.id)
+    now = seen(task, running, hold)
     stack = history.stack(task)
     shown = record_object(task, now.state, started=now.since, stack=[call.id for call in stack])
     shown.update(
@@ -38,8 +39,12 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
             "children": record.children,
             "late": [_late(late) for late in record.late],
             "faults": record.faults,
+            "hits": [_hit(time, hit) for time, hit in record.hits],
+            "edits": [_edit(time, edit, before) for time, edit, before in record.edits],
         }
     )
+    if now.hold is not None:
+        shown["held"] = hold_object(now.hold)
     if settings.is_json:
         print_object(shown)
         return
@@ -64,6 +69,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
     yield "flow", f"{flow.id}{ended}, {flow.records} records" + (": this is its root" if is_root else "")
     if flow.held is not None:
         yield "held", flow.held
+    if "held" in shown:
+        yield "held", _held(shown["held"])
     if task.parent is not None:
         yield "parent", f"{task.parent}{_type_of(task.parent, history)}"
     if task.rule is not None:
@@ -89,6 +96,14 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
         yield "result", _json(task.result)
     if task.error is not None:
         yield from _error(task.error)
+    for edit in shown["edits"]:
+        for name in ("body", "result"):
+            if edit[name] is not None:
+                by = f" by {edit['by']}" if edit["by"] else ""
+                yield "edited", f"{name}{by} at {edit['time']}; it was {_json(edit['before'][name])}"
+    for hit in shown["hits"]:
+        if hit["text"] is not None:
+            yield "logged", f"{hit['breakpoint']}: {clean_output(hit['text'])}"
     if record.fired:
         yield "fired", ", ".join(record.fired)
     if record.taken_up:
@@ -158,6 +173,25 @@ def _type_of(id: str, history: FlowHistory) -> str:
     return f" {record.task.type}" if record is not None else ""
 
 
+def _held(held: Body) -> str:
+    lines = [f"at breakpoint {held['breakpoint']}, {held['place']}, hit {held['hit']}, since {held['since']}"]
+    return "\n".join([*lines, *(f"{name} = {_json(value)}" for name, value in held["shown"].items())])
+
+
+def _hit(time: int, hit: Hit) -> Body:
+    return {
+        "time": time_text(time), "breakpoint": hit.name, "place": hit.place, "stopped": hit.stops, "text": hit.text,
+        "shown": hit.shown, "unsaid": hit.unsaid,
+    }  # fmt: skip
+
+
+def _edit(time: int, edit: Edited, before: Task) -> Body:
+    return {
+        "time": time_text(time), "by": edit.by or None, "body": edit.body, "result": edit.result,
+        "before": {"body": before.body, "result": before.result},
+    }  # fmt: skip
+
+
 def _late(late: Late) -> Body:
     return {"outcome": late.outcome, "result": late.result, "error": late.error, "by": late.by}
 
@@ -191,6 +225,17 @@ def rule_object(rule: Rule) -> Body:
         "unmatched": isinstance(rule.trigger, Unmatched),
         "language": "then" if rule.consequence is not None else "python",
         "place": str(rule.span) if rule.span is not None else None,
+    }
+
+
+def point_object(point: Breakpoint) -> Body:
+    """A breakpoint in a list of rules in force."""
+    kind, _, rest = point.text.partition(" ")
+    return {
+        "name": point.name,
+        "kind": kind,
+        "text": " ".join(rest.strip().removeprefix(point.name).split()),
+        "place": str(point.span) if point.span is not None else None,
     }
 
 

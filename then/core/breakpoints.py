@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from then.core.declarations import Breakpoint
 from then.core.evaluate import Scope, compile_value
 from then.core.operations import truth
-from then.core.rules import family_covers
+from then.core.rules import RETRIED, family_covers
 from then.core.tasks import Body, Json, Task
 from then.core.values import CannotSay
 
@@ -68,7 +68,10 @@ class Stops:
     def after(self, record: Task) -> list[Stop]:
         """Those that may hold a record that has ended so."""
         found = self._of("after", record.type)
-        return [stop for stop in found if not stop.point.outcomes or record.outcome in stop.point.outcomes]
+        word = RETRIED if not record.settled else ""
+        return [
+            stop for stop in found if not (words := stop.point.outcomes) or record.outcome in words or word in words
+        ]
 
     def on_rules(self, names: Iterable[str]) -> list[Stop]:
         """Those on any of these rules."""

@@ -461,6 +461,15 @@ class Edited(_Fact, tag=54, frozen=True):
     """What a task that waits needs, with this body."""
 
 
+def edited(task: Task, fact: Edited) -> Task:
+    """The record as a person changed it."""
+    return replace(
+        task, body=task.body if fact.body is None else fact.body,
+        result=task.result if fact.result is None else fact.result,
+        needs=task.needs if fact.needs is None else fact.needs,
+    )  # fmt: skip
+
+
 def ended(task: Task, fact: Completed) -> Task:
     """The record as it is after its completion."""
     return replace(

@@ -83,10 +83,9 @@ def _edited(state: State, fact: f.Edited, flow: str, time: int) -> None:
     task = state.task(fact.id)
     if task is None:
         return
-    if fact.result is not None:
-        state.change(fact.id, result=fact.result)
+    state.tasks[fact.id] = f.edited(task, fact)
+    state.touch("task", fact.id)
     if fact.body is not None:
-        state.change(fact.id, body=fact.body, needs=fact.needs if fact.needs is not None else task.needs)
         frame = state.waits.frames.get(fact.id)
         if frame is not None:
             frame.body = fact.body

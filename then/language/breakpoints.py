@@ -10,7 +10,7 @@ breakpoints to an engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -18,13 +18,11 @@ from then.core.errors import RuleError, RulesRefused, UnknownName
 from then.core.rules import (
     ANY,
     FINISHED,
-    RETRIED,
     Breakpoint,
     Emit,
     Ended,
     EventDecl,
     Join,
-    Pattern,
     Rule,
     RuleSet,
     Single,
@@ -34,7 +32,7 @@ from then.core.tasks import check_name
 from then.language.compile import Compiler
 from then.language.findings import Findings, Misplaced
 from then.language.parser import parse
-from then.language.patterns import EVENTS, LOOSE
+from then.language.patterns import DONE, EVENTS, LOOSE
 from then.language.policies import count_of, span_us
 from then.language.scope import Declared, Scope, Shape
 from then.language.tree import Token, Tree, span_of
@@ -43,21 +41,28 @@ from then.language.walks import all_rules, patterns_of
 
 _FILE: Final = "break"
 """What messages name for a text that was added by hand."""
-_OUTCOMES: Final = FINISHED | {RETRIED}
 
 
-def read_breakpoint(text: str, rules: RuleSet) -> Breakpoint:
+class ShapeOf(Protocol):
+    """Says what a record of a family has that ended so."""
+
+    def __call__(self, family: str, outcomes: frozenset[str], callee: str | None = None) -> Shape: ...
+
+
+def read_breakpoint(text: str, rules: RuleSet, *, is_strict: bool | None = None) -> Breakpoint:
     """The breakpoint of a text: `breakpoint NAME PLACE …`, or `logpoint NAME PLACE print "…"`.
 
     Args:
         rules: what it is set for; types and fields that it names are theirs.
+        is_strict: types must be declared; None: where all rules are of `.then`.
 
     Raises:
         RulesRefused: with all that is wrong in it.
     """
     findings = Findings()
     # Where nothing is declared (Python, YAML), any type may come.
-    is_strict = not any(source.endswith((".py", ".yaml", ".yml")) for source in rules.sources) and bool(rules.sources)
+    if is_strict is None:
+        is_strict = bool(rules.sources) and not any(key.endswith((".py", ".yaml", ".yml")) for key in rules.sources)
     unit = Unit(_FILE, _FILE, text, findings, is_strict=is_strict)
     tree = parse(text, _FILE)
     items = [item for item in tree.children if isinstance(item, Tree)]
@@ -127,6 +132,8 @@ class _Reader:
             outcomes = words or (frozenset() if is_before else FINISHED)
             patterns.check_outcomes(family, words or FINISHED, family_node, place.find("outcomes"), is_unmatched=False)
         shape = patterns.shape(family, outcomes)
+        if is_before:
+            shape = attrs.evolve(shape, result=None)  # It has not run.
         named = frozenset() if outcomes == EVENTS or outcomes >= FINISHED else outcomes
         point = attrs.evolve(point, place="before" if is_before else "after", family=family, outcomes=named)
         return point, self._scope(shape, {})
@@ -144,7 +151,7 @@ class _Reader:
             self._unit.refuse(Misplaced(message), node)
         elif rule is not None and step.partition("/")[0].isdigit():
             check_step(rule, step.partition("/")[0], self._unit, node)
-        shape, aliases = (LOOSE, {}) if rule is None else self._bound(rule, step)
+        shape, aliases = (LOOSE, {}) if rule is None else bound_by(rule, step, self._compiler.patterns.shape)
         point = attrs.evolve(point, place="rule", family=ANY, rule=name)
         return point, self._scope(shape, aliases, is_open=rule is None or rule.consequence is None)
 
@@ -152,29 +159,6 @@ class _Reader:
         return [
             name for rules in self._rules for name in (*(rule.name for rule in all_rules(rules)), *rules.continuations)
         ]
-
-    def _bound(self, rule: Rule, step: str) -> tuple[Shape, dict[str, Shape]]:
-        """The record that a rule, or a step of it, fires on, and what it has bound by then."""
-        patterns = self._compiler.patterns
-        aliases: dict[str, Shape] = {}
-        fitting = patterns_of(rule.trigger) if isinstance(rule.trigger, Single | Unmatched | Join) else ()
-        for pattern in fitting:
-            if pattern.alias is not None:
-                aliases[pattern.alias] = self._shape(pattern)
-        shape = self._shape(fitting[0]) if len(fitting) == 1 and not step else LOOSE
-        if isinstance(rule.trigger, Ended):
-            shape = patterns.shape(rule.trigger.type, FINISHED)
-        head = step.partition("/")[0]
-        number = int(head) if head.isdigit() else 0
-        steps = rule.consequence.steps[:number] if rule.consequence is not None else ()
-        for acts in steps:
-            for act in acts:
-                if isinstance(act, Emit) and act.alias is not None:
-                    aliases[act.alias] = patterns.shape(act.type, frozenset(("done",)))
-        return shape, aliases
-
-    def _shape(self, pattern: Pattern) -> Shape:
-        return self._compiler.patterns.shape(pattern.family, pattern.outcomes, pattern.callee)
 
     def _scope(self, shape: Shape, aliases: dict[str, Shape], *, is_open: bool = False) -> Scope:
         return Scope("clause", self._unit.constants, shape, None, aliases, is_open=is_open)
@@ -216,6 +200,44 @@ class _Reader:
 
 
 _WORDS: Final = {"from_hit": "from hit", "expires": "expires", "show": "show", "stop_once": "once"}
+
+
+def bound_by(rule: Rule, step: str, shape: ShapeOf) -> tuple[Shape, dict[str, Shape]]:
+    """The record that a rule, or a step of it, fires on, and what it has bound by then."""
+    aliases: dict[str, Shape] = {}
+    fitting = patterns_of(rule.trigger) if isinstance(rule.trigger, Single | Unmatched | Join) else ()
+    for pattern in fitting:
+        if pattern.alias is not None:
+            aliases[pattern.alias] = shape(pattern.family, pattern.outcomes, pattern.callee)
+    seen = LOOSE
+    if len(fitting) == 1 and not step:
+        seen = shape(fitting[0].family, fitting[0].outcomes, fitting[0].callee)
+    elif isinstance(rule.trigger, Ended):
+        seen = shape(rule.trigger.type, FINISHED)
+    head = step.partition("/")[0]
+    number = int(head) if head.isdigit() else 0
+    for acts in rule.consequence.steps[:number] if rule.consequence is not None else ():
+        for act in acts:
+            if isinstance(act, Emit) and act.alias is not None:
+                aliases[act.alias] = shape(act.type, DONE)
+    return seen, aliases
+
+
+def seen_at(point: Breakpoint, rules: RuleSet) -> Scope:
+    """What the clause of a breakpoint can name, to write it as text."""
+    declared = Declared(rules, rules.procedures)
+
+    def shape(family: str, outcomes: frozenset[str], callee: str | None = None) -> Shape:
+        return LOOSE if callee is not None else declared.shape(family, outcomes, is_loose=True)
+
+    if point.place == "rule":
+        base, _, step = point.rule.partition("/")
+        rule = rules.rule(base)
+        found, aliases = bound_by(rule, step, shape) if rule is not None else (LOOSE, {})
+        return Scope("clause", {}, found, None, aliases)
+    is_event = isinstance(declared.type(point.family), EventDecl)
+    outcomes = EVENTS if is_event else frozenset() if point.place == "before" else point.outcomes or FINISHED
+    return Scope("clause", {}, shape(point.family, outcomes), None, {})
 
 
 def rule_address(tree: Tree) -> str:

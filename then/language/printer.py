@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from then.core.filters import Const, Expr, Steps, walk
 from then.core.policies import Policy
 from then.core.rules import (
+    ANY,
     Act,
+    Breakpoint,
     CancelTasks,
     Emit,
     Ended,
@@ -37,10 +39,11 @@ from then.core.rules import (
 )
 from then.core.schedule import Cron
 from then.core.tasks import Json
+from then.language.breakpoints import seen_at
 from then.language.executors import KINDS, Kinds
 from then.language.format import format_text
 from then.language.phrases import Phrases, Unprintable, constant_steps, is_name, text_literal, value_text
-from then.language.rule_texts import RuleTexts, retry_text, span_text
+from then.language.rule_texts import RuleTexts, outcomes_text, retry_text, span_text
 from then.language.scope import Declared, Scope, Signature
 from then.language.walks import acts_of, all_rules, patterns_of
 
@@ -99,6 +102,8 @@ class _Printer:
             yield f"# procedure {procedure.name} is Python" if is_python else self._procedure(procedure)
         for rule in self._rules:
             yield f"# rule {rule.name} is a Python function" if rule.generator is not None else self.rule(rule)
+        for point in self._rules.breakpoints.values():
+            yield self.breakpoint(point)
 
     # -- declarations --------------------------------------------------------------
 
@@ -199,6 +204,25 @@ class _Printer:
             if rule is procedure.first or rule in procedure.rules or rule is self._rules.endings.get(procedure.name):
                 return self._procedure(procedure)
         return self._texts.rule(rule, rule.name)
+
+    def breakpoint(self, point: Breakpoint) -> str:
+        """A breakpoint or logpoint."""
+        phrases = Phrases(seen_at(point, self._rules))
+        family = "any" if point.family == ANY else point.family
+        if point.place == "rule":
+            place = f"on rule {point.rule}"
+        else:
+            words = f" {outcomes_text(point.outcomes)}" if point.outcomes else ""
+            place = f"{point.place} {family}{words}"
+        text = f"{'breakpoint' if point.prints is None else 'logpoint'} {point.name} {place}"
+        if point.where is not None:
+            text += f" where {phrases.text(point.where)}"
+        if point.prints is not None:
+            return f"{text} print {phrases.text(point.prints)}"
+        text += f" from hit {point.from_hit}" if point.from_hit != 1 else ""
+        text += f" expires {span_text(point.expires_us)}" if point.expires_us is not None else ""
+        text += " once" if point.once else ""
+        return text + (f" show {', '.join(shown for shown, _ in point.show)}" if point.show else "")
 
     def _procedure(self, procedure: ProcedureDecl) -> str:
         if procedure.inputs is None or procedure.result is None:

@@ -5,7 +5,7 @@ Who calls: `then.language.printer`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Final
 
@@ -73,6 +73,11 @@ def retry_text(retry: Retry) -> str:
     if retry.factor != Retry(1).factor:
         text += f" factor {value_text(int(retry.factor) if retry.factor == int(retry.factor) else retry.factor)}"
     return f"{text}{' jitter' if retry.jitter else ''}{place}"
+
+
+def outcomes_text(outcomes: Collection[str]) -> str:
+    """`done`, `failed or timed out`, in one order."""
+    return " or ".join(word for outcome, word in _OUTCOMES.items() if outcome in outcomes)
 
 
 class RuleTexts:
@@ -202,10 +207,9 @@ class RuleTexts:
         if pattern.outcomes == FINISHED:
             text += " finished"
         elif pattern.outcomes != unsaid:
-            said = [word for outcome, word in _OUTCOMES.items() if outcome in pattern.outcomes]
-            if len(said) < len(pattern.outcomes):
+            if not pattern.outcomes <= _OUTCOMES.keys():
                 raise Unprintable(f'"{family}" with and without an outcome in one pattern', pattern.span)
-            text += f" {' or '.join(said)}"
+            text += f" {outcomes_text(pattern.outcomes)}"
         shape = self._shape(pattern)
         if pattern.alias is not None:
             text += f" as {pattern.alias}"

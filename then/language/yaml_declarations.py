@@ -55,6 +55,17 @@ class DeclarationTrees(ActTrees):
             except Refused:
                 continue
 
+    def points(self, word: str, node: Node) -> Iterator[Tree]:
+        """Breakpoints, or logpoints, of a mapping: each name with what follows it in the language."""
+        if not isinstance(node.content, dict):
+            self.unit.refuse(Misplaced(f"{word}s takes a mapping of names to texts such as before pay"), node.token)
+            return
+        for name, item in node.content.items():
+            try:
+                yield self.part_of(f"{word} {name} ", item, "", "start", word)
+            except Refused:
+                continue
+
     def _named(self, name: Token, key: str) -> Tree | Token:
         """A key that is a name; whether it may be one is looked at where it is declared."""
         if key in ("procedures", "secrets"):

@@ -30,7 +30,8 @@ from then.language.yaml_trees import yaml_compiler
 from then.language.yaml_values import Refused, items_of, mapping
 
 DECLARATION_KEYS: Final = ("records", "events", "secrets", "tasks", "procedures")
-TOP_KEYS: Final = ("rules", "use", "start", *DECLARATION_KEYS, "timers")
+POINT_KEYS: Final = ("breakpoints", "logpoints")
+TOP_KEYS: Final = ("rules", "use", "start", *DECLARATION_KEYS, "timers", *POINT_KEYS)
 RULE_KEYS: Final = ("name", "when", "then", "else", "on_timeout", "final")
 
 
@@ -42,6 +43,8 @@ class Plan(Protocol):
     def plan(self, part: Callable[[Declared], list[Rule]]) -> None: ...
 
     def take_tree(self, unit: Unit, tree: Tree) -> None: ...
+
+    def take_point(self, unit: Unit, tree: Tree) -> None: ...
 
     def use(
         self, path: str, names: list[tuple[str, Tree | Token]], unit: Unit, chain: tuple[str, ...], at: Token
@@ -81,6 +84,9 @@ def take_yaml(unit: Unit, plan: Plan, chain: tuple[str, ...]) -> None:
             plan.take_tree(unit, tree)
     for tree in trees.timers(top["timers"]) if "timers" in top else ():
         plan.take_tree(unit, tree)
+    for key in POINT_KEYS:
+        for tree in trees.points(key.removesuffix("s"), top[key]) if key in top else ():
+            plan.take_point(unit, tree)
     starts = top.get("start")
     if starts is not None:
         plan.plan(lambda declared: _take_starts(trees, declared, starts, plan.rules))
