@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "rules").glob("*/README.md"))
 
-_COMMAND = re.compile(r"^    (andthen (?:run|test) .*)$", re.MULTILINE)
+_COMMAND = re.compile(r"^    (andthen (?:run|test|break|resume)\b.*)$", re.MULTILINE)
 _ID = re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b")
 _STAMP = re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z")
 _TIME = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min)\b")
@@ -26,7 +26,7 @@ _MADE = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", "in
 
 
 def commands(example: str) -> list[str]:
-    """The `andthen run` and `andthen test` lines of an example's README, in order."""
+    """The `andthen run`, `test`, `break` and `resume` lines of an example's README, in order."""
     return _COMMAND.findall((ROOT / "rules" / example / "README.md").read_text())
 
 

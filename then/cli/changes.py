@@ -42,9 +42,12 @@ class Changes:
 
     def of(self, page: f.Page) -> Iterator[Change]:
         """The changes on a page, in order."""
+        held = {fact.id for fact in page.facts if isinstance(fact, f.Held)}
         for fact in page.facts:
             match fact:
                 case f.Posted(task=task) | f.Emitted(task=task):
+                    if task.id in held and task.outcome is None:
+                        task = replace(task, started=None)
                     self.live[task.id] = task
                     is_asked = task.outcome is None and task.started is not None
                     yield Change(task, task.state, ASKED if is_asked else None)

@@ -18,7 +18,8 @@ from then.cli.settings import Settings, command
     multiple=True,
     help="Changes a field of its result first, where it ended.",
 )
-def command_(settings: Settings, id: str, body: tuple[str, ...], result: tuple[str, ...]) -> None:
+@click.option("--by", metavar="NAME", help="Who changes it; the user, where it is not said.")
+def command_(settings: Settings, id: str, body: tuple[str, ...], result: tuple[str, ...], by: str | None) -> None:
     """Lets a held record, or all that is held in a flow, go on.
 
     What --body and --result change is recorded with who changed it; what was there before stays in the journal.
@@ -32,7 +33,7 @@ def command_(settings: Settings, id: str, body: tuple[str, ...], result: tuple[s
     if body or result:
         (texts, values), (result_texts, result_values) = read_words(body), read_words(result)
         given.update(
-            texts=texts, values=values, result_texts=result_texts, result_values=result_values, who=who()
+            texts=texts, values=values, result_texts=result_texts, result_values=result_values, who=by or who()
         )  # fmt: skip
     went = change(settings, "continue", **given)
     print_answer(settings, {"id": went}, [went])
