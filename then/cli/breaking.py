@@ -36,7 +36,7 @@ def change_one(settings: Settings, what: str, given: Body) -> None:
     """Adds one, takes one away, switches one on or off."""
     if what == "add":
         given["who"] = who()
-    answer = change(settings, f"break {what}", **given)
+    answer = change(settings, f"break_{what}", **given)
     print_answer(settings, answer, [f"{answer['name']}: {_said(what, answer)}"])
 
 
