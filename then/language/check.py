@@ -78,6 +78,10 @@ def check_rules(
 # -- clauses over one field -----------------------------------------------------
 
 
+_TESTS_MAX = 256
+"""So many clauses over one place are compared with each other; nobody writes more by hand."""
+
+
 class _Test(NamedTuple):
     """A clause over one place: `op` with a constant, or `null`, `missing`, `there`, `value` (not null), `in`."""
 
@@ -98,7 +102,8 @@ def _check_clauses(pattern: Pattern, warn: Warn) -> None:
         if found is not None:
             places.setdefault(found[0], []).append(found[1])
     for place, tests in places.items():
-        for i, test in enumerate(tests):
+        # Each is compared with those before it, so their number has an end.
+        for i, test in enumerate(tests[:_TESTS_MAX]):
             if any(not _can_both_hold(other, test) for other in tests[:i]):
                 message = f"the clauses over {path_text(place.path)} are never true together"
                 warn("T603", message, test.span, "the rule cannot fire")
