@@ -63,7 +63,7 @@ def _open_client(host: str) -> docker.DockerClient:
     return client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own_dockerd() -> Iterator[Dockerd]:
     """An engine to kill: that of `DOCKER_HOST` has other things to do."""
     if os.geteuid() != 0:

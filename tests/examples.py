@@ -17,6 +17,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "rules").glob("*/README.md"))
+WITH_CONTAINERS = frozenset(
+    example
+    for example in EXAMPLES
+    for path in (ROOT / "rules" / example).iterdir()
+    if path.suffix in (".then", ".yaml", ".py") and re.search(r"run docker|type: Docker|busybox", path.read_text())
+)
+"""Those that take a Docker Engine with the image `busybox`."""
+
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 _COMMAND = re.compile(r"^    (andthen (?:run|test|break|resume)\b.*)$", re.MULTILINE)
 _ID = re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b")
@@ -55,7 +64,8 @@ def transcript(example: str) -> str:
 
 def normal(text: str, folder: str, *, has_ids: bool = False) -> str:
     """Without what differs from run to run: times, the folder that it ran in, and, unless they stay, ids."""
-    text = _STAMP.sub("<stamp>", text.replace(f"{folder}/", ""))
+    engine = os.environ.get("DOCKER_HOST")
+    text = _STAMP.sub("<stamp>", text.replace(f"{folder}/", "").replace(engine or DEFAULT_ENGINE, "<engine>"))
     return _TIME.sub("<time>", text if has_ids else _ID.sub("<id>", text))
 
 

@@ -8,14 +8,24 @@ from pathlib import Path
 import pytest
 
 import then
-from tests.examples import EXAMPLES, ROOT, commands, transcript, unordered
+from tests.docker_engine import DockerEngine
+from tests.examples import EXAMPLES, ROOT, WITH_CONTAINERS, commands, transcript, unordered
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if example not in WITH_CONTAINERS])
 def test_an_example_prints_what_it_says(example: str) -> None:
     expected = (ROOT / "rules" / example / "expect.txt").read_text()
 
     assert unordered(transcript(example)) == unordered(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted(WITH_CONTAINERS))
+def test_an_example_with_containers_prints_what_it_says(example: str, docker_engine: DockerEngine) -> None:
+    expected = (ROOT / "rules" / example / "expect.txt").read_text()
+
+    assert unordered(transcript(example)) == unordered(expected)
+    assert docker_engine.client.containers.list(all=True, filters={"label": "then"}) == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -30,7 +30,7 @@ from then.executors.docker.folders import INSIDE, TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
 from then.executors.docker.pump import Flow, Frames
-from then.executors.docker.refused import Refused, Unreachable, start_refused
+from then.executors.docker.refused import Refused, Unreachable, is_half_started, start_refused
 from then.executors.keeper_client import now_us
 from then.executors.orders import record_of
 
@@ -183,6 +183,10 @@ class Container:
                 self._phase = "ending"
             self._drop()
             text = str(error).removeprefix("docker: ")
+            if is_half_started(text):
+                why = f"{self.host.address.text} went away while it was being started"
+                self._over(endings.lost(self.job, why, self._started))
+                return
             self._over(endings.failed(self.job, start_refused(str(self.job.options.get("target")), text).error))
             return
         except Unreachable:

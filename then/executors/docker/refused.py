@@ -39,3 +39,14 @@ def start_refused(image: str, text: str) -> Refused:
             "spawn", f'docker: {image}: program "{found["name"]}": {found["why"]}; look at entrypoint and args'
         )
     return Refused("engine", f"docker: {image}: {text}")
+
+
+_HALF_STARTED: Final = re.compile(r"id already in use|task [0-9a-f]+:? already exists")
+
+
+def is_half_started(text: str) -> bool:
+    """Whether an engine refuses a start because it was at that very start when it went down.
+
+    It has forgotten, its containerd has not: the program may have run. Seen with Docker 20.10 and containerd 1.6.
+    """
+    return _HALF_STARTED.search(text) is not None
