@@ -32,6 +32,7 @@ ROWS = (
     ("loading", loading.run),
     ("tests", trials.run),
     ("flows", flows.run),
+    ("containers", containers.run),
     ("scripts", scripts.run),
 )
 
