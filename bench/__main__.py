@@ -6,6 +6,7 @@ import sys
 
 from bench import (
     chain,
+    containers,
     fanout,
     flows,
     growth,
