@@ -86,6 +86,19 @@ def test_a_failed_process_says_why_with_the_last_lines_of_its_standard_error(she
     )
 
 
+def test_a_line_without_an_end_is_shown_with_its_beginning(shell: Shell) -> None:
+    # 64 KiB of it were.
+    long = "head -c 300000 /dev/zero | tr '\\0' x"
+    shell.write(
+        "rules.then",
+        f'task well() run process ["sh", "-c", r"{long}"]\ntask ill() run process ["sh", "-c", r"{long} >&2; exit 3"]\n',
+    )
+    beginning = "x" * 299 + "…"
+    well, ill = shell("run", "rules.then", "well"), shell("run", "rules.then", "ill")
+    assert normal(well.out).splitlines()[1] == f"ID1  done       well  TIME  | {beginning}"
+    assert normal(ill.out).splitlines()[2] == f"    | {beginning}"
+
+
 def test_without_a_type_what_the_start_lines_say_is_posted(shell: Shell) -> None:
     shell.write(
         "rules.then",

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from then.abc import Mask
-from then.cli.texts import clean, duration
+from then.cli.texts import clean, cut, duration
 from then.core.state import FAILURES, RULE_FAILED
 from then.core.tasks import Body, Task
 
 TAIL_LINES: Final = 5
 """Of what a failed task wrote, shown with its failure."""
+
+SAID_COLUMNS: Final = 300
+"""Of a line that a task wrote, and of a failure's message; `andthen log` and `show` have them whole."""
 
 RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
 
@@ -42,7 +45,7 @@ def why_failed(task: Task) -> str:
     """The failure in one line: its kind and message."""
     error: Body = task.error or {}
     if task.event and task.type == RULE_FAILED:
-        return clean(f"{task.body.get('rule')}: {task.body.get('error')}")
+        return cut(clean(f"{task.body.get('rule')}: {task.body.get('error')}"), SAID_COLUMNS)
     if task.outcome not in FAILURES:
         return ""
     kind, message = str(error.get("kind", "")), str(error.get("message", ""))
@@ -50,7 +53,7 @@ def why_failed(task: Task) -> str:
     retry = task.policy.retry if task.policy is not None else None
     of = f" of {retry.times + 1}" if retry is not None else ""
     tried = f" (attempt {task.attempt}{of})" if of or task.attempt > 1 or not task.settled else ""
-    return clean((f"{kind}: {first}" if kind and first else kind or first) + tried)
+    return cut(clean(f"{kind}: {first}" if kind and first else kind or first), SAID_COLUMNS) + tried
 
 
 def last_lines(task: Task, folder: Path | None, mask: Mask) -> list[str]:
@@ -67,7 +70,7 @@ def last_lines(task: Task, folder: Path | None, mask: Mask) -> list[str]:
         found = tail(folder, task.id, looked_at, "err", mask) or tail(folder, task.id, looked_at, "out", mask)
     else:
         found = []
-    return [line for line in (clean(line).rstrip() for line in found) if line][-TAIL_LINES:]
+    return [cut(line, SAID_COLUMNS) for line in (clean(line).rstrip() for line in found) if line][-TAIL_LINES:]
 
 
 def last_word(task: Task, folder: Path | None, mask: Mask) -> str:
@@ -77,4 +80,4 @@ def last_word(task: Task, folder: Path | None, mask: Mask) -> str:
     from then.executors.outputs import tail
 
     lines = tail(folder, task.id, 1, "out", mask)
-    return clean(lines[-1]).strip() if lines else ""
+    return cut(clean(lines[-1]).strip(), SAID_COLUMNS) if lines else ""
