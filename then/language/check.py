@@ -34,7 +34,7 @@ from then.language.findings import Findings
 from then.language.scope import ENGINE_EVENTS
 from then.language.strangers import check_strangers
 from then.language.units import Unit
-from then.language.walks import acts_of, all_rules, every_rule, patterns_of
+from then.language.walks import acts_of, every_rule, has_code, patterns_of
 
 _ORDER: Final[dict[str, Callable[[Json, Json], bool]]] = {
     "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
@@ -239,8 +239,7 @@ def _check_twins(rules: list[Rule], warn: Warn) -> None:
 def _check_events(rules: RuleSet, own: set[str], warn: Warn) -> None:
     used = {start.type for start in rules.starts} | {timer.type for timer in rules.timers.values()}
     families = []
-    if any(rule.generator is not None for rule in all_rules(rules)):
-        # What a function emits is not known before it runs.
+    if has_code(rules):
         return
     for rule in every_rule(rules):
         families += [pattern.family for pattern in patterns_of(rule.trigger)]

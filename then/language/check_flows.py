@@ -11,7 +11,7 @@ from typing import Protocol
 from then.core.filters import Const
 from then.core.rules import Consequence, Emit, Join, ProcedureDecl, Return, Rule, RuleSet, Skip, family_covers
 from then.core.source import Span
-from then.language.walks import acts_of, all_rules, every_rule, patterns_of
+from then.language.walks import acts_of, every_rule, has_code, patterns_of
 
 
 class Warn(Protocol):
@@ -31,8 +31,7 @@ def check_flows(rules: RuleSet, own: set[str], warn: Warn, *, is_alone: bool) ->
         if procedure.span is not None and procedure.span.file in own:
             _check_returns(procedure, warn)
     _check_recursion(rules, own, warn)
-    if not is_alone or any(rule.generator is not None for rule in all_rules(rules)):
-        # What a function emits is not known before it runs.
+    if not is_alone or has_code(rules):
         return
     _check_joins(rules, own, warn)
     _check_callbacks(rules, own, warn)

@@ -30,6 +30,12 @@ def all_rules(rules: RuleSet) -> Iterator[Rule]:
     yield from rules.endings.values()
 
 
+def has_code(rules: RuleSet) -> bool:
+    """Whether functions or scripts are among them: what these emit is not known before they run."""
+    has_scripts = any(task.run is not None and task.run.kind == "script" for task in rules.tasks.values())
+    return has_scripts or any(rule.generator is not None for rule in all_rules(rules))
+
+
 def acts_of(rule: Rule) -> Iterator[Act]:
     """All acts of a rule, those of `on timeout` too."""
     if rule.consequence is not None:
