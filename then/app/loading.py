@@ -20,7 +20,7 @@ from typing import Final
 
 from then.app.places import shown_paths
 from then.app.rules import Rules
-from then.app.script_files import declare_script, has_rules, is_script
+from then.app.script_files import declare_containers, declare_script, has_rules, is_script
 from then.core.errors import RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
@@ -41,11 +41,13 @@ def load_into(rules: Rules, path: Path) -> None:
     if not is_script(path):
         loaded = load_cached(path, env=environment(), load_python=run_python_rules, known=rules.set)
         _take(rules, loaded, loaded.root.resolve())
+        declare_containers(rules.set, loaded.root)
         return
     if has_rules(path.parent):
         loaded = load_cached(path.parent, env=environment(), load_python=run_python_rules, known=rules.set)
         _take(rules, loaded, loaded.root.resolve())
     declare_script(rules.set, path.name)
+    declare_containers(rules.set, path.parent)
     rules.root, rules.path = path.parent.resolve(), Path(path.name)
 
 
@@ -70,13 +72,13 @@ def load_afresh(path: str) -> RuleSet:
     Raises:
         RulesRefused: with all errors.
     """
-    given = Path(path)
-    if not is_script(given):
-        return load_path(given, env=environment(), load_python=run_python_rules).rules
-    rules = RuleSet()
-    if has_rules(given.parent):
-        rules = load_path(given.parent, env=environment(), load_python=run_python_rules).rules
-    declare_script(rules, given.name)
+    given, rules = Path(path), RuleSet()
+    is_lone = is_script(given)
+    if not is_lone or has_rules(given.parent):
+        rules = load_path(given.parent if is_lone else given, env=environment(), load_python=run_python_rules).rules
+    if is_lone:
+        declare_script(rules, given.name)
+    declare_containers(rules, given if given.is_dir() else given.parent)
     return rules
 
 
@@ -99,6 +101,7 @@ def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
     if is_lone_script:
         declare_script(rules.set, path)
         rules.root, rules.path = root, Path(path)
+    declare_containers(rules.set, root)
     rules.loaded_size = rules.size
     return rules
 

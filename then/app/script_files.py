@@ -17,8 +17,9 @@ from then.core.filters import Const
 from then.core.rules import RuleSet, Run, TaskDecl
 from then.core.source import Span
 from then.core.tasks import check_name
+from then.language.docker_task import DOCKER
 from then.language.findings import Finding
-from then.scripts.sources import defines, read, started
+from then.scripts.sources import defines, read, started, starts_containers
 
 
 def is_script(path: Path) -> bool:
@@ -61,6 +62,20 @@ def declare_script(rules: RuleSet, name: str) -> None:
     elif _file_of(known) != name:
         place = f" ({known.span})" if known.span is not None else ""
         raise RuleError(f'a task "{type}" is declared beside it{place} and is another one; rename the script', span)
+
+
+def declare_containers(rules: RuleSet, root: Path) -> None:
+    """Declares the type `Docker` where a script starts containers by host, name and image, and nobody did."""
+    if DOCKER.name in rules.tasks:
+        return
+    for file in {file for declared in rules.tasks.values() if (file := _file_of(declared)) is not None}:
+        try:
+            has_containers = starts_containers(read(root / file, file))
+        except RuleError:
+            continue  # Its task fails, and says why.
+        if has_containers:
+            rules.declare(DOCKER)
+            return
 
 
 def type_of(name: str) -> str:

@@ -111,18 +111,6 @@ def defines(tree: ast.Module, name: str) -> bool:
     return False
 
 
-def used(tree: ast.Module) -> tuple[str, ...] | None:
-    """What a script says by `use = "file.then"`, or a list of them; None where it says nothing."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "use" for to in node.targets):
-            try:
-                value = ast.literal_eval(node.value)
-            except ValueError:
-                return None
-            return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
-    return None
-
-
 def started(tree: ast.Module, file: str) -> tuple[Started, ...]:
     """What a script may start, by the names that stand in it: calls of `run`, `call` and `emit` with a constant.
 
@@ -137,3 +125,14 @@ def started(tree: ast.Module, file: str) -> tuple[Started, ...]:
             span = Span(file, name.lineno, name.col_offset + 1)
             found.append(Started(node.func.id, name.value, span))
     return tuple(sorted(found, key=lambda one: (one.span.line, one.span.column)))
+
+
+def starts_containers(tree: ast.Module) -> bool:
+    """Whether a script may start containers: by `run` with host, name and image, or with what it unpacks."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "run"
+        and (len(node.args) == 3 or any(isinstance(one, ast.Starred) for one in node.args))
+        for node in ast.walk(tree)
+    )
