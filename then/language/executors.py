@@ -28,6 +28,10 @@ _TOKENS: Final[dict[str, Form]] = {
 }  # fmt: skip
 
 
+_WORDS_AFTER: Final = ("deadline", "expires", "idempotent", "limit", "needs", "priority", "retry", "timeout")
+"""Words of the language that may stand after the options; misspelt, one of them is read as an option."""
+
+
 @attrs.frozen
 class Option:
     forms: frozenset[Form]
@@ -152,7 +156,7 @@ def check_option(name: str, node: Tree | Token, kind: Kind, run: str, unit: Unit
     """Whether the executor has this option in this form; if not, that is reported."""
     option = kind.options.get(name)
     if option is None:
-        unit.refuse(UnknownName(f"option of run {run}", name, kind.options), at)
+        unit.refuse(UnknownName(f"option of run {run}", name, (*kind.options, *_WORDS_AFTER)), at)
         return False
     form = form_of(node)
     if form not in option.forms or (form == "word" and str(node) not in option.words):
