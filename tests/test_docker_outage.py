@@ -120,3 +120,29 @@ def test_an_engine_that_does_not_see_our_files_gets_copies_and_gives_them_back(
         desk.executor.close(wait=True)
         assert desk.containers() == []
         assert blind_engine.client.volumes.list() == []
+
+
+@pytest.mark.slow
+def test_an_engine_that_goes_away_is_told_once_and_when_it_is_back(tmp_path: Path, own_dockerd: Dockerd) -> None:
+    told: list[str] = []
+    client = docker.DockerClient(base_url=own_dockerd.host, version="auto")
+    with DockerDesk(tmp_path, DockerEngine(own_dockerd.host, client), notice=told.append) as desk:
+        desk.start("victim", "echo up; sleep 1000000")
+        desk.wait_output("victim", b"up\n")
+        own_dockerd.kill()
+        while not told:
+            desk.output("victim")
+        own_dockerd.start()
+        desk.report_of("victim")
+    client.close()
+    away, back = told
+    assert away.startswith(f"docker: {own_dockerd.host} cannot be reached: ")
+    assert back == f"docker: {own_dockerd.host} is there again"
+
+
+def test_containers_of_an_engine_without_a_state_folder_go_with_it(tmp_path: Path, docker_engine: DockerEngine) -> None:
+    with DockerDesk(tmp_path, docker_engine, outlives=False) as desk:
+        desk.start("brief", "echo up; sleep 1000000")
+        desk.wait_output("brief", b"up\n")
+        desk.executor.close(wait=True)
+        assert desk.containers() == []

@@ -10,24 +10,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
-from then.abc import Executor, Journal
+from then.abc import Journal
 from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
+from then.app.attaching import Workplace, executor_of
 from then.app.breakpoints import Breakpoints, breakpoint_of
 from then.app.editions import Editions
 from then.app.machine import capacity_of
 from then.app.rules import Rules, check_rules
-from then.app.secrets import Secrets, masked, readable_by_others
+from then.app.secrets import Secrets, readable_by_others
 from then.app.waits import Waits
 from then.committer import Committer
-from then.core.causes import Adopt, Cancel, GiveBack, Move, Post, Proceed, Release, Report, Retry
+from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.claims import constant_claim
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.folds import restore
 from then.core.state import FAILURES
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name, own_copy
-from then.executors.coroutines import Coroutines, OwnLoop
+from then.executors.coroutines import Coroutines
 from then.loop import Loop
 from then.waiting import FlowNews
 
@@ -194,6 +195,8 @@ class Engine(Waits):
         self._is_desk = opening.is_desk
         self.notices: list[str] = []
         """What its opener should be told: flows that go on under other rules than they began with."""
+        self.tell_person: Callable[[str], None] = self.notices.append
+        """Takes what comes up while it works: a Docker engine that is away, and that is there again."""
         self.folder = Path(state) if state is not None else None
         self.clock = SystemClock()
         self.capacity = capacity_of(slots or os.cpu_count() or 1, resources or {})
@@ -474,56 +477,13 @@ class Engine(Waits):
     def _attach(self, kind: str, root: Path) -> None:
         if kind in self.loop.executors:
             return
-        executor: Executor
-        if kind == "python":
-            from then.executors.function import FunctionExecutor
-
-            executor = FunctionExecutor(
-                masked(self.loop.reporter(kind, forgets=False), self.secrets.mask),
-                masked(self.loop.reporter(kind, forgets=False, hurries=True), self.secrets.mask),
-                self.clock,
-                self._coroutines or OwnLoop(),
-                str(root.resolve()),
-                self.secrets,
-                lambda ids: self.loop.give(GiveBack(ids)),
-            )
-        elif kind == "process":
-            from then.executors.process import ProcessExecutor
-
-            executor = ProcessExecutor(
-                self._task_folder(),
-                masked(self.loop.reporter(kind), self.secrets.mask),
-                root=root.resolve(),
-                syncs=self._durability == "power",
-                secrets=self.secrets,
-            )
-        elif kind == "script":
-            from then.executors.script import ScriptExecutor
-
-            executor = scripts = ScriptExecutor(
-                masked(self.loop.reporter(kind, forgets=False), self.secrets.mask),
-                self.loop.give,
-                lambda id: self.loop.look(lambda state: state.waits.scripts.recorded(id)),
-                self.clock,
-                root.resolve(),
-                self._task_folder(),
-                self.secrets.mask,
-            )
-            self.loop.tell = scripts.tell
-        elif kind == "docker":
-            from then.executors.docker.executor import DockerExecutor
-
-            executor = DockerExecutor(
-                self._task_folder(),
-                masked(self.loop.reporter(kind), self.secrets.mask),
-                root=root.resolve(),
-                syncs=self._durability == "power",
-                secrets=self.secrets,
-                allowed=self._docker_allows,
-            )
-        else:
-            return
-        self.loop.attach(kind, executor)
+        at = Workplace(
+            self.loop, self.clock, self.secrets, self._task_folder, self.folder is not None, self._durability == "power",
+            self._coroutines, self._docker_allows, lambda text: self.tell_person(text),  # noqa: PLW0108 (who is told is known later)
+        )  # fmt: skip
+        executor = executor_of(kind, root, at)
+        if executor is not None:
+            self.loop.attach(kind, executor)
 
     def _task_folder(self) -> Path:
         if self.folder is not None:

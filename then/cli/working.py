@@ -60,6 +60,7 @@ def at_work(settings: Settings, options: RunOptions, open_it: Open) -> Iterator[
     engine = open_it(lambda loop: feeds.append(Feed(loop)))
     feed, work = feeds[0], None
     try:
+        engine.tell_person = lambda text: feed.put(Printed(text))
         for notice in engine.notices:
             say(notice)
         with (

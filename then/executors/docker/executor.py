@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,7 @@ PATIENCE_S: Final = 60.0
 class DockerExecutor:
     """Runs tasks as containers of Docker engines."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         folder: Path,
         report: ReportTo,
@@ -43,6 +43,8 @@ class DockerExecutor:
         secrets: Secrets | None = None,
         allowed: Iterable[str] = (),
         patience_s: float = PATIENCE_S,
+        outlives: bool = True,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         """Connects to nobody yet.
 
@@ -53,6 +55,8 @@ class DockerExecutor:
             syncs: whether what a task left is on the disk before its end is reported.
             secrets: reads the values that jobs name; none is needed where no job does.
             allowed: what containers may ask for beside the usual, as `THEN_DOCKER_ALLOW` says it.
+            outlives: containers go on when this is closed; else they are removed, for nobody will come for them.
+            notice: takes what the person in front should know.
             patience_s: how long an engine may be out of reach before a task that never began there fails.
 
         Raises:
@@ -63,6 +67,7 @@ class DockerExecutor:
         self._root = os.path.abspath(root or ".")
         self._syncs, self._secrets, self._patience_s = syncs, secrets, patience_s
         self._allowed = check_allowances(allowed)
+        self._outlives, self._notice = outlives, notice
         self._pump = Pump()
         self._lock = threading.Lock()
         """Guards what follows; never held while somebody is asked or told."""
@@ -126,6 +131,9 @@ class DockerExecutor:
         with self._lock:
             self._is_closed = True
             hosts = list(self._hosts.values())
+            left = [] if self._outlives else [one for one in self._running.values() if one.id is not None]
+        for one in left:
+            one.host.submit(REMOVE, one.remove)
         for host in hosts:
             host.close(wait=wait)
         self._pump.close(wait=wait)
@@ -171,7 +179,7 @@ class DockerExecutor:
             host = self._hosts.get(address.text)
             if host is None:
                 folders.remember_host(self._folder, address.text)
-                host = self._hosts[address.text] = Host(address, lambda: self.state)
+                host = self._hosts[address.text] = Host(address, lambda: self.state, self._notice)
         return host
 
     @property

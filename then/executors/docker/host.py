@@ -76,8 +76,11 @@ class Member(Protocol):
 class Host:
     """One engine."""
 
-    def __init__(self, address: transport.Address, state: Callable[[], str]) -> None:
-        """`state` gives the label of our containers."""
+    def __init__(
+        self, address: transport.Address, state: Callable[[], str], notice: Callable[[str], None] | None = None
+    ) -> None:
+        """`state` gives the label of our containers; `notice` takes what the person in front should know."""
+        self._notice = notice
         self.address = address
         self.copies_box = False
         """The engine does not see our files: boxes are copied there and back."""
@@ -209,6 +212,8 @@ class Host:
             events.close()
             raise
         events.settimeout(None)
+        if self._is_failing:
+            self._tell("is there again")
         with self._changed:
             if self._is_closed:
                 _shut(events)
@@ -229,6 +234,10 @@ class Host:
                 one.vanished()
             else:
                 one.found(status)
+
+    def _tell(self, what: str) -> None:
+        if self._notice is not None and self.containers:
+            self._notice(f"docker: {self.address.text} {what}")
 
     def ours(self) -> list[Body]:
         """The containers of our state."""
@@ -255,6 +264,8 @@ class Host:
 
     def _wait(self, reason: str, delay_s: float) -> None:
         since_s = time.monotonic() - self._down_since
+        if not self._is_failing:
+            self._tell(f"cannot be reached: {reason}; it is tried again")
         for one in list(self.containers.values()):
             one.waits(reason, since_s)
         with self._changed:
