@@ -561,3 +561,27 @@ def test_a_task_that_was_released_and_waits_for_a_slot_is_not_held_again() -> No
     run.bring(Proceed())
     run.end("reserve")
     assert run.started() == ["reserve", "pay"]
+
+
+def test_a_task_that_was_released_starts_only_when_the_release_is_durable() -> None:
+    # It was started at once, for its emission was durable: after a crash it was held, and had run.
+    run = shop("breakpoint b before pay")
+    run.post("order", id=1, total=1)
+    released(run, run.live("pay")[0])
+    [start] = [order for order in run.orders if isinstance(order, Start) and order.task.type == "pay"]
+    assert start.after_commit
+
+
+def test_a_record_that_a_guard_holds_after_a_breakpoint_let_it_start_goes_on_with_its_flow() -> None:
+    # The guard's release passed it over, as one that a breakpoint holds.
+    rules = 'event go() task a() run process ["a"] rule r when go then a() rule s when a done then a()\n'
+    run = World(rules + "breakpoint b before a once")
+    run.adopt()
+    root = run.post("go")
+    [task] = run.live("a")
+    released(run, task)
+    run.state.flows[root.flow].held = "a guard"
+    run.end(task)
+    assert run.live("a")[0].state == "held"
+    run.give(Release(root.flow))
+    assert run.fired(task) == ["s"]

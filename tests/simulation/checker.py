@@ -44,6 +44,9 @@ def plain(state: State) -> dict[str, object]:
         "stop kinds": dict(sorted(state.stop_kinds.items())),
         "seq": state.seq,
         "version": state.version,
+        "points": {name: msgspec.to_builtins(point) for name, point in sorted(state.holds.points.items())},
+        "holds": {id: msgspec.to_builtins(hold) for id, hold in sorted(state.holds.stops.items())},
+        "breakpoints version": state.holds.number,
         **told_of_waits(state),
     }
 

@@ -27,10 +27,25 @@ from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
 from then.core import ending
-from then.core.causes import Adopt, Cancel, GiveBack, Post, Proceed, Release, Report, Retry, Tick
+from then.core.causes import (
+    Adopt,
+    Cancel,
+    Cause,
+    DropBreakpoint,
+    GiveBack,
+    Post,
+    Proceed,
+    Release,
+    Report,
+    Retry,
+    SetBreakpoint,
+    SwitchBreakpoint,
+    Tick,
+)
 from then.core.edition import Edition
 from then.core.errors import InternalError, JournalError, ThenError
 from then.core.tasks import Body, Task
+from then.language.breakpoints import read_breakpoint
 from then.language.loading import load_text
 from then.loop import Loop
 from then.waiting import FlowNews, Ticket
@@ -65,6 +80,8 @@ class Plan:
     """People cancel, retry and release; rules end flows; outcomes depend on the order."""
     crashes_max: int = 0
     fulls_max: int = 0
+    has_breakpoints: bool = attrs.field(default=False, repr=False)
+    """People set breakpoints, take them away, and continue what is held."""
 
 
 class Run:
@@ -80,7 +97,7 @@ class Run:
         self.posts = self._posts()
         self.posted: list[str] = []
         """Flows that were acknowledged."""
-        self.crashes = self.fulls = self.lives = 0
+        self.crashes = self.fulls = self.lives = self.stops_set = self.continued = 0
         self.once_starts: dict[str, int] = {}
         self.told: dict[str, list[FlowNews]] = {}
         self.open()
@@ -112,6 +129,7 @@ class Run:
             clock=self.clock,
             slots=self.chance.randint(1, 4),
             engine=5,
+            breakpoint_of=lambda edition, text: read_breakpoint(text, edition.rules),
         )
         self.loop.chance = Random(f"jitter {self.plan.seed}").random
         self.committer = SimulatedCommitter()
@@ -201,6 +219,9 @@ class Run:
 
     def _turn(self) -> None:
         chance = self.chance
+        if self.plan.has_breakpoints and chance.random() < 0.3:
+            self._debug()
+            return
         roll = chance.random()
         if self.posts and roll < 0.2:
             self._post()
@@ -248,7 +269,45 @@ class Run:
         self.posted.append(answer.flow)
         self._wait(answer.flow)
 
-    def _ask(self, cause: Post | Cancel | Release | Retry | Report | Adopt) -> Task | None:
+    def _debug(self) -> None:
+        """A person continues what a breakpoint holds; while there is much to come, breakpoints come and go."""
+        self._stand_in()
+        if self.loop.is_full or self.loop.failure is not None:
+            return
+        state, chance = self.loop.state, self.chance
+        held = [id for id, hold in state.holds.stops.items() if not hold.is_released and id in self.disk.born]
+        if held and chance.random() < 0.6:
+            id = chance.choice(held)
+            self.continued += 1
+            self._ask(Release(id if chance.random() < 0.9 else state.holds.stops[id].flow))
+            return
+        names = sorted(state.holds.points)
+        roll = chance.random()
+        if roll < 0.5 and len(names) < 3 and self.stops_set < 12:
+            self.stops_set += 1
+            name = f"b{self.stops_set}"
+            self._ask(SetBreakpoint(name, self._breakpoint(name)))
+        elif names and roll < 0.7:
+            self._ask(SwitchBreakpoint(chance.choice(names), roll < 0.6))
+        elif names and roll < 0.9:
+            self._ask(DropBreakpoint(chance.choice(names), roll < 0.8))
+
+    def _breakpoint(self, name: str) -> str:
+        chance = self.chance
+        rules = [rule.name for rule in self.edition.rules.rules]
+        place = chance.choice(
+            (
+                "before any", "after any", "after any failed or timed out", f"before {chance.choice(list(TASKS))}",
+                f"after {chance.choice(list(TASKS))} done", f"after {chance.choice(EVENTS)}",
+                f"on rule {chance.choice(rules)}", f"on rule {chance.choice(rules)}",
+            )
+        )  # fmt: skip
+        where = chance.choice(("", "", " where body.n > 1", " where body.unknown == 1")) if "rule" not in place else ""
+        if chance.random() < 0.2:
+            return f'logpoint {name} {place}{where} print "here"'
+        return f"breakpoint {name} {place}{where}{chance.choice(('', ' from hit 2', ' once', ' expires 1h'))}"
+
+    def _ask(self, cause: Cause) -> Task | None:
         """`Loop.ask`; the time in which others would commit for it passes here."""
         ticket = Ticket()
         self.loop._inbox.append((cause, ticket, None))
@@ -420,6 +479,7 @@ class Run:
             state.stuck,
             state.waits.frames,
             state.waits.tallies,
+            state.holds.stops,
             [wait for wait in state.waits.open_waits() if wait.scope or wait.keeps],
         )
         assert not any(left), "something of what has ended is still there"

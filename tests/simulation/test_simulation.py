@@ -30,6 +30,38 @@ def wild(seed: int) -> None:
         Run(Plan(seed, is_wild=True, crashes_max=seed % 5, fulls_max=seed % 4)).play().check()
 
 
+def held(seed: int) -> int:
+    """What breakpoints held and people continued, through crashes, comes to what it would without. How often it was."""
+    with small_limits():
+        quiet = Run(Plan(seed)).play().check()
+        run = Run(Plan(seed, crashes_max=seed % 5, fulls_max=seed % 3, has_breakpoints=True)).play()
+        story = run.check()
+    assert story.emissions() == quiet.emissions()
+    assert story.ends() == quiet.ends()
+    return run.continued
+
+
+def debugged(seed: int) -> None:
+    """Breakpoints while people cancel and retry, and rules end flows: the laws hold."""
+    with small_limits():
+        Run(Plan(seed, is_wild=True, crashes_max=seed % 5, fulls_max=seed % 4, has_breakpoints=True)).play().check()
+
+
+@pytest.mark.parametrize("first", range(0, 200, SEEDS_A_TEST))
+def test_seeds_with_breakpoints(first: int) -> None:
+    continued = 0
+    for seed in range(first, first + SEEDS_A_TEST):
+        try:
+            if seed % 2:
+                debugged(seed)
+            else:
+                continued += held(seed)
+        except BaseException as error:
+            error.add_note(f"seed {seed} of {'debugged' if seed % 2 else 'held'}")
+            raise
+    assert continued > SEEDS_A_TEST // 4
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
 def test_seeds(first: int) -> None:
     for seed in range(first, first + SEEDS_A_TEST):

@@ -125,8 +125,9 @@ class History:
             _fold(history, page)
         for task in state.live(id) if id in state.flows else ():
             history.records[task.id].task = task
-            if task.is_held and task.id in state.holds.stops:
-                history.holds[task.id] = state.holds.stops[task.id]
+            hold = state.holds.holding(task)
+            if hold is not None:
+                history.holds[task.id] = hold
         return history
 
     def seqs(self, id: str) -> list[int]:

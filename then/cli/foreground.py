@@ -234,9 +234,9 @@ class Foreground:
         held = [task for task in held if task.id not in self._said]
         self._said.update(task.id for task in held)
         with self.feed.resting() as loop:
-            stops = loop.look(lambda state: dict(state.holds.stops))
+            stops = loop.look(lambda state: {task.id: state.holds.holding(task) for task in held})
         for task in held[:HELD_SHOWN]:
-            stop = stops.get(task.id)
+            stop = stops[task.id]
             where = f" at breakpoint {stop.breakpoint} ({stop.place})" if stop is not None else ""
             again = self._again(f"continue {task.id}")
             self.view.message(f"{task.type} ({task.id}) is held{where}; `{again}` lets it go on")

@@ -46,25 +46,25 @@ def live_records(reading: Reading, history: History, flow: str | None, again: Ca
     live = list(history.state.live(flow))
     if not running.by_engine and any(task.outcome is None and not task.is_held for task in live):
         say(f"no engine runs here: `{again('resume')}` goes on")
-    stops = history.state.holds.stops
+    holding = history.state.holds.holding
     for task in live:
-        yield seen(task, running.since, stops.get(task.id))
+        yield seen(task, running.since, holding(task))
 
 
 def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
     """All records of a flow, or of all flows that are kept, flow by flow."""
     running = reading.running().since
     ids = [flow] if flow is not None else [one.id for one in history.flows() if one.type != FLOW_ENDED]
-    stops = history.state.holds.stops
+    holding = history.state.holds.holding
     for id in ids:
         for record in history.flow(id).records.values():
-            yield seen(record.task, running, stops.get(record.task.id))
+            yield seen(record.task, running, holding(record.task))
 
 
 def seen(task: Task, running: dict[str, int | None], hold: Hold | None = None) -> Seen:
     if task.outcome is None and task.id in running:
         return Seen(task, "running", running[task.id])
-    return Seen(task, task.state, task.started, hold if task.is_held else None)
+    return Seen(task, task.state, task.started, hold)
 
 
 def print_records(settings: Settings, found: Iterable[Seen]) -> None:

@@ -83,7 +83,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         state.slots_used += declared.slots
         if not is_plain and id in state.admission:
             state.slots_admitted += declared.slots
-        waits = is_filled or declared.once
+        waits = is_filled or declared.once or id in state.holds.stops  # A crash must not hold again what has run.
         if declared.once or (task.policy is not None and task.policy.timeout_us is not None):
             at.add(task.flow, f.Started(id))
         if waits or task.policy is not None:

@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from then.core import facts as f
-from then.core.tasks import Json
+from then.core.tasks import Json, Task
 
 
 class Point(msgspec.Struct, array_like=True, gc=False):
@@ -120,6 +120,11 @@ class Holds:
         hold = self.stops.get(id)
         if hold is not None:
             hold.is_released = True
+
+    def holding(self, task: Task) -> Hold | None:
+        """The stop that holds a record now; None where a guard does, or nothing."""
+        hold = self.stops.get(task.id)
+        return hold if hold is not None and task.is_held and not hold.is_released else None
 
     def held_by(self, name: str) -> list[Hold]:
         """What a breakpoint holds now."""

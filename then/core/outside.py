@@ -105,7 +105,7 @@ def release(at: Stepping, cause: Release) -> None:
             if state.flows[id].held is not None:
                 return  # Held anew; the rest stays as it is.
             if task.is_held:
-                if task.id not in state.holds.stops:
+                if state.holds.holding(task) is None:
                     let_go(at, task)
             elif task.id not in state.running:
                 state.enqueue(task)
@@ -125,8 +125,7 @@ def release(at: Stepping, cause: Release) -> None:
 
 def let_go(at: Stepping, task: Task) -> None:
     """Ends a hold: what has ended is matched in this step, the rest waits for its turn."""
-    hold = at.state.holds.stops.get(task.id)
-    is_stop = hold is not None and not hold.is_released
+    is_stop = at.state.holds.holding(task) is not None
     if task.outcome is None or (task.event and not is_stop):
         is_asked = task.outcome is None and not task.is_call and not runs_here(at, task)
         at.add(task.flow, f.Released(task.id, is_asked))

@@ -71,7 +71,7 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
         if task.policy is not None:
             break
         body, missing = with_variables(task.body, flows[flow].variables)
-        if body is not task.body or missing is not None:
+        if body is not task.body or missing is not None or id in state.holds.stops:
             break  # Its start has more to it.
         queue.popleft()
         running[id] = 0
