@@ -456,3 +456,18 @@ def test_a_script_that_differs_may_not_catch_that_and_go_on(tmp_path: Path) -> N
         assert job.error is not None
         assert job.error["type"] == "ScriptDiffers"
         assert len(flow.tasks) == 3
+
+
+def test_scripts_that_are_cancelled_in_the_middle_of_steps_leave_the_engine_sound(tmp_path: Path) -> None:
+    text = """
+    def main():
+        while True:
+            now()
+    """
+    with then.Engine(project(tmp_path, text)) as engine:
+        flows = [engine.post("job") for _ in range(8)]
+        for flow in flows:
+            until(engine, lambda state, id=flow.id: id in state.waits.scripts.of)  # type: ignore[misc]
+            engine.cancel(flow)
+        assert {flow.wait(PATIENCE_S).outcome for flow in flows} == {"cancelled"}
+        assert engine.loop.failure is None

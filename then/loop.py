@@ -402,8 +402,8 @@ class Loop:
             batch = self._batch
             if not batch.entries and not batch.gated and not batch.tickets:
                 return
-            is_urgent = must_commit or len(batch.gated) > batch.lenient or batch.tickets
-            if has_started and not is_urgent and self._may_put_off(began):
+            may_wait = has_started and not must_commit and len(batch.gated) <= batch.lenient and not batch.tickets
+            if may_wait and self._may_put_off(began):
                 return
             if not self._commit() or not (inbox or state.pending):
                 return

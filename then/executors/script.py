@@ -10,7 +10,8 @@ longer too, and is to be a small part of what it waited.
 
 Invariants:
 1. `_live` has every script that was started and has not been reported.
-2. A script is in one of these: queued for a thread, on a thread (running, or waiting in it), or parked.
+2. A script is in one of these: queued for a thread, on a thread (running, asking, or waiting in it), or parked.
+   It is interrupted where it runs, and nowhere else: while it asks its thread may be the one that steps the core.
 3. `_lock` is held for moments, and nothing of the loop is called under it; `tell` comes under the loop's lock.
 4. What was given up (`is_given_up`) runs in a thread that nobody counts; all that it asks for is refused.
 """
@@ -58,7 +59,7 @@ class _Live:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.place = "queued"
-        """`queued`, `running`, `waiting`, `parked` or `over`."""
+        """`queued`, `running`, `asking`, `waiting`, `parked` or `over`."""
         self.started: int | None = None
         self.play: Play | None = None
         self.thread = 0
@@ -72,6 +73,10 @@ class _Live:
     def heard(self) -> Told | None:
         """Its answer, where that has come meanwhile."""
         return self.told
+
+    def is_to_end(self) -> bool:
+        """Whether it was told to, be it a moment ago by another thread."""
+        return self.is_stopped
 
     def ring(self) -> None:
         """Wakes its thread; under the lock."""
@@ -204,16 +209,24 @@ class ScriptExecutor:
         Raises:
             Unwound: the script was ended, or is taken off its thread.
         """
-        if live.is_stopped or self._is_closing:
-            raise Unwound
+        with self._lock:
+            if live.is_to_end() or self._is_closing:
+                raise Unwound
+            # From here on it is not interrupted: what is raised in the middle of a step would end the engine.
+            live.place = "asking"
         if ask is not None:
             live.told = None
             if self._mask is not None and not self._mask.is_empty:
                 ask = _masked(ask, self._mask)
             self._give(ask)
         with self._lock:
-            if live.told is not None:
-                return live.told
+            answer = live.heard()
+            if answer is not None and not live.is_to_end():
+                live.place = "running"
+                return answer
+            if live.is_to_end() or self._is_closing:
+                live.place = "running" if live.is_to_end() else "parked"
+                raise Unwound
             live.place = "waiting"
             self._waiting[live.job.task.id] = live
             if self._queue:
@@ -225,11 +238,10 @@ class ScriptExecutor:
                 live.gate.acquire(blocking=False)
                 live.is_rung = False
             answer = live.heard()
-            if answer is not None and not live.is_stopped:
+            if answer is not None and not live.is_to_end():
                 live.place = "running"
                 return answer
-            if not live.is_stopped:
-                live.place = "parked"
+            live.place = "running" if live.is_to_end() else "parked"
             raise Unwound
 
     # -- threads --------------------------------------------------------------------
