@@ -106,7 +106,7 @@ def run(options: Options) -> Findings:
         figure("flows", f"memory of a half-filled join, {large:,} open", _join_bytes(large),
                Bar(400, at_most=True, unit=" B")),
         figure("flows", f"memory of a task that waits for its time, {large:,} in one flow", _later_bytes(large),
-               Bar(300, at_most=True, unit=" B")),
+               Bar(600, 300, at_most=True, unit=" B")),
         *_pending(found, options),
     ]  # fmt: skip
     return found

@@ -20,7 +20,7 @@ def rested() -> Flows:
 def test_one_at_rest_is_there_like_any_other() -> None:
     flows = rested()
     assert len(flows) == 2
-    assert sorted(flows) == ["a", "b"]
+    assert sorted(flows) == sorted(flows.keys()) == sorted(dict(flows)) == ["a", "b"]
     assert "b" in flows
     assert "c" not in flows
     assert flows.get("c") is None

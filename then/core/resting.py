@@ -74,6 +74,9 @@ class Flows(dict[str, Flow]):
         yield from super().__iter__()
         yield from self._resting
 
+    def keys(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self)
+
     def values(self) -> Iterator[Flow]:  # type: ignore[override]
         """All; to look at, and not to change."""
         yield from super().values()

@@ -232,16 +232,16 @@ class State:
         return False
 
     def _note_times(self, task: Task) -> None:
-        policy, waits = task.policy, self.waits
+        policy, put = task.policy, self.waits.dues.put
         assert policy is not None
         if policy.due is not None:
-            waits.set_due(policy.due, "at" if policy.is_due_by_clock else "start", task.id)
+            put(policy.due, "at" if policy.is_due_by_clock else "start", task.id)
         if policy.expires is not None and task.started is None:
-            waits.set_due(policy.expires, "expires", task.id)
+            put(policy.expires, "expires", task.id)
         if policy.deadline is not None:
-            waits.set_due(policy.deadline, "deadline", task.id)
+            put(policy.deadline, "deadline", task.id)
         if policy.timeout_us is not None and task.started is not None:
-            waits.set_due(task.started + policy.timeout_us, "timeout", task.id)
+            put(task.started + policy.timeout_us, "timeout", task.id)
 
     def _forget_times(self, id: str) -> None:
         for kind in ("start", "at", "expires", "deadline", "timeout"):
