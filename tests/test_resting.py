@@ -12,7 +12,7 @@ from then.core.resting import Flows
 def rested() -> Flows:
     flows = Flows()
     flows["a"] = Flow("a", "go", "v1", 1, live=1)
-    flows["b"] = Flow("b", "go", "v1", 2, live=2, variables={"x": 1})
+    flows["b"] = Flow("b", "go", "v2", 2, live=2, variables={"x": 1})
     flows.rest("b", f.encode(flows["b"]))
     return flows
 
@@ -26,6 +26,7 @@ def test_one_at_rest_is_there_like_any_other() -> None:
     assert flows.get("c") is None
     assert {id: flow.live for id, flow in flows.items()} == {"a": 1, "b": 2}
     assert sorted(flow.id for flow in flows.values()) == ["a", "b"]
+    assert dict(flows.versions()) == {"a": "v1", "b": "v2"}
     assert flows["b"].variables == {"x": 1}
     with pytest.raises(KeyError):
         flows["c"]

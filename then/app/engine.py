@@ -439,9 +439,9 @@ class Engine(Waits):
         """Open flows go on under the rules they began with, as far as those are still what they were."""
         versions: dict[str, list[str]] = {}
         current = self.rules.edition.version
-        for id, flow in self.loop.state.flows.items():
-            if flow.version != current:
-                versions.setdefault(flow.version, []).append(id)
+        for id, version in self.loop.state.flows.versions():
+            if version != current:
+                versions.setdefault(version, []).append(id)
         for version, flows in versions.items():
             rules = self.rules if moves else self._load_for(version, flows)
             now = rules.edition.version

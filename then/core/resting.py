@@ -13,6 +13,17 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_flow = msgspec.msgpack.Decoder(Flow).decode
 
 
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """A flow, by position, up to its version."""
+
+    id: msgspec.Raw
+    type: msgspec.Raw
+    version: str
+
+
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+
+
 def is_at_rest(task: object) -> bool:
     """Whether nothing happens to a record that does not run: it was put off, or a person has it."""
     if not isinstance(task, Task) or task.outcome is not None or task.is_call:
@@ -73,6 +84,13 @@ class Flows(dict[str, Flow]):
     def __iter__(self) -> Iterator[str]:
         yield from super().__iter__()
         yield from self._resting
+
+    def versions(self) -> Iterator[tuple[str, str]]:
+        """The id of each, and the rules version that it stands under."""
+        for id, flow in super().items():
+            yield id, flow.version
+        for id, data in self._resting.items():
+            yield id, _decode_head(data).version
 
     def keys(self) -> Iterator[str]:  # type: ignore[override]
         return iter(self)
