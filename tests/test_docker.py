@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -340,6 +341,12 @@ def test_an_engine_that_cannot_be_reached_is_tried_for_a_while(tmp_path: Path, d
             assert report.error["kind"] == "engine"
             assert f"{host} cannot be reached: " in message(report.error)
         assert desk.run("true").outcome == "done"
+
+
+@pytest.mark.skipif(find_spec("paramiko") is not None, reason="paramiko is installed here")
+def test_an_engine_behind_ssh_says_what_it_takes(desk: DockerDesk) -> None:
+    report = desk.run("true", host="ssh://user@far")
+    assert 'pip install "docker[ssh]"' in message(report.error)
 
 
 def test_a_job_for_an_engine_that_is_not_there_can_be_stopped(desk: DockerDesk) -> None:

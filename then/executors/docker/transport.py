@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -63,6 +64,10 @@ def address_of(host: str | None, environment: Mapping[str, str]) -> Address:
     if found.scheme not in ("tcp", "http", "https", "ssh") or not found.hostname or port == -1:
         raise Refused("engine", f'docker: host "{text}" is no address of a Docker engine; it is written {forms}')
     if found.scheme == "ssh":
+        if find_spec("paramiko") is None:
+            raise Refused(
+                "engine", f'docker: host "{text}" takes paramiko, which is not here; pip install "docker[ssh]"'
+            )
         return Address(text, "ssh", found.netloc, port or 22)
     place = found.hostname
     is_asked = bool(environment.get("DOCKER_TLS_VERIFY")) or found.scheme == "https"
