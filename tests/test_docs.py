@@ -182,7 +182,7 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["README.md", "docs/tour.md", "docs/testing.md", "docs/flows.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/tour.md", "docs/testing.md", "docs/flows.md", "docs/debugger.md"])
 def test_commands_in_the_pages_print_what_they_show(name: str, tmp_path: Path) -> None:
     """`python -m tests.transcripts PAGE` writes what they print now."""
     page = Transcript((ROOT / name).read_text(), tmp_path)

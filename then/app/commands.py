@@ -14,9 +14,13 @@ from then.app.engine import Engine
 from then.app.objects import breakpoint_object, record_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
+from then.app.stops import wait_for_stop
 from then.app.strays import sweep
 from then.core.errors import ConfigError
 from then.core.tasks import OUTCOMES, Body, Json
+
+WAIT_MAX_S: Final = 60.0
+"""One question waits so long: then it is asked again by those who are still there."""
 
 
 class Commands:
@@ -120,6 +124,10 @@ class Commands:
         found = self._engine.breakpoints[name]
         return breakpoint_object(found.point, found.holds)
 
+    def wait(self, flow: str, known: list[str], timeout_s: float) -> Json:
+        """Waits until a flow stops, no longer than a minute; tells what is held in it, and whether it is over."""
+        return wait_for_stop(self._engine, flow, known, min(timeout_s, WAIT_MAX_S))
+
     def timer(self, name: str, what: str) -> Json:
         """Pauses a timer, takes it up again, or fires it now; gives it."""
         if what not in ("pause", "resume", "fire"):
@@ -158,6 +166,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "break_rm": Commands.break_rm,
     "break_enable": Commands.break_on,
     "break_disable": Commands.break_off,
+    "wait": Commands.wait,
     "timer": Commands.timer,
     "running": Commands.running,
     "prune": Commands.prune,

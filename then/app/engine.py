@@ -17,6 +17,7 @@ from then.app.attaching import Workplace, executor_of
 from then.app.breakpoints import Breakpoints, breakpoint_of
 from then.app.editions import Editions
 from then.app.machine import capacity_of
+from then.app.placed import clean_up
 from then.app.rules import Rules, check_rules
 from then.app.secrets import Secrets, readable_by_others
 from then.app.waits import Waits
@@ -489,7 +490,7 @@ class Engine(Waits):
         if self.folder is not None:
             return self.folder
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="andthen-")
+            self._temporary = tempfile.TemporaryDirectory(prefix="andthen-", ignore_cleanup_errors=True)
         return Path(self._temporary.name)
 
     def _take_up(self) -> None:
@@ -532,7 +533,7 @@ class Engine(Waits):
         finally:
             self.journal.close()
             if self._temporary is not None:
-                self._temporary.cleanup()
+                clean_up(self._temporary)
 
     def __enter__(self) -> Self:
         return self

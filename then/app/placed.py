@@ -8,6 +8,8 @@ place for their output, would have to report each as one that cannot be spawned.
 from __future__ import annotations
 
 import os
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,9 @@ from then.core.errors import JournalError
 from then.journals.opening import FILE_NAME
 
 LOOK_S: Final = 0.01
+CLEANUPS_MAX: Final = 50
+"""A second, for a keeper to end."""
+CLEANUP_S: Final = 0.02
 
 
 class Placed:
@@ -77,3 +82,12 @@ class Placed:
 
     def close(self) -> None:
         self._journal.close()
+
+
+def clean_up(folder: tempfile.TemporaryDirectory[str]) -> None:
+    """Takes a folder away; a keeper that ends may still put something in, so that one time may not do."""
+    for _ in range(CLEANUPS_MAX):
+        folder.cleanup()
+        if not os.path.exists(folder.name):
+            return
+        threading.Event().wait(CLEANUP_S)

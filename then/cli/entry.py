@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, str]] = {
     "retry": "Try again what failed.",
     "break": "Breakpoints: listed, added, taken away, switched off and on.",
     "continue": "Let go on what is held, changed perhaps.",
+    "debug": "Stop a flow at its first record, and go on step by step.",
+    "attach": "The debugger, at a flow of the running engine.",
     "resume": "Take up what a stopped engine left.",
     "joins": "Half-filled joins, and what they wait for.",
     "timers": "Timers, and when they fire.",

@@ -1,0 +1,268 @@
+"""`andthen debug` and `andthen attach`: sessions from files, at a terminal, at an engine that runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import then
+from tests.cli.shell import PEOPLE, Shell, normal
+from tests.cli.terminal import PATIENCE_S
+from then.app.rules import Rules
+from then.debugger.access import to_engine
+from then.debugger.console import Console
+from then.debugger.session import Session
+
+
+def commands(shell: Shell, *lines: str) -> str:
+    shell.write("commands", "\n".join(lines) + "\n")
+    return "commands"
+
+
+@pytest.fixture
+def people(shell: Shell) -> Iterator[then.Engine]:
+    """An engine at work on a state folder, in which a person is asked."""
+    rules = Rules().load(str(shell.write("people.then", PEOPLE)))
+    with then.Engine(rules, shell.folder / ".then") as engine:
+        yield engine
+
+
+# -- an engine of its own ------------------------------------------------------------------
+
+
+def test_a_session_from_a_file_reads_like_one_that_was_typed(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    file = commands(shell, "p n * 2", "", "# a note", "set n = 7", "preview", "until heard", "quit")
+    said = shell("debug", "people.then", "go", "n=3", "-x", file, "--batch")
+    assert (
+        normal(said.out)
+        == """\
+breakpoint debug_entry, hit 1: after go (ID1)
+start at people.then:4
+       2  task ask(text: str) -> (answer: str)
+       3  task note(answer: str) run process ["true"]
+ ->    4  rule start when go as g then ask(text: "n is {g.n}")
+       5  rule heard when ask done as a then note(answer: a.answer)
+(then:go) p n * 2
+6
+(then:go) set n = 7
+(then:go) preview
+start would fire
+  ask {"text":"n is 7"} would be emitted, by start
+(then:go) until heard
+after heard: unknown task or event "heard"
+"""
+    )
+    assert said.code == 2
+
+
+def test_a_flow_of_a_private_engine_leaves_nothing_behind(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    assert shell("debug", "people.then", "go", "n=3", "-x", commands(shell, "quit")).code == 0
+    assert not (shell.folder / ".then").exists()
+
+
+def test_what_is_held_in_a_state_stays_held_when_one_leaves(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("debug", "people.then", "go", "n=3", "--state", ".then", "-x", commands(shell, "q"), "--batch")
+    assert said.code == 0
+    (held,) = shell("ps", "--json").objects
+    assert (held["state"], held["held"]["place"]) == ("held", "after")
+    assert shell("break", "list", "--json").objects == []
+    assert shell("continue", held["id"]).code == 0
+
+
+def test_each_stop_is_a_json_object(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    file = commands(shell, "p n", "where", "nonsense")
+    said = shell("debug", "people.then", "go", "n=3", "--json", "-x", file, "--batch")
+    stop, value, where, refused = said.objects
+    assert (stop["stop"], stop["type"], stop["body"], stop["rule"], stop["line"]) == (
+        "breakpoint", "go", {"n": 3}, "start", 4,
+    )  # fmt: skip
+    assert value == {"expr": "n", "value": 3}
+    assert [frame["type"] for frame in where["stack"]] == ["go"]
+    assert refused == {"refused": 'no command "nonsense"; `help` lists them'}
+    assert said.code == 2
+
+
+def test_commands_come_from_standard_input_and_a_refusal_does_not_end_them(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("debug", "people.then", "go", "n=3", stdin="nonsense\nargs\n")
+    assert said.out.endswith('(then:go) nonsense\nno command "nonsense"; `help` lists them\n(then:go) args\nn = 3\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "debug what? `andthen debug PATH TYPE KEY=VALUE …`, or --post-mortem FLOW"),
+        (["people.then", "--post-mortem", "0"], "--post-mortem takes the rules from the journal; leave PATH out"),
+        (["people.then", "nothing"], 'unknown task or event "nothing"'),
+        (["--post-mortem", "0"], "no journal"),
+    ],
+)
+def test_what_cannot_be_debugged_is_refused(shell: Shell, arguments: list[str], message: str) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("debug", *arguments)
+    assert (said.code, message in said.err) == (2, True), said.err
+
+
+# -- post-mortem ---------------------------------------------------------------------------
+
+
+def test_post_mortem_changes_nothing_and_begins_at_the_failure(shell: Shell) -> None:
+    shell.write("rules.then", 'event go() task bad() run process ["false"] rule r when go then bad()\n')
+    flow = shell("run", "rules.then", "go", "--json").objects[-1]["flow"]
+    before = [path.read_bytes() for path in sorted((shell.folder / ".then").glob("journal*"))]
+    file = commands(shell, "task", "back", "info tasks", "continue")
+    said = shell("debug", "--post-mortem", flow, "-x", file, "--batch")
+    assert normal(said.out).splitlines()[:4] == [
+        "flow ID1 failed, 2 records",
+        "r at rules.then:1",
+        ' ->    1  event go() task bad() run process ["false"] rule r when go then bad()',
+        "(then) task",
+    ]
+    assert 'bad (ID2) failed\nresult.code = 1\nerror.kind = "exit"' in normal(said.out)
+    assert said.out.endswith("this is the past, which nobody changes; `now` leads back\n")
+    assert before == [path.read_bytes() for path in sorted((shell.folder / ".then").glob("journal*"))]
+
+
+# -- an engine that runs -------------------------------------------------------------------
+
+
+def test_attach_steps_a_flow_of_the_engine_that_runs(shell: Shell, people: then.Engine) -> None:
+    people.breakpoints.add("look", "after go")
+    flow = people.post("go", n=1)
+    file = commands(shell, "set n = 5", "until ask", "args", "q")
+    said = shell("attach", "-x", file, "--batch")
+    assert said.code == 0, said
+    assert said.out.endswith('(then:ask) args\ntext = "n is 5"\n(then:ask) q\n')
+    (ask,) = [task for task in flow.tasks if task.type == "ask"]
+    assert ask.state == "held", "what is held stays held"
+    assert [point.name for point in people.breakpoints] == ["look"]
+
+
+def test_attach_without_an_engine_says_so_and_offers_to_look_back(shell: Shell, people: then.Engine) -> None:
+    people.post("go", n=1)
+    people.close()
+    said = shell("attach")
+    assert said.code == 2
+    assert (
+        "no engine runs in .then: `andthen resume` starts one, `andthen debug --post-mortem FLOW` looks without"
+        in said.err
+    )
+
+
+def test_of_several_flows_one_has_to_be_named(shell: Shell, people: then.Engine) -> None:
+    people.post("go", n=1)
+    people.post("go", n=2)
+    said = shell("attach")
+    assert (said.code, "which flow? " in said.err) == (2, True)
+
+
+def test_two_sessions_race_to_continue_and_one_of_them_is_refused(shell: Shell, people: then.Engine) -> None:
+    people.breakpoints.add("look", "after go")
+    flow = people.post("go", n=1)
+    one, other = (Session(to_engine(people), flow.id, who) for who in ("ann", "bob"))
+    assert one.wait(0.0)
+    assert other.wait(0.0)
+    assert other.view.task.is_held
+    one.go()
+    with pytest.raises(then.ThenError, match="is not held"):
+        other.go()
+    assert [task.type for task in flow.tasks] == ["go", "ask"]
+
+
+# -- at a terminal -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ctrl_c_interrupts_the_wait_and_not_the_engine(shell: Shell, people: then.Engine) -> None:
+    people.breakpoints.add("look", "after go once")
+    flow = people.post("go", n=1)
+    terminal = shell.terminal("attach")
+    terminal.look_until(lambda text: "(then:go)" in text)
+    asked = threading.Event()
+    people.loop.watchers.append(lambda page: asked.set() if "ask" in str(page.facts) else None)
+    terminal.type("n\n")
+    assert asked.wait(PATIENCE_S)
+    terminal.type("\x03")
+    terminal.look_until(lambda text: "it goes on; `wait` waits for it again" in text)
+    terminal.type("wait\n")
+    people.complete(next(task.id for task in flow.tasks if task.type == "ask"), answer="yes")
+    terminal.look_until(lambda text: "step: after ask done" in text)
+    terminal.type("pre\t\n")
+    terminal.look_until(lambda text: "heard would fire" in text)
+    terminal.type("q\n")
+    assert terminal.end() == 0
+    assert flow.state == "held"
+
+
+# -- what is typed -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def console(people: then.Engine) -> Console:
+    people.breakpoints.add("look", "after go")
+    session = Session(to_engine(people), people.post("go", n=1).id)
+    assert session.wait(0.0)
+    return Console(session)
+
+
+def test_the_beginning_of_a_name_is_enough_where_it_is_of_one(console: Console) -> None:
+    assert console.command("conti").name == "continue"
+    assert console.command("w").name == "where", "an alias goes before a beginning"
+    with pytest.raises(then.ThenError, match='"fo" may be forget, forward'):
+        console.command("fo")
+
+
+def test_names_and_aliases_are_each_of_one_command(console: Console) -> None:
+    words = [word for command in console.commands.values() for word in (command.name, *command.aliases)]
+    assert sorted(words) == sorted(set(words))
+
+
+def test_an_empty_line_does_a_step_again_and_nothing_else(console: Console) -> None:
+    assert console.run("p n").text == "1"
+    assert console.run("").text == ""
+    console.run("list")
+    assert console.run("").text == "(the end)"
+
+
+def test_the_last_word_is_completed_by_names_of_the_rules_and_the_record(console: Console) -> None:
+    assert console.completions("unt") == ["until"]
+    assert console.completions("until as") == ["ask"]
+    assert console.completions("break he") == ["heard"]
+
+
+def test_a_breakpoint_is_set_by_task_rule_or_line(console: Console) -> None:
+    for text, place in (
+        ("b ask", "before ask"),
+        ("b go if n > 5", "after go where n > 5"),
+        ("b heard", "on rule heard"),
+        ("b people.then:4", "on rule start"),
+        ("tb 5", "on rule heard once"),
+    ):
+        assert (console.run(text).data or {})["place"] == place
+    assert console.run("info b").text.count("\n") == 5
+    console.run("delete 1")
+    console.run("dis b2")
+    assert "(off, " in console.run("info b").text
+
+
+def test_what_is_displayed_is_shown_at_each_stop_and_may_mean_nothing_there(console: Console) -> None:
+    console.run("display n")
+    reply = console.run("until ask")
+    assert re.search(r"^n = \(.*unknown.*n", reply.text, re.MULTILINE)
+    assert json.dumps(reply.data)
+
+
+def test_every_command_is_on_the_page(console: Console) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/debugger.md").read_text()
+    rows = re.findall(r"^\| `(\w+)[^|\\]*(?:\\\|[^|\\]*)*\| ([^|]*) \|", page, re.MULTILINE)
+    found = {name: tuple(re.findall(r"`(.*?)`", also)) for name, also in rows}
+    assert found == {one.name: one.aliases for one in console.commands.values() if one.name != "help"}

@@ -1,0 +1,54 @@
+"""`andthen debug`: one flow stopped at its first record, in an engine of its own; or one that has ended, looked at."""
+
+from __future__ import annotations
+
+import click
+
+from then.cli import candidates
+from then.cli.settings import Settings, command
+
+
+@command("debug")
+@click.argument("path", type=click.Path(), required=False)
+@click.argument("type", required=False, shell_complete=candidates.types)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--body", metavar="FILE", help="A JSON object: the body; - is standard input. KEY=VALUE goes over it.")
+@click.option(
+    "--post-mortem",
+    metavar="FLOW",
+    shell_complete=candidates.flow_ids,
+    help="Look at a flow of the state; nothing is changed.",
+)
+@click.option(
+    "-x", "files", metavar="FILE", multiple=True, type=click.Path(), help="Carry out the commands in a file first."
+)
+@click.option("--batch", is_flag=True, help="Read no commands but those of -x; the first that is refused ends it.")
+def command_(
+    settings: Settings,
+    path: str | None,
+    type: str | None,
+    words: tuple[str, ...],
+    body: str | None,
+    post_mortem: str | None,
+    files: tuple[str, ...],
+    batch: bool,
+) -> int:
+    """Posts a record and stops at it, before any rule sees it; `help` lists what can be done then.
+
+    The engine is a private one that keeps nothing, or with --state that of the state folder. TYPE and the fields are
+    as of `andthen run`.
+
+    \b
+    andthen debug shop.then order.placed id=7 total=250
+    andthen debug --post-mortem 038r4f --state .then
+    """  # noqa: D301  # click wants the character, not its escape.
+    from then.cli.debugging import begin, look_back
+    from then.core.errors import ConfigError
+
+    if post_mortem is not None:
+        if path is not None:
+            raise ConfigError(f"{path}: --post-mortem takes the rules from the journal; leave PATH out")
+        return look_back(settings, post_mortem, files, is_batch=batch)
+    if path is None:
+        raise ConfigError("debug what? `andthen debug PATH TYPE KEY=VALUE …`, or --post-mortem FLOW")
+    return begin(settings, path, type, words, body, files, is_batch=batch)

@@ -1,0 +1,92 @@
+"""How a session gets at a flow: commands to its engine, and the journal beside it.
+
+A session changes things by the commands of `then.app.commands` alone, and sees
+what the journal tells: so an engine of this process, one behind a socket, and
+a state that no engine has are the same to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from then.abc import Journal
+from then.analysis.history import History
+from then.app.client import connect
+from then.app.commands import OPS, Commands
+from then.app.editions import Editions
+from then.app.engine import Engine
+from then.core.edition import Edition
+from then.core.errors import ConfigError, ThenError
+from then.core.tasks import Json
+from then.debugger.past import state_at
+
+
+@attrs.frozen
+class Access:
+    """Commands to an engine, and a reader of its journal."""
+
+    journal: Journal
+    editions: Mapping[str, Edition]
+    call: Callable[..., Json]
+    """Carries out an operation of `then.app.commands.OPS`, given its name and arguments."""
+    close: Callable[[], None]
+
+    def history(self, upto: int | None = None) -> History:
+        """What is durable now; or what was when an entry of the journal had been written."""
+        return History(self.journal, state_at(self.journal, upto) if upto is not None else None)
+
+
+def to_engine(engine: Engine) -> Access:
+    """To an engine of this process."""
+    commands = Commands(engine)
+
+    def call(op: str, **arguments: Json) -> Json:
+        return OPS[op](commands, **arguments)
+
+    return Access(engine.loop.journal, engine.editions, call, lambda: None)
+
+
+def to_running(folder: Path) -> Access:
+    """To the engine that lives in a state folder, over its socket.
+
+    Raises:
+        ConfigError: none does.
+    """
+    from then.journals.sqlite import open_sqlite
+
+    def call(op: str, **arguments: Json) -> Json:
+        # A connection each: one that was waited on and interrupted would still have its answer to come.
+        client = connect(folder)
+        if client is None:
+            raise ConfigError(
+                f"no engine runs in {folder}: `andthen resume` starts one, "
+                "`andthen debug --post-mortem FLOW` looks without"
+            )
+        with client:
+            return client.call(op, **arguments)
+
+    journal = open_sqlite(folder, read_only=True)
+    try:
+        call("running")
+    except ThenError:
+        journal.close()
+        raise
+    return Access(journal, Editions(journal), call, journal.close)
+
+
+def to_past(folder: Path) -> Access:
+    """To a state folder that is only looked at, whether or not an engine has it.
+
+    Raises:
+        ConfigError: it holds no journal.
+    """
+    from then.journals.sqlite import open_sqlite
+
+    def call(op: str, **arguments: Json) -> Json:
+        raise ConfigError(f"{op}: this is post-mortem, nothing is changed; `andthen attach` goes to a running engine")
+
+    journal = open_sqlite(folder, read_only=True)
+    return Access(journal, Editions(journal), call, journal.close)

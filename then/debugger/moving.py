@@ -1,0 +1,225 @@
+"""Commands that let a flow go on, or change something."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from then.core.errors import ConfigError
+from then.debugger.console import Action, Command, Console, Reply
+from then.debugger.session import How
+from then.debugger.view import check_place
+
+WAITS: Final = "it goes on; `wait` waits for it again, `pause` stops it at the next record that ends"
+_LINE: Final = re.compile(r"(?:(?P<file>[^\s:]+):)?(?P<line>\d+)")
+
+
+def _wait(console: Console, rest: str = "") -> Reply:
+    """Tells of the next stop. Ctrl-C interrupts the wait, and not the engine."""
+    try:
+        stop = console.session.wait()
+    except KeyboardInterrupt:
+        return Reply(WAITS, {"waits": False})
+    assert stop is not None
+    return console.stopped(stop)
+
+
+def _going(how: How) -> Action:
+    def run(console: Console, rest: str) -> Reply:
+        if how == "until" and not rest:
+            raise ConfigError("until: which task, or place? such as `until ship`, `until after pay where amount > 5`")
+        if _is_over(console):
+            raise ConfigError("the flow has ended; `back` looks at its past, `quit` leaves")
+        try:
+            console.session.go(how, rest)
+        except KeyboardInterrupt:
+            return Reply(WAITS, {"waits": False})
+        return _wait(console)
+
+    return run
+
+
+def _is_over(console: Console) -> bool:
+    return console.session.at is None and console.session.view.flow.flow.outcome is not None
+
+
+def _pause(console: Console, rest: str) -> Reply:
+    console.session.pause()
+    reply = _wait(console)
+    return Reply(f"(what runs is not stopped)\n{reply.text}", reply.data)
+
+
+def _set(console: Console, rest: str) -> Reply:
+    path, sign, text = rest.partition("=")
+    if not sign:
+        raise ConfigError("set: write PATH = JSON, such as `set body.total = 5`")
+    try:
+        value = msgspec.json.decode(text.strip())
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"set: {text.strip()} is no JSON ({error}); a text stands in quotes") from error
+    console.session.set(path.strip(), value)
+    task = console.session.view.task
+    return Reply("", {"id": task.id, "body": task.body, "result": task.result})
+
+
+def _drop(console: Console, rest: str) -> Reply:
+    console.session.drop()
+    return _wait(console)
+
+
+def _retry(console: Console, rest: str) -> Reply:
+    console.session.retry()
+    return _wait(console)
+
+
+def _emit(console: Console, rest: str) -> Reply:
+    type, _, text = rest.partition(" ")
+    if not type:
+        raise ConfigError('emit: which record? such as `emit pay {"order": 7}`')
+    try:
+        body = msgspec.json.decode(text.strip() or "{}", type=dict[str, object])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"emit {type}: {text.strip()} is no JSON object ({error})") from error
+    console.session.emit(type, body)
+    return Reply(f"{type} is in this flow")
+
+
+# -- breakpoints -----------------------------------------------------------------------------
+
+
+def _breaking(prefix: str, options: str = "") -> Action:
+    def run(console: Console, rest: str) -> Reply:
+        if not rest:
+            raise ConfigError(
+                f"{prefix}: where? such as `before pay where amount > 5`, `after pay failed`, `on rule pack`, a line"
+            )
+        place = _place(console, rest)
+        return _add(console, f"{place} {options}".strip(), None)
+
+    return run
+
+
+def _logpoint(console: Console, rest: str) -> Reply:
+    place, quote, text = rest.partition('"')
+    if not quote or not text.endswith('"'):
+        raise ConfigError('logpoint: write a place and a text, such as `logpoint after pay "{order} took {took}"`')
+    return _add(console, _place(console, place.strip()), text[:-1])
+
+
+def _add(console: Console, place: str, prints: str | None) -> Reply:
+    session = console.session
+    check_place(place, session.view.edition)
+    taken, number = session.view.state.holds.points, 1
+    while f"b{number}" in taken:
+        number += 1
+    name = f"b{number}"
+    session.access.call("break_add", name=name, place=place, prints=prints, who=session.who)
+    session.refresh()
+    return Reply(f"breakpoint {name} {place}", {"name": name, "place": place})
+
+
+def _place(console: Console, text: str) -> str:
+    """`pay`, `shop.then:12`, `12`, `after pay`, each perhaps with `if EXPR`, as a place of the language."""
+    text = re.sub(r"\bif\b", "where", text, count=1)
+    head, _, condition = text.partition(" where ")
+    head, condition = head.strip(), f" where {condition}" if condition else ""
+    rules = console.session.view.edition.rules
+    line = _LINE.fullmatch(head)
+    if line is not None:
+        return f"on rule {_rule_at(console, line['file'], int(line['line']))}{condition}"
+    if " " in head:
+        return text
+    if rules.rule(head) is not None and head not in rules.tasks:
+        return f"on rule {head}{condition}"
+    is_event = head in rules.events
+    return f"{'after' if is_event else 'before'} {head}{condition}"
+
+
+def _rule_at(console: Console, file: str | None, line: int) -> str:
+    """The rule that covers a line: the last that begins at it or before."""
+    view = console.session.view
+    own = view.declared(view.rule)
+    here = file or (own.span.file if own is not None and own.span is not None else "")
+    beside = [
+        (span.line, rule.name)
+        for rule in view.edition.rules.rules
+        if (span := rule.span) is not None
+        and (span.file == here or span.file.endswith(f"/{here}"))
+        and span.line <= line
+    ]
+    if not beside:
+        raise ConfigError(f"{here}:{line}: no rule stands there")
+    return max(beside)[1]
+
+
+def _switching(op: str, said: str) -> Action:
+    def run(console: Console, rest: str) -> Reply:
+        name = f"b{rest}" if rest.isdigit() else rest
+        console.session.access.call(op, name=name)
+        console.session.refresh()
+        return Reply(f"{name} {said}")
+
+    return run
+
+
+def _catch(console: Console, rest: str) -> Reply:
+    console.session.own.catch(rest)
+    return Reply(f"stops on {rest}")
+
+
+def _watch(console: Console, rest: str) -> Reply:
+    if not rest:
+        raise ConfigError("watch: which variable of the flow? such as `watch total`, `watch order.items`")
+    console.session.own.watch(rest, console.session.view)
+    return Reply(f"stops when {rest} was written with another value")
+
+
+def _forget(console: Console, rest: str) -> Reply:
+    console.session.own.forget(rest)
+    return Reply(f"{rest}: no stop any more")
+
+
+# -- leaving -----------------------------------------------------------------------------------
+
+
+def _quit(console: Console, rest: str) -> Reply:
+    return Reply(is_last=True)
+
+
+def _kill(console: Console, rest: str) -> Reply:
+    console.session.access.call("cancel", id=console.session.flow)
+    return Reply(f"flow {console.session.flow} is cancelled", is_last=True)
+
+
+MOVING: Final = (
+    Command("continue", ("c", "cont"), "", "Goes on to the next breakpoint, or to the end.", _going("continue"), True),
+    Command("next", ("n",), "", "To the next record that ends, past what a call does.", _going("next"), True),
+    Command("step", ("s",), "", "To the next record that ends, into calls too.", _going("step"), True),
+    Command("finish", ("fin", "out", "r"), "", "To the next record that ends after this call.", _going("finish"), True),
+    Command("until", ("unt",), "TASK|PLACE", "To a task before it starts, an event, or any place.", _going("until")),
+    Command("pause", (), "", "Stops at the next record that ends.", _pause),
+    Command("wait", (), "", "Waits for the next stop.", _wait),
+    Command("set", (), "PATH = JSON", "Changes body or result of the record that is held.", _set),
+    Command("drop", ("skip",), "", "Ends the record here: no task is started, no rule sees it.", _drop),
+    Command("retry", (), "", "Tries the failure in view again, in its place.", _retry),
+    Command("emit", (), "TASK [JSON]", "A record by hand, into this flow.", _emit),
+    Command("break", ("b",), "PLACE [if EXPR]", "A breakpoint, for all flows.", _breaking("break")),
+    Command("tbreak", (), "PLACE [if EXPR]", "A breakpoint that stops once.", _breaking("tbreak", "once")),
+    Command("logpoint", ("dprintf",), 'PLACE "TEXT"', "Never stops; notes a text with its {fields}.", _logpoint),
+    Command("enable", ("en",), "NAME", "Switches a breakpoint on.", _switching("break_enable", "is on")),
+    Command("disable", ("dis",), "NAME", "Switches a breakpoint off.", _switching("break_disable", "is off")),
+    Command("delete", ("del", "clear"), "NAME", "Takes a breakpoint away.", _switching("break_rm", "is gone")),
+    Command(
+        "catch",
+        (),
+        "failed|unhandled|no-match",
+        "Stops on failures, on those that nothing takes up, on what no rule is for.",
+        _catch,
+    ),
+    Command("watch", (), "VARIABLE", "Stops when a variable of the flow was changed.", _watch),
+    Command("forget", ("unwatch",), "VARIABLE|failed|…", "Takes a catch or a watch back.", _forget),
+    Command("quit", ("q", "detach", "exit"), "", "Leaves; what is held stays held.", _quit),
+    Command("kill", ("k",), "", "Cancels the flow, and leaves.", _kill),
+)

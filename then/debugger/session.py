@@ -1,0 +1,407 @@
+"""A session: one flow, stopped, changed and let go on. Without terminal and without socket.
+
+Theory of operation. A flow stops where a breakpoint holds a record of it, and
+goes on when that is released: the core does both (`then.core.holding`), and a
+session adds no way of stopping. A step is a breakpoint for this flow that stops
+once (`then.debugger.own`), set before the release, so that nothing passes
+between the two. What a record is changed to is handed to its release.
+
+1. A session holds nothing in memory that a flow needs to go on.
+2. It looks at one record: the one that it stopped for last, or was told to.
+3. Looking at the past changes nothing, and nothing is changed from there.
+
+Steps, all to a record that has ended and is about to be matched: `step` to the
+next of the flow, `next` to the next outside calls that are entered meanwhile,
+`finish` to the next after the innermost call is over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import attrs
+
+from then.core import facts as f
+from then.core.errors import ConfigError, ThenError
+from then.core.holds import Hold
+from then.core.state import FAILURES
+from then.core.tasks import Body, Json, Task, own_copy
+from then.core.values import CannotSay, json_text
+from then.debugger.access import Access
+from then.debugger.own import OwnBreakpoints, Watch
+from then.debugger.past import entry_at
+from then.debugger.view import View, check_place
+
+How = Literal["continue", "step", "next", "finish", "until"]
+_PATH: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[\d+\])*", re.ASCII)
+_STEP: Final = re.compile(r"^\w+|\.\w+|\[\d+\]", re.ASCII)
+WAIT_S: Final = 10.0
+"""How long one question to the engine waits; then it is asked again."""
+
+
+@attrs.frozen
+class Stop:
+    """Why a flow stands still."""
+
+    reason: Literal["breakpoint", "step", "watch", "catch", "still", "ended"]
+    text: str
+    """One line."""
+    flow: str
+    id: str | None = None
+    """The record; None where the flow ended, or waits for something else."""
+    breakpoint: str | None = None
+
+
+class Session:
+    """One flow under the eyes of a person.
+
+    Args:
+        who: stands in the journal beside what is changed.
+    """
+
+    def __init__(self, access: Access, flow: str, who: str = "") -> None:
+        self.access = access
+        self.flow = flow
+        self.who = who
+        self.own = OwnBreakpoints(access, flow, who)
+        self.stop: Stop | None = None
+        """The last one; None while it goes on."""
+        self.at: int | None = None
+        """The entry after which the past is looked at; None: now."""
+        self._id: str | None = None
+        self._known: list[str] = []
+        """What was held when a step began: it is not what the step is for."""
+        self._edits: dict[str, Body] = {}
+        self._view: View | None = None
+
+    # -- looking -------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """What there is to see."""
+        if self._view is None:
+            if self.at is None:
+                edits = self._edits
+                self._view = View(self.access, self.flow, self._id, None, edits.get("body"), edits.get("result"))
+            else:
+                self._view = View(self.access, self.flow, _subject(self.access, self.at), self.at)
+        return self._view
+
+    def look_at(self, id: str) -> None:
+        """Takes another record of the flow into view, by the beginning of its id or by its type."""
+        records = self.view.flow.records
+        found = [one for one in records if one.startswith(id)]
+        found = found or [one for one, record in records.items() if record.task.type == id][-1:]
+        if len(found) != 1:
+            raise ConfigError(
+                f'"{id}" is {"no record" if not found else "several records"} of this flow; `info tasks` lists them'
+            )
+        self._show(found[0])
+
+    def back(self, *, to_hit: bool = False) -> None:
+        """One entry of the flow back in the journal; or to where a breakpoint held a record.
+
+        Raises:
+            ConfigError: there is nothing before.
+        """
+        entries = self.access.history().seqs(self.flow)
+        before = [seq for seq in entries if seq < (self.at if self.at is not None else entries[-1])]
+        if to_hit:
+            before = [seq for seq in before if any(_is_stop(fact) for fact in entry_at(self.access.journal, seq).facts)]
+        if not before:
+            raise ConfigError("nothing of this flow was before that" if not to_hit else "no stop was before that")
+        self.at, self._view = before[-1], None
+
+    def forward(self, *, to_end: bool = False) -> None:
+        """One entry on, or to now."""
+        entries = self.access.history().seqs(self.flow)
+        later = [seq for seq in entries if self.at is not None and seq > self.at]
+        self.at = later[0] if len(later) > 1 and not to_end else None
+        self._view = None
+
+    # -- going on ------------------------------------------------------------------------
+
+    def go(self, how: How = "continue", place: str = "") -> None:
+        """Lets the record in view go on, as it was changed; `wait` tells of the next stop.
+
+        Args:
+            place: of `until`: a task, an event, or a whole place such as `after pay where amount > 5`.
+
+        Raises:
+            ConfigError: the record is not held, a place is none, or this is the past.
+        """
+        self._check_now()
+        view = self.view
+        self._known = []
+        if how != "continue":
+            held = self.access.history().state.holds.stops.values()
+            others = [
+                hold.id for hold in held if hold.flow == self.flow and not hold.is_released and hold.id != view.id
+            ]
+            self._known = others
+            stop_at = self._place(how, place, view)
+            check_place(stop_at, view.edition)
+            self.own.stop_once(stop_at)
+        if view.task.is_held and view.hold is not None:
+            given: dict[str, Json] = {"id": view.id}
+            if self._edits:
+                record = view.flow.records[view.id].task
+                given |= {"values": _changes(record.body, self._edits.get("body")), "who": self.who}
+                given["result_values"] = _changes(record.result or {}, self._edits.get("result"))
+            try:
+                self.access.call("continue", **given)
+            except ThenError:
+                self.own.take_step_back()
+                raise
+            except KeyboardInterrupt:
+                self._going()  # Whether it was heard is not known: what holds the record still is told by `wait`.
+                raise
+        elif view.flow.flow.held is not None:
+            self.access.call("continue", id=self.flow)
+        self._going()
+
+    def _going(self) -> None:
+        self._edits, self._view, self._id, self.stop = {}, None, None, None
+
+    def _place(self, how: How, place: str, view: View) -> str:
+        calls = [call.id for call in view.flow.stack(view.task)]
+        if how == "step":
+            return "after any"
+        if how == "until":
+            if " " in place.strip():
+                return place
+            rules = view.edition.rules
+            is_started = place in rules.tasks or place in rules.procedures or place.endswith(".*")
+            return f"{'before' if is_started else 'after'} {place}"
+        if how == "finish":
+            if not calls:
+                raise ConfigError("this runs in no call: `continue` goes to the next breakpoint, or to the end")
+            calls = calls[1:]
+        within = "".join(f' or record.call == "{id}"' for id in calls)
+        return f"after any where record.call is null{within}"
+
+    def pause(self) -> None:
+        """Stops the flow at its next record that ends; what runs is not stopped."""
+        self._check_now()
+        self.own.stop_once("after any")
+
+    def wait(self, timeout_s: float | None = None) -> Stop | None:
+        """Waits for the next stop; None where none came in time.
+
+        What somebody else held, or a breakpoint of any kind, is a stop. A record that is held for a reason of
+        this session alone which then proves not to be there is let go on.
+        """
+        left = timeout_s
+        while self.stop is None:
+            patience = WAIT_S if left is None else min(left, WAIT_S)
+            told = self.access.call("wait", flow=self.flow, known=self._known, timeout_s=patience)
+            self.stop, is_moved = self._judge(told)
+            if self.stop is None and left is not None and not is_moved:
+                left -= patience
+                if left <= 0:
+                    return None
+        self.own.take_step_back()
+        self._id, self._view = self.stop.id, None
+        return self.stop
+
+    # -- why it stands -------------------------------------------------------------------
+
+    def _judge(self, told: Body) -> tuple[Stop | None, bool]:
+        """Why it stands; and whether something was let go on that was held for nothing."""
+        if told["is_over"]:
+            flow = self.access.history().flow(self.flow).flow
+            return Stop("ended", f"flow {flow.id} ended {flow.outcome}", flow.id), False
+        held: list[str] = told["held"]
+        fresh = [id for id in held if id not in self._known]
+        is_moved = False
+        for id in fresh or (held if told["still"] is not None else ()):
+            stop = self._why(View(self.access, self.flow, id))
+            if stop is not None:
+                return stop, is_moved
+            self.access.call("continue", id=id)
+            is_moved = True
+        if told["still"] is not None and not held:
+            return Stop("still", told["still"], self.flow), is_moved
+        return None, is_moved
+
+    def _why(self, view: View) -> Stop | None:
+        """Why a record is held; None where that was for a reason of ours that is not there."""
+        hold, own = view.hold, self.own
+        if hold is None:
+            return None
+        name, where = hold.breakpoint, described(hold, view.task)
+        hits = [hit for _, hit in view.flow.records[view.id].hits if (hit.place == "before") == hold.is_before]
+        met = {hit.name for hit in hits if hit.unsaid is None and hit.text is None}
+        ours = {own.step, *own.catches.values(), *own.watches}
+        if name not in ours:
+            return Stop("breakpoint", f"breakpoint {name}, hit {hold.hit}: {where}", self.flow, view.id, name)
+        if any(point in met for point in own.watches) and (changes := own.changes(view)):
+            told = "; ".join(changed_text(*change) for change in changes)
+            return Stop("watch", f"{told}: {where}", self.flow, view.id, name)
+        for what, point in own.catches.items():
+            if point in met and is_caught(what, view):
+                return Stop("catch", f"{what}: {where}", self.flow, view.id, name)
+        if own.step in met:
+            return Stop("step", f"step: {where}", self.flow, view.id, name)
+        others = sorted(met - ours)
+        return Stop("breakpoint", f"breakpoint {others[0]}: {where}", self.flow, view.id, others[0]) if others else None
+
+    # -- changing ------------------------------------------------------------------------
+
+    def set(self, path: str, value: Json) -> None:
+        """Changes the record in view; it takes effect, and is written down, when that goes on.
+
+        Args:
+            path: `body.total`, `result.items[0].sku`; a bare name is the result's where it has one, else the body's.
+
+        Raises:
+            ConfigError: it is not held, or would not be as declared.
+            RuleError: likewise.
+        """
+        self._check_now()
+        view = self.view
+        task = view.task
+        if not task.is_held:
+            raise ConfigError(f"{task.type} ({task.id}) is not held: what goes on is not changed")
+        steps = _steps(path)
+        if steps[0] not in ("body", "result"):
+            steps.insert(0, "result" if task.result is not None and steps[0] in task.result else "body")
+        whole = {"body": own_copy(task.body), "result": own_copy(task.result or {})}
+        _put(whole, steps, value, path)
+        part = str(steps[0])
+        changed: Body = whole[part]
+        if part == "body":
+            changed = view.edition.check_body(task.type, changed)
+        elif task.outcome is None or task.event:
+            raise ConfigError(f"{task.type} ({task.id}) has no result yet; its body can be changed")
+        elif task.outcome == "done" and (wrong := view.edition.check_result(task.type, changed)) is not None:
+            raise ConfigError(f"{task.type} ({task.id}): {wrong}")
+        self._edits[part] = changed
+        self._show(view.id, keeps=True)
+
+    def drop(self) -> None:
+        """Ends the record in view here: a task that would start is cancelled, what has ended is shown to no rule."""
+        self._check_now()
+        self.access.call("cancel", id=self.view.id, only=True)
+        self._going()
+
+    def retry(self) -> None:
+        """Tries the failure in view again, in its place.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        self._check_now()
+        view = self.view
+        if view.task.outcome not in FAILURES:
+            raise ConfigError(
+                f"{view.task.type} ({view.id}) is {view.task.outcome or view.task.state}; what failed can be tried again"
+            )
+        self.access.call("retry", id=view.id)
+        if view.task.is_held:
+            self.access.call("cancel", id=view.id, only=True)
+        self._going()
+
+    def emit(self, type: str, body: Body) -> None:
+        """A record by hand, into this flow."""
+        self._check_now()
+        self.access.call("post", type=type, texts={}, body=body, flow=self.flow)
+        self._view = None
+
+    def refresh(self) -> None:
+        """Looks again: something was changed beside."""
+        self._view = None
+
+    # -- what these share ----------------------------------------------------------------
+
+    def _show(self, id: str, *, keeps: bool = False) -> None:
+        if not keeps:
+            self._edits = {}
+        self._id, self._view = id, None
+
+    def _check_now(self) -> None:
+        if self.at is not None:
+            raise ConfigError("this is the past, which nobody changes; `now` leads back")
+
+
+def described(hold: Hold, task: Task) -> str:
+    """Where a record is held: `before pay`, `after pay done`, `pack on pay done`."""
+    ended = "" if task.outcome is None or task.event else f" {task.outcome.replace('_', ' ')}"
+    what = "before" if hold.is_before else f"on {hold.place}, after" if hold.place.startswith("rule ") else "after"
+    return f"{what} {task.type}{ended} ({task.id})"
+
+
+def changed_text(watch: Watch, value: Json | CannotSay, writer: str) -> str:
+    """`total was 3, is 5, by add on pay (0k3f…)`."""
+    return f"{watch.path} was {_said(watch.value)}, is {_said(value)}" + (f", by {writer}" if writer else "")
+
+
+def _said(value: Json | CannotSay) -> str:
+    return "missing" if isinstance(value, CannotSay) else json_text(value)
+
+
+def is_caught(what: str, view: View) -> bool:
+    """Whether a record that is held is what is caught: a failure, one that nothing takes up, one that no rule is for."""
+    match what:
+        case "failed":
+            return view.task.outcome in FAILURES
+        case "unhandled":
+            return not view.preview.is_taken_up
+    return not view.preview.fired and not _is_awaited(view)
+
+
+def _is_awaited(view: View) -> bool:
+    """A chain, a script or a join waits for it: that no rule fires on it is as it should be."""
+    task, preview = view.task, view.preview
+    return task.cont is not None or preview.is_part
+
+
+def _subject(access: Access, seq: int) -> str | None:
+    """The record that an entry of the journal is about: what is held, matched or ended in it, else the last one born."""
+    born: str | None = None
+    facts = entry_at(access.journal, seq).facts
+    stopped = next((fact.id for fact in facts if isinstance(fact, f.Hit) and fact.stops), None)
+    if stopped is not None:
+        return stopped
+    for fact in facts:
+        match fact:
+            case f.Held(id=id) | f.Completed(id=id) | f.Taken(id=id) | f.Released(id=id) | f.Entered(id=id):
+                return id
+            case f.Posted(task=task) | f.Emitted(task=task):
+                born = task.id
+            case _:
+                pass
+    return born
+
+
+def _is_stop(fact: f.Fact) -> bool:
+    return isinstance(fact, f.Hit) and fact.stops
+
+
+def _steps(path: str) -> list[str | int]:
+    """`body.items[0].sku` as steps.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if _PATH.fullmatch(path) is None:
+        raise ConfigError(f'"{path}" is no path into a record; write body.total, result.items[0].sku')
+    return [int(step[1:-1]) if step[0] == "[" else step.removeprefix(".") for step in _STEP.findall(path)]
+
+
+def _put(whole: Json, steps: list[str | int], value: Json, path: str) -> None:
+    at = whole
+    for number, step in enumerate(steps, 1):
+        fits = isinstance(at, dict) if isinstance(step, str) else isinstance(at, list) and step < len(at)
+        if not fits:
+            raise ConfigError(f"{path}: there is no place for {step} in {json_text(at)[:60]}")
+        if number == len(steps):
+            at[step] = value
+        else:
+            at = at.get(step) if isinstance(at, dict) else at[step]
+
+
+def _changes(before: Body, after: Body | None) -> Body:
+    """The fields that differ."""
+    return {name: value for name, value in (after or {}).items() if name not in before or before[name] != value}

@@ -1,0 +1,221 @@
+"""What there is to see of a flow at one moment: a record, what is round it, and what the rules would do with it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from then.analysis.history import FlowHistory
+from then.core.edition import Edition
+from then.core.errors import ConfigError, RuleError, UnknownId
+from then.core.evaluate import Scope, compile_value
+from then.core.filters import Expr, In
+from then.core.holds import Hold
+from then.core.listening import match_within
+from then.core.rules import Rule
+from then.core.source import Span
+from then.core.tasks import Body, Json, Task
+from then.core.values import CannotSay
+from then.debugger.access import Access
+from then.debugger.preview import Preview, preview
+
+
+class Frame(NamedTuple):
+    """One floor of the call stack."""
+
+    task: Task
+    """The record; beneath it the calls that it runs in, the innermost first."""
+    rule: str | None
+    """What brought it forth."""
+    span: Span | None
+    """Where that stands."""
+
+
+class View:
+    """A flow at one moment, with one of its records in the middle.
+
+    Args:
+        id: of the record; None: the one that matters most, a failure that nothing took up or the last.
+        at: the entry of the journal after which it is looked at; None: now.
+        body: what the record is to go on with in the place of its body.
+        result: the same of its result.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        flow: str,
+        id: str | None = None,
+        at: int | None = None,
+        body: Body | None = None,
+        result: Body | None = None,
+    ) -> None:
+        self.access = access
+        self.at = at
+        self._body, self._result = body, result
+        reader = access.history(at)
+        self.state = reader.state
+        self.flow: FlowHistory = reader.flow(flow)
+        self.entries = reader.seqs(flow)
+        """Of the flow, up to this moment."""
+        self.id = id if id is not None else self._foremost()
+        if self.id not in self.flow.records:
+            raise UnknownId(self.id)
+
+    def _foremost(self) -> str:
+        loose = [id for id in self.flow.flow.untaken if id in self.flow.records]
+        return loose[0] if loose else next(reversed(self.flow.records))
+
+    @property
+    def edition(self) -> Edition:
+        """The rules that the flow stands under."""
+        return self.access.editions[self.flow.flow.version]
+
+    @cached_property
+    def task(self) -> Task:
+        """The record, as it would go on."""
+        task = self.flow.records[self.id].task
+        body = self._body if self._body is not None else task.body
+        return replace(task, body=body, result=self._result if self._result is not None else task.result)
+
+    @property
+    def hold(self) -> Hold | None:
+        """The stop that holds it."""
+        return self.flow.holds.get(self.id)
+
+    @property
+    def variables(self) -> dict[str, Json]:
+        """The flow's."""
+        live = self.state.flows.get(self.flow.flow.id)
+        return dict(live.variables if live is not None else self.flow.variables)
+
+    @cached_property
+    def preview(self) -> Preview:
+        """What its release would bring about."""
+        if not self.task.is_held:
+            return Preview()
+        state = self.access.history(self.at).state  # One of its own, to be changed.
+        return preview(state, self.access.editions, self.id, self._body, self._result)
+
+    # -- places ------------------------------------------------------------------------
+
+    @cached_property
+    def rule(self) -> str | None:
+        """The rule, or step, that matters: the one that it is held on, that fires or fired first, or that brought it forth."""
+        hold = self.hold
+        if hold is not None and hold.place.startswith("rule "):
+            return hold.place.removeprefix("rule ")
+        fired = self.preview.fired or tuple(self.flow.records[self.id].fired)
+        return fired[0] if fired else self.task.rule
+
+    def declared(self, name: str | None) -> Rule | None:
+        """The rule of a name such as `pack`, `pack/1/else`; None where these rules have none."""
+        return self.edition.rules.rule(name.partition("/")[0]) if name is not None else None
+
+    def span(self, name: str | None) -> Span | None:
+        """Where a rule stands; of a later step of one, where that begins."""
+        rule = self.declared(name)
+        if rule is None or name is None:
+            return None
+        step = name.partition("/")[2].partition("/")
+        steps = rule.consequence.steps if rule.consequence is not None else ()
+        if step[0].isdigit() and not step[2] and int(step[0]) < len(steps):
+            spans = [getattr(act, "span", None) for act in steps[int(step[0])]]
+            return next((span for span in spans if span is not None), rule.span)
+        return rule.span
+
+    def lines(self, span: Span) -> list[str]:
+        """The text that a place is in; empty where it is not known."""
+        sources = self.edition.rules.sources
+        for key, text in sources.items():
+            if text and (span.file == key or span.file.endswith(f"/{key}")):
+                return text.splitlines()
+        try:
+            return Path(span.file).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+
+    def stack(self) -> list[Frame]:
+        """The record, and the calls that it runs in, the innermost first."""
+        frames = [Frame(self.task, self.rule, self.span(self.rule))]
+        for call in self.flow.stack(self.task):
+            frames.append(Frame(call, call.rule, self.span(call.rule)))
+        return frames
+
+    # -- values --------------------------------------------------------------------------
+
+    def bindings(self) -> dict[str, Json | Task]:
+        """What the names of the rule that matters stand for, as far as one record tells."""
+        found: dict[str, Json | Task] = {}
+        task = self.task
+        chain = self.state.chains.get(task.cont or "")
+        if chain is not None:
+            found |= chain.records | chain.values
+            found |= {alias: task for alias, id in chain.aliases.items() if id == task.id}
+        if task.outcome is None:
+            return found
+        frame = self.state.waits.frames.get(task.call or "")
+        if frame is not None:
+            found |= frame.body
+            within = self.edition.within.get(frame.type, ())
+            for match in match_within(within, task, self.variables, frame.body):
+                found = match.bindings | found
+        for match in self.edition.index.match(task, self.variables):
+            found = match.bindings | found
+        return found
+
+    def value(self, text: str) -> Json | CannotSay:
+        """What an expression of the language comes to here: over the record, names of the rule, and variables.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        refusal: RuleError | None = None
+        for place in self._places():
+            try:
+                expr = _expression(place, text, self.edition)
+            except RuleError as error:
+                refusal = refusal or error
+                continue
+            return compile_value(expr)(Scope(self.task, self.bindings(), self.variables))
+        assert refusal is not None
+        raise ConfigError(f"{text}: {refusal.message}")
+
+    def _places(self) -> list[str]:
+        task, rule = self.task, self.declared(self.rule)
+        places = []
+        if (
+            rule is not None
+            and task.outcome is not None
+            and self.rule != task.rule
+            and "/late" not in (self.rule or "")
+        ):
+            places.append(f"on rule {self.rule}")
+        places.append(f"after {task.type}" if task.outcome is not None else f"before {task.type}")
+        return [*places, "after any"]
+
+
+def check_place(place: str, edition: Edition) -> None:
+    """Nothing, where a breakpoint may stand there.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    from then.language.breakpoints import read_breakpoint
+
+    try:
+        read_breakpoint(f"breakpoint look {place}", edition.rules)
+    except RuleError as error:
+        raise ConfigError(f"{place}: {error.message}") from error
+
+
+def _expression(place: str, text: str, edition: Edition) -> Expr:
+    from then.language.breakpoints import read_breakpoint
+
+    where = read_breakpoint(f"breakpoint look {place} where ({text}) in []", edition.rules).where
+    if not isinstance(where, In):
+        raise RuleError("one expression is needed")
+    return where.item
