@@ -124,10 +124,6 @@ class Commands:
         found = self._engine.breakpoints[name]
         return breakpoint_object(found.point, found.holds)
 
-    def wait(self, flow: str, known: list[str], timeout_s: float) -> Json:
-        """Waits until a flow stops, no longer than a minute; tells what is held in it, and whether it is over."""
-        return wait_for_stop(self._engine, flow, known, min(timeout_s, WAIT_MAX_S))
-
     def timer(self, name: str, what: str) -> Json:
         """Pauses a timer, takes it up again, or fires it now; gives it."""
         if what not in ("pause", "resume", "fire"):
@@ -156,6 +152,11 @@ class Commands:
         )
 
 
+def wait(commands: Commands, flow: str, known: list[str], timeout_s: float) -> Json:
+    """Waits until a flow stops, no longer than a minute; tells what is held in it, and whether it is over."""
+    return wait_for_stop(commands._engine, flow, known, min(timeout_s, WAIT_MAX_S))  # noqa: SLF001 (one of them)
+
+
 OPS: Final[dict[str, Callable[..., Json]]] = {
     "post": Commands.post,
     "complete": Commands.complete,
@@ -166,7 +167,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "break_rm": Commands.break_rm,
     "break_enable": Commands.break_on,
     "break_disable": Commands.break_off,
-    "wait": Commands.wait,
+    "wait": wait,
     "timer": Commands.timer,
     "running": Commands.running,
     "prune": Commands.prune,
