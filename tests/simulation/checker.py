@@ -104,6 +104,8 @@ class Story:
         """What waits for its time."""
         self.used: set[tuple[str, str]] = set()
         """Rules, and the records that they used up as parts."""
+        self.held: set[str] = set()
+        """What was held with its outcome."""
         self.late: set[tuple[str, str]] = set()
         """Rules, and the first parts whose windows ended; of these rule sets each emits one record then."""
         for place, page in enumerate(pages(journal)):
@@ -129,8 +131,10 @@ class Story:
                     self.late.add(window)
                 if isinstance(fact, f.Posted) and fact.version is not None:
                     self.flows[page.flow] = None
-            case f.Completed(id=id, outcome=outcome):
+            case f.Completed(id=id, outcome=outcome, held=held):
                 self.completed[id] += 1
+                if held is not None:
+                    self.held.add(id)
                 assert self.completed[id] == 1, "law 1: a task completes once"
                 assert self.records[id].outcome is None, "law 1: an event is completed from the first"
                 self.outcomes[id] = outcome
@@ -194,7 +198,8 @@ class Story:
         """Whether the last attempt of what a chain waits for is done."""
         key = self.records[member].key
         last = max((task for task in self.records.values() if task.key == key), key=lambda task: task.attempt)
-        return self.outcomes.get(last.id) == "done"
+        is_let_go = last.id in self.held and last.id not in self.matched  # Cancelled where it was held: to no rule.
+        return self.outcomes.get(last.id) == "done" and not is_let_go
 
     def _is_filled(self, waited: f.Waited) -> bool:
         return all(self.outcomes.get(member) == "done" for member in waited.members)
