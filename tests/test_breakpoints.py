@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.checked import Checked
+from tests.readings import told
 from tests.world import World
 from then.core import facts as f
 from then.core.causes import Cancel, DropBreakpoint, Proceed, Release, Report, SetBreakpoint, Start, SwitchBreakpoint
+from then.core.engine import preview
 from then.core.errors import BodyRefused, ConfigError, UnknownName
 from then.core.tasks import Body, Json, Task
 
@@ -585,3 +588,41 @@ def test_a_record_that_a_guard_holds_after_a_breakpoint_let_it_start_goes_on_wit
     assert run.live("a")[0].state == "held"
     run.give(Release(root.flow))
     assert run.fired(task) == ["s"]
+
+
+# -- what a release would bring -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("breakpoint_", ["after pay", "after reserve", "on rule pack", "after order", "after ship"])
+def test_a_preview_is_what_the_release_then_brings_and_changes_nothing(breakpoint_: str) -> None:
+    run = shop(f"breakpoint b {breakpoint_}")
+    run.post("order", id=1, total=1)
+    for _ in range(9):
+        held = [task for task in run.live() if task.is_held]
+        for task in held:
+            before = told(run.state)
+            seen = preview(run.state, task, run.terms)
+            assert told(run.state) == before
+            emitted = len(run.emitted())
+            released(run, task)
+            assert seen.fired == run.fired(task)
+            now = run.emitted()[emitted:]
+            assert [(one.type, one.body, one.rule) for one in seen.emitted] == [
+                (one.type, one.body, one.rule) for one in now
+            ]
+        running = [task for task in run.live() if task.state == "waiting" and task.type != "ask"]
+        if not running:
+            break
+        run.end(running[0], receipt="r")
+    assert run.state.flows == {}
+
+
+def test_a_preview_sees_the_record_as_it_would_be_edited() -> None:
+    rules = 'event go() task a(n: int) run process ["a"] event big() rule r when go then a(n: 1) rule s when a done where n > 5 then big()\n'
+    run = shop("breakpoint b after a", rules=rules)
+    run.post("go")
+    task = run.end("a")
+    [held] = run.live("a")
+    assert preview(run.state, held, run.terms).fired == []
+    assert preview(run.state, replace(held, body={"n": 9}), run.terms).fired == ["s"]
+    assert task.id == held.id
