@@ -471,3 +471,48 @@ def test_scripts_that_are_cancelled_in_the_middle_of_steps_leave_the_engine_soun
             engine.cancel(flow)
         assert {flow.wait(PATIENCE_S).outcome for flow in flows} == {"cancelled"}
         assert engine.loop.failure is None
+
+
+def test_an_async_main_goes_on_with_a_later_engine(tmp_path: Path) -> None:
+    text = """
+    import asyncio
+
+    async def asked(n):
+        before = (await run("work", n=n)).result["m"]
+        record = await run("person", n=n)
+        return [before, record.result["said"]]
+
+    async def main():
+        return {"found": await asyncio.gather(asked(1), asked(2))}
+    """
+    state = tmp_path / "state"
+    with then.Engine(project(tmp_path, text), state) as engine:
+        flow = engine.post("job")
+        until_asked(engine, flow)
+    for said in ("first", "second"):
+        with then.Engine(project(tmp_path, text), state) as engine:
+            flow = engine.flow(flow.id)
+            completes(engine, flow, "person", said=said)
+            if said == "first":
+                until_asked(engine, flow)
+                continue
+            job = flow.wait(PATIENCE_S).tasks[0]
+            assert job.outcome == "done", job.error
+            assert job.result is not None
+            assert sorted(job.result["found"]) == [[2, "first"], [3, "second"]]
+            assert [task.type for task in flow.tasks].count("work") == 2
+
+
+def test_a_sleep_that_was_due_while_no_engine_ran_is_over(tmp_path: Path) -> None:
+    text = """
+    def main():
+        save("began", now().timestamp())
+        sleep("50ms")
+        return {"slept": now().timestamp() - load("began") >= 0.05}
+    """
+    state = tmp_path / "state"
+    with then.Engine(project(tmp_path, text), state) as engine:
+        flow = engine.post("job")
+        until(engine, lambda state: flow.id in state.waits.scripts.of or flow.id not in state.flows)
+    with then.Engine(project(tmp_path, text), state) as engine:
+        assert engine.flow(flow.id).wait(PATIENCE_S).tasks[0].result == {"slept": True}

@@ -62,6 +62,22 @@ def test_the_first_ctrl_c_starts_nothing_new_and_waits_for_what_runs(shell: Shel
     )
 
 
+def test_nobody_waits_for_a_script_that_waits_itself(shell: Shell) -> None:
+    shell.write("rules.then", 'task ask()\ntask job() run script "job.py"\nstart job()\n')
+    shell.write("job.py", 'def main():\n    return {"by": wait(run("ask")).result["by"]}\n')
+    program = shell.start("run", "rules.then")
+    program.read_until("asked ")
+    program.signal(SIGINT)
+    said = program.end()
+    assert said.code == 130
+    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+    assert set(ids) == {"ask", "job"}
+    shell("complete", ids["ask"], "done", "by=Ada")
+    resumed = shell("resume")
+    assert resumed.code == 0
+    assert shell("show", ids["job"], "--json").objects[0]["result"] == {"by": "Ada"}
+
+
 def test_the_second_cancels_the_flow_and_lets_it_clean_up(shell: Shell, gate: object) -> None:
     program = _begin(shell)
     program.signal(SIGINT)

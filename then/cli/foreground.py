@@ -302,10 +302,10 @@ class Foreground:
         self._deadline = self._now() + KILL_S
 
     def _running(self) -> list[Task]:
-        """Tasks of these flows that an executor runs."""
+        """Tasks of these flows that an executor runs; a script that waits does nothing by itself."""
         live = self._changes.live
         with self.feed.resting() as loop:
-            ids = loop.look(lambda state: list(state.running))
+            ids = loop.look(lambda state: [id for id in state.running if not state.waits.scripts.is_waiting(id)])
         return [live[id] for id in ids if id in live and live[id].flow in self._flows]
 
     def _is_stopped(self) -> bool:

@@ -123,6 +123,11 @@ class Scripts:
         tail = [step for chunk in chunks[-1:] if isinstance(chunk, list) for step in chunk]
         return Recorded(full, tail, dict(self._ended.get(id, ())), script.began, script.open)
 
+    def is_waiting(self, id: str) -> bool:
+        """Whether a task is a script that waits."""
+        script = self.of.get(id)
+        return script is not None and script.open is not None
+
     def settled(self, script: Script, ids: Iterable[str]) -> Iterator[Task]:
         """The records of those of some first attempts of which the last has settled."""
         ended = self._ended.get(script.id, {})
