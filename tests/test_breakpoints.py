@@ -9,10 +9,15 @@ from tests.checked import Checked
 from tests.readings import told
 from tests.world import World
 from then.core import facts as f
+from then.core.breakpoints import Stops
 from then.core.causes import Cancel, DropBreakpoint, Proceed, Release, Report, SetBreakpoint, Start, SwitchBreakpoint
 from then.core.engine import preview
 from then.core.errors import BodyRefused, ConfigError, UnknownName
+from then.core.evaluate import Scope
+from then.core.fields import MISSING
 from then.core.tasks import Body, Json, Task
+from then.language.breakpoints import read_breakpoint
+from then.language.loading import load_text
 
 SHOP = """
 event order(id: int, total: int)
@@ -626,3 +631,33 @@ def test_a_preview_sees_the_record_as_it_would_be_edited() -> None:
     assert preview(run.state, held, run.terms).fired == []
     assert preview(run.state, replace(held, body={"n": 9}), run.terms).fired == ["s"]
     assert task.id == held.id
+
+
+# -- many of them ---------------------------------------------------------------------------------
+
+MANY = """
+event go(n: int?, s: str?)
+task t(n: any?, s: any?) run process ["t"]
+"""
+WHERE = ("", " where n == {k}", ' where s == "{k}" and n > 2', " where n > {k}", " where has n and n == {k}", " where n == null",
+         " where n == true", " where not n == {k}", " where n == {k} or s == \"a\"", " where n == {k}.0")  # fmt: skip
+
+
+def test_of_many_for_one_type_none_is_passed_over_that_stops_or_cannot_be_said() -> None:
+    rules = load_text(MANY).rules
+    points = [
+        read_breakpoint(f"breakpoint b{k} after t{WHERE[k % len(WHERE)].format(k=k // 10)}", rules) for k in range(200)
+    ]
+    stops = Stops(points)
+    plain = [Stops([point]) for point in points]
+    for n in (MISSING, None, True, False, 0, 1, 3, 3.0, 7, "3", [3], {"a": 3}):
+        for s in (MISSING, "a", "3", 4):
+            body = {name: value for name, value in (("n", n), ("s", s)) if value is not MISSING}
+            record = Task("t", body, id="x", flow="x", outcome="done")
+            scope = Scope(record, {}, {})
+            found = stops.after(record)
+            wanted = [one for single in plain for one in single.after(record) if one.says(scope) is not False]
+            assert [one.point.name for one in found if one.says(scope) is not False] == [
+                one.point.name for one in wanted
+            ]
+    assert len(stops.after(Task("t", {"n": 3, "s": "x"}, outcome="done"))) < len(points) * 3 // 4

@@ -54,7 +54,7 @@ def hold_before(at: Stepping, task: Task, edition: Edition) -> str | None:
     Args:
         task: as it would be given to its executor.
     """
-    stops = stops_of(at, edition).before(task.type)
+    stops = stops_of(at, edition).before(task)
     if not stops or _was_held(at, task, is_before=True):
         return None
     names: dict[str, Json | Task] = {}

@@ -38,7 +38,7 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
     quick = terms.quick.get(runner.kind)
     if quick is None or first.type not in quick or first.priority or not _is_plain(first, runner):
         return ()
-    if state.is_watched and stops_of(at, edition).before(first.type):
+    if state.is_watched and stops_of(at, edition).has_before(first.type):
         return ()
     queue, running, flows = state.queue, state.running, state.flows
     free = max(0, terms.slots - state.slots_used)
@@ -65,7 +65,7 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
             own = edition.runners.get(task.type)
             if own is None or own.kind != runner.kind or task.type not in quick or not _is_plain(task, own):
                 break
-            if state.is_watched and stops_of(at, edition).before(task.type):
+            if state.is_watched and stops_of(at, edition).has_before(task.type):
                 break  # Whether it is held is decided when it would start.
             name = task.type
         if task.policy is not None:
