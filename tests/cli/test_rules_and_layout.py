@@ -119,3 +119,26 @@ def test_a_link_to_a_file_stays_a_link(shell: Shell) -> None:
     assert shell("fmt", "link.then").code == 0
     assert (shell.folder / "link.then").is_symlink()
     assert (shell.folder / "real.then").read_text().startswith("event go(n: int)")
+
+
+def test_what_a_join_waits_for_is_listed_whole(shell: Shell) -> None:
+    # It was its first part alone.
+    shell.write(
+        "joins.then",
+        "event x(k: int)\nevent y(k: int)\ntask t(k: int)\n"
+        "rule a when all of t done where k > 1, no x by k within 1h then t(k: 1)\n"
+        "rule b when any of x as p, t failed or timed out as p by k within 1h then t(k: 1)\n"
+        "rule c when 3 times x followed by y by k within 1h then t(k: 1)\n"
+        "rule d when every t done by flow then t(k: 1)\n"
+        "rule e when x by k quiet for 5m then t(k: 1)\n"
+        "rule f when unmatched any then t(k: 1)\n",
+    )
+    said = shell("check", "joins.then", "--order", "--json").objects
+    assert [rule["waits_for"] for rule in said if "waits_for" in rule] == [
+        "all of t done where …, no x",
+        "any of x, t failed or timed out",
+        "3 times x followed by y",
+        "every t done",
+        "x quiet for 5m",
+        "unmatched any cancelled or failed or timed out",
+    ]

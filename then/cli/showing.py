@@ -18,7 +18,7 @@ from then.cli.words import COLORS, colored, word
 from then.core.errors import UnknownName
 from then.core.facts import Edited, Hit, Late
 from then.core.policies import Policy
-from then.core.rules import ANY, EVENT, FINISHED, Breakpoint, Rule, Unmatched
+from then.core.rules import ANY, EVENT, FINISHED, Breakpoint, Join, Pattern, Rule, Unmatched
 from then.core.tasks import Body, Json, Task
 
 
@@ -223,6 +223,7 @@ def rule_object(rule: Rule) -> Body:
         "outcomes": sorted(pattern.outcomes),
         "final": rule.final,
         "unmatched": isinstance(rule.trigger, Unmatched),
+        "waits_for": when_text(rule),
         "language": "then" if rule.consequence is not None else "python",
         "place": str(rule.span) if rule.span is not None else None,
     }
@@ -249,13 +250,31 @@ def rule_text(rule: Rule, rules: Rules) -> str | None:
 
 
 def when_text(rule: Rule) -> str:
-    """What a rule waits for, without its conditions: `pay failed or timed out`."""
-    pattern = rule.pattern
+    """What a rule waits for, without its conditions: `pay failed or timed out`, `all of pay done, no order.cancelled`."""
+    trigger = rule.trigger
+    if isinstance(trigger, Unmatched):
+        return f"unmatched {_pattern_text(trigger.pattern)}"
+    if not isinstance(trigger, Join):
+        return _pattern_text(rule.pattern)
+    parts = [("no " if part.is_absent else "") + _pattern_text(part.pattern) for part in trigger.parts]
+    match trigger.kind:
+        case "times":
+            return f"{trigger.count} times {' followed by '.join(parts)}"
+        case "quiet":
+            from then.language.rule_texts import span_text
+
+            return f"{parts[0]} quiet for {span_text(trigger.within_us or 0)}"
+        case "every":
+            return f"every {parts[0]}"
+        case kind:
+            return f"{kind} of {', '.join(parts)}"
+
+
+def _pattern_text(pattern: Pattern) -> str:
     family = "any" if pattern.family == ANY else pattern.family
     words = (
         "finished"
         if pattern.outcomes == FINISHED
         else " or ".join(sorted(pattern.outcomes - {EVENT})).replace("_", " ")
     )
-    start = "unmatched " if isinstance(rule.trigger, Unmatched) else ""
-    return f"{start}{family} {words}".rstrip() + (" where …" if pattern.where is not None else "")
+    return f"{family} {words}".rstrip() + (" where …" if pattern.where is not None else "")
