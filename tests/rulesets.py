@@ -17,7 +17,7 @@ from then.core.tasks import Outcome, Task
 N_MAX: Final = 4
 EVENTS: Final = ("e0", "e1", "e2")
 TASKS: Final = {
-    "p0": 'run process ["p"]',
+    "p0": 'run process ["p"] needs {lock.l: shared}',
     "p1": 'run process ["p"] priority 3',
     "p2": 'run process ["p"] may fail',
     "f0": 'run python "m:f"',
@@ -25,6 +25,8 @@ TASKS: Final = {
     "t0": 'run process ["p"] retry 2 times backoff 1s to 1m jitter',
     "t1": 'run python "m:f" retry 1 times while error.kind == "exit"',
     "u0": "",
+    "l0": 'run process ["p"] limit 2 at once by n',
+    "l1": 'run process ["p"] needs {lock.l: exclusive}',
 }
 LEAVES: Final = {
     "s0": 'run process ["p"]',
@@ -85,7 +87,16 @@ class _Writer:
         chance = self.chance
         one, other = chance.choice(list(LEAVES)), chance.choice(list(LEAVES))
         second = next(leaf for leaf in LEAVES if leaf != one)
+        # A set among three and more, of which each may end after a restart.
+        every = f"for i in [1, 2, 3, 4] emit {one}(n: 0 - i) when every {one} done then return (m: n)"
+        # Two pairs: what the first used up is not there for the second.
+        pairs = (
+            f"{one}(n: 0 - 1), {one}(n: 0 - 2), {second}(n: 0 - 3), {second}(n: 0 - 4)"
+            f" when all of {one} done, {second} done then e2(n: 0)"
+        )
         bodies = [
+            every,
+            every,
             (
                 f"for i in [{', '.join('123'[: chance.randint(0, 3)])}] emit {one}(n: 0 - i)"
                 f" when every {one} done then return (m: n) else return (m: 0)"
@@ -95,6 +106,8 @@ class _Writer:
             f"{one}(n: 0 - 1) then {other}(n: 0 - 2) else e2(n: 0)",
             f"{one}(n: 0 - 1), {second}(n: 0 - 2) when all of {one} done, {second} done then return (m: n)"
             + (" else return (m: 0)" if chance.random() < 0.5 else f" when {one} failed then e2(n: 0)"),
+            pairs,
+            pairs,
             f"{one}(n: 0 - 1) when all of {one} done, {NEVER} within 1m then return (m: 0) on timeout then return (m: n)",
         ]
         if self.procedures:

@@ -9,6 +9,7 @@ import pytest
 
 import then
 from then.executors.files import with_files
+from then.handing import check_files
 
 RULES = """
 task label(order: int, name: str = "label.pdf") -> (pdf: file)
@@ -56,6 +57,54 @@ def test_a_file_that_is_not_there_fails_the_task_with_its_name(rules: then.Rules
 @pytest.mark.parametrize("given", [None, 5, []])
 def test_what_is_no_path_is_left_to_the_check_of_types(given: object, tmp_path: Path) -> None:
     assert with_files({"pdf": given}, ["pdf"], str(tmp_path)) == ({"pdf": given}, None)
+
+
+SPOILT = """
+task label(order: int, name: str = "label.pdf") -> (pdf: file)
+  run process ["sh", "label.sh", order, name]
+task spoil(path: str, how: str)
+  run process ["sh", "-c", how, path]
+task ship(pdf: file)
+  run process ["cat", pdf]
+rule next when label done as l then spoil(path: l.pdf, how: {how}) then ship(pdf: l.pdf)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (r"""r'printf "label 8" > "$0"'""", "is not what was handed on: it had 7 bytes, SHA-256 "),
+        (r"""r'echo more >> "$0"'""", "is not what was handed on: it had 7 bytes, SHA-256 "),
+        (r"""r'rm "$0"'""", "was handed on, and now: no such file or directory"),
+        (r"""r'touch "$0"'""", None),
+        ('"true"', None),
+    ],
+)
+def test_a_file_that_has_changed_on_the_way_fails_who_is_given_it(how: str, said: str | None, tmp_path: Path) -> None:
+    # Its checksum was in the record, and nobody looked.
+    (tmp_path / "a.then").write_text(SPOILT.replace("{how}", how))
+    (tmp_path / "label.sh").write_text(PROGRAM)
+    with then.Engine(then.Rules().load(tmp_path / "a.then"), state=tmp_path / ".then") as engine:
+        flow = engine.run("label", order=7)
+        ship = flow.tasks[-1]
+        assert ship.type == "ship"
+        if said is None:
+            assert ship.outcome == "done"
+            return
+        assert (flow.outcome, ship.outcome, ship.started) == ("failed", "failed", None)
+        assert ship.error is not None
+        assert ship.error["kind"] == "load"
+        path = tmp_path / ".then" / "tasks" / flow.tasks[0].id / "artifacts" / "label.pdf"
+        assert str(ship.error["message"]).startswith(f'pdf: file "{path}" {said}')
+
+
+def test_of_a_file_from_elsewhere_nothing_is_known(tmp_path: Path) -> None:
+    other = tmp_path / "artifacts" / "x"
+    other.parent.mkdir()
+    check_files(["pdf"], {"pdf": str(other)})
+    (tmp_path / "files.json").write_text("no JSON")
+    check_files(["pdf"], {"pdf": str(other)})
+    check_files(["pdf", "none"], {"pdf": 7})
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

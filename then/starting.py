@@ -9,6 +9,7 @@ from then.core.causes import Report, Start
 from then.core.edition import Edition
 from then.core.launch import CannotLaunch, launch_options
 from then.core.tasks import Body, Task
+from then.handing import check_files
 
 
 def jobs_of(
@@ -26,7 +27,7 @@ def jobs_of(
         # Nearly every order comes alone, and most of a type whose options are known.
         order = orders[0]
         options = order.edition.runners[order.task.type].options
-        if options is not None:
+        if options is not None and "file_inputs" not in options:
             if begun is not None:
                 begun.append(order.task)
             return {order.kind: [Job(order.task, options)]}, refused
@@ -37,6 +38,8 @@ def jobs_of(
                 continue
             try:
                 options = order.edition.runners[task.type].options or launch_options(task, order.edition)
+                if "file_inputs" in options:
+                    check_files(options["file_inputs"], task.body)
             except CannotLaunch as error:
                 wrong: Body = {"kind": error.kind, "message": str(error)}
                 refused.append(Report(task.id, "failed", None, wrong, None, now_us))

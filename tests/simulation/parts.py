@@ -286,11 +286,22 @@ class SimulatedExecutor:
         assert task.id not in self.machine.running, f"{task.type} is started while it runs"
         waiting = [job.task.id for row in self.behind.values() for job in row]
         assert task.id not in waiting, f"{task.type} is started while it waits in a row"
+        self._check_limits(task)
         if self._outlives:
             assert not self.machine.starts.get(task.id), f"{task.type} was started twice on a machine that goes on"
         if job.options.get("once"):
             assert task.id in self._disk.started, f"{task.type} is marked once, and its start is not durable"
             assert not self.machine.starts.get(task.id), f"{task.type} is marked once, and was started twice"
+
+    def _check_limits(self, task: Task) -> None:
+        """`l0` runs twice at once for each n; `p0` shares a lock that `l1` has alone."""
+        running = [job.task for job in self.machine.running.values()]
+        types = [one.type for one in running]
+        if task.type == "l0":
+            twins = [one for one in running if one.type == "l0" and one.body["n"] == task.body["n"]]
+            assert len(twins) < 2, "a limit is exceeded"
+        assert task.type != "p0" or "l1" not in types, "a lock that one has alone is shared"
+        assert task.type != "l1" or not {"p0", "l1"} & {*types}, "a lock that others have is had alone"
 
 
 class SimulatedTimekeeper(Timekeeper):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
+import attrs
 import pytest
 from msgspec.structs import replace
 
 from tests.simulation import test_simulation
 from tests.simulation.checker import restored
 from tests.simulation.parts import SimulatedExecutor
-from then.core import attempts, ending, engine, folds, joins
+from then.core import attempts, claims, ending, engine, folds, granting, joins
 from then.core import facts as f
 from then.core.causes import Cause, Order, Over, Report, Start, Step
 from then.core.dues import Dues
@@ -386,6 +387,34 @@ def a_set_forgets_what_ended_before_a_restart(plant: Plant) -> None:
     plant.setattr(State, "touch", forgetful)
 
 
+def a_lock_that_somebody_has_alone_is_shared(plant: Plant) -> None:
+    take = claims._take
+
+    def lenient(task: str, need: Any, amount: Any, capacity: Any) -> Any:
+        return take(task, need, "shared" if amount == "exclusive" else amount, capacity)
+
+    plant.setattr(claims, "_take", lenient)
+
+
+def a_limit_is_one_too_many(plant: Plant) -> None:
+    limit = claims._limit
+
+    def generous(task: str, of: Any, *given: Any) -> Any:
+        return limit(task, attrs.evolve(of, count=of.count + 1), *given)
+
+    plant.setattr(claims, "_limit", generous)
+
+
+def what_runs_after_a_restart_takes_nothing(plant: Plant) -> None:
+    """A limit is exceeded by what starts beside it."""
+    run_again = granting.run_again
+
+    def free(state: State, terms: Terms, task: Task, slots: int) -> None:
+        run_again(state, terms, replace(task, needs=None), slots)
+
+    plant.setattr("then.loop.run_again", free)
+
+
 BUGS: Final[tuple[Bug, ...]] = (
     an_order_is_carried_out_before_its_commit,
     an_answer_is_given_before_its_commit,
@@ -418,6 +447,9 @@ BUGS: Final[tuple[Bug, ...]] = (
     a_time_is_lost_by_a_restart,
     a_time_that_came_comes_again_after_a_restart,
     a_set_forgets_what_ended_before_a_restart,
+    a_lock_that_somebody_has_alone_is_shared,
+    a_limit_is_one_too_many,
+    what_runs_after_a_restart_takes_nothing,
 )
 
 

@@ -67,6 +67,9 @@ def launch_options(task: Task, edition: Edition) -> Options:
     files = [field.name for field in declared.result or () if field.type.name == "file"]
     if files:
         options["file_results"] = files
+    given = [field.name for field in declared.inputs or () if field.type.name == "file"]
+    if given:
+        options["file_inputs"] = given
     if run.kind == "process" and edition.secret_variables:
         options["env_without"] = edition.secret_variables
     if runner.secrets:

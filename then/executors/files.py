@@ -7,14 +7,11 @@ the record: size and SHA-256 are, under `files`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from typing import Final
 
 from then.core.tasks import Body
-
-CHUNK_BYTES: Final = 1 << 20
+from then.handing import digest, leave_note
 
 
 def with_files(result: Body, fields: Sequence[str], folder: str, inside: str | None = None) -> tuple[Body, str | None]:
@@ -39,24 +36,16 @@ def with_files(result: Body, fields: Sequence[str], folder: str, inside: str | N
         if inside is not None and not os.path.realpath(path).startswith(os.path.realpath(folder) + "/"):
             return result, f'{name}: file "{given}" is not in THEN_ARTIFACTS, and no other of a container is seen here'
         try:
-            size, digest = _digest(path)
+            size, sha256 = digest(path)
         except OSError as error:
             return result, f'{name}: file "{given}": {error.strerror}; paths start from THEN_ARTIFACTS'
         result = {**result, name: path}
-        found[name] = {"path": path, "size": size, "sha256": digest}
+        found[name] = {"path": path, "size": size, "sha256": sha256}
+    if found:
+        leave_note(os.path.dirname(folder), found)
     return ({**result, "files": found} if found else result), None
 
 
 def _outside(path: str, inside: str) -> str:
     """A path as a container saw it, relative to its artifacts where it is there."""
     return os.path.relpath(path, f"{inside}/artifacts") if path.startswith(f"{inside}/") else path
-
-
-def _digest(path: str) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    # A pipe would be waited for; a folder is refused by the read.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
