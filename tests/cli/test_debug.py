@@ -14,7 +14,7 @@ import then
 from tests.cli.shell import PEOPLE, Shell, normal
 from tests.cli.terminal import PATIENCE_S
 from then.app.rules import Rules
-from then.debugger.access import to_engine
+from then.debugger.access import to_engine, to_running
 from then.debugger.console import Console
 from then.debugger.session import Session
 
@@ -176,6 +176,23 @@ def test_two_sessions_race_to_continue_and_one_of_them_is_refused(shell: Shell, 
     with pytest.raises(then.ThenError, match="is not held"):
         other.go()
     assert [task.type for task in flow.tasks] == ["go", "ask"]
+
+
+def test_a_run_waits_for_what_is_held_while_a_debugger_is_there_and_then_ends_with_4(shell: Shell) -> None:
+    held = PEOPLE.replace("rule start", "breakpoint look after ask\nrule start")
+    shell.write("people.then", held)
+    run = shell.start("run", "people.then", "go", "n=1")
+    run.read_until("asked")
+    access = to_running(shell.folder / ".then")
+    (ask,) = access.history().state.live()
+    shell("complete", ask.id, "done", "answer=yes")
+    run.read_until("held")
+    run.hear_until("is held")
+    session = Session(access, ask.flow)
+    assert session.wait(0.0)
+    assert run.process.poll() is None
+    access.close()
+    assert run.end().code == 4
 
 
 # -- at a terminal -------------------------------------------------------------------------

@@ -157,6 +157,11 @@ def wait(commands: Commands, flow: str, known: list[str], timeout_s: float) -> J
     return wait_for_stop(commands._engine, flow, known, min(timeout_s, WAIT_MAX_S))  # noqa: SLF001 (one of them)
 
 
+def attach(commands: Commands) -> Json:
+    """A debugger is here from now on, until the connection that it asks on ends (`then.app.control`)."""
+    return None
+
+
 OPS: Final[dict[str, Callable[..., Json]]] = {
     "post": Commands.post,
     "complete": Commands.complete,
@@ -168,6 +173,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "break_enable": Commands.break_on,
     "break_disable": Commands.break_off,
     "wait": wait,
+    "attach": attach,
     "timer": Commands.timer,
     "running": Commands.running,
     "prune": Commands.prune,

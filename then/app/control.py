@@ -112,19 +112,23 @@ class Control:
         try:
             with link, link.makefile("rb") as lines:
                 while line := lines.readline(LINE_BYTES_MAX + 1):
-                    link.sendall(msgspec.json.encode(self._answer(line)) + b"\n")
+                    link.sendall(msgspec.json.encode(self._answer(line, link)) + b"\n")
                     if len(line) > LINE_BYTES_MAX:
                         return
         except OSError:
             pass  # Whoever asked has gone.
         finally:
+            self._engine.debuggers.leave(link)
             with self._lock:
                 self._links.discard(link)
 
-    def _answer(self, line: bytes) -> Body:
+    def _answer(self, line: bytes, link: socket.socket) -> Body:
         try:
             request = msgspec.json.decode(line, type=dict[str, object])
-            run: Callable[..., object] = OPS[str(request.pop("op"))]
+            op = str(request.pop("op"))
+            if op == "attach":
+                self._engine.debuggers.come(link)
+            run: Callable[..., object] = OPS[op]
             return {"ok": run(self._commands, **request)}
         except ThenError as error:
             return _refusal(error)

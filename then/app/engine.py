@@ -15,6 +15,7 @@ from then.alarm import SystemClock
 from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.app.attaching import Workplace, executor_of
 from then.app.breakpoints import Breakpoints, breakpoint_of
+from then.app.debuggers import Debuggers
 from then.app.editions import Editions
 from then.app.machine import capacity_of
 from then.app.placed import clean_up
@@ -204,9 +205,9 @@ class Engine(Waits):
         self.secrets = Secrets(Path(), self.clock)
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.debuggers = Debuggers()
         self._control: _Closable | None = None
-        self._is_closed = False
-        self._pid = os.getpid()
+        self._is_closed, self._pid = False, os.getpid()
         try:
             restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
             self.editions = Editions(self.journal)

@@ -34,13 +34,17 @@ class Fullness(NamedTuple):
     is_full: bool
 
 
+class Alone(NamedTuple):
+    """The last debugger has left."""
+
+
 class Printed(NamedTuple):
     """A line that a function of a task printed."""
 
     text: str
 
 
-Item: TypeAlias = f.Page | Begun | FlowNews | Signalled | Fullness | Printed
+Item: TypeAlias = f.Page | Begun | FlowNews | Signalled | Fullness | Alone | Printed
 
 
 class Feed:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from then.app.engine import Engine
 from then.cli.changes import Changes
-from then.cli.feed import Begun, Feed, Fullness, Item, Printed, Signalled
+from then.cli.feed import Alone, Begun, Feed, Fullness, Item, Printed, Signalled
 from then.cli.lines import View
 from then.cli.settings import RunOptions
 from then.core import facts as f
@@ -54,6 +54,7 @@ class Foreground:
         self._cancels_on_term = options.cancels_on_term
         self._again = again
         self.feed = feed
+        engine.debuggers.leave_watchers.append(lambda: feed.put(Alone()))
         self._flows: set[str] = set()
         self._open: set[str] = set()
         self._rested: dict[str, FlowNews] = {}
@@ -174,6 +175,8 @@ class Foreground:
                 self._hear_of(item)
             case Signalled(number=number):
                 self._obey(number)
+            case Alone():
+                self._look_at_rest()
             case Fullness(is_full=is_full):
                 if not is_full or not self._is_full_said:
                     self.view.message(NO_ROOM if is_full else "there is room on the disk again")
@@ -198,12 +201,19 @@ class Foreground:
             raise news.error
         flow = news.flow.id
         self._rested[flow] = news
-        if news.flow.outcome is None and self._waits and not news.is_stuck:
+        # A debugger may let it go on: as long as one is here it is waited for.
+        if news.flow.outcome is None and (self._waits or self.engine.debuggers) and not news.is_stuck:
             self._say_held(news)
             with self.feed.resting() as loop:
                 loop.wait_for(flow, self.feed.put, is_told=True)
             return
         self._open.discard(flow)
+
+    def _look_at_rest(self) -> None:
+        """Nobody is here any more to let flows go on: those that stand still are told of again."""
+        with self.feed.resting() as loop:
+            for flow in self._open:
+                loop.wait_for(flow, self.feed.put)
 
     # -- how it ends ----------------------------------------------------------------
 

@@ -61,20 +61,29 @@ def to_running(folder: Path) -> Access:
         # A connection each: one that was waited on and interrupted would still have its answer to come.
         client = connect(folder)
         if client is None:
-            raise ConfigError(
-                f"no engine runs in {folder}: `andthen resume` starts one, "
-                "`andthen debug --post-mortem FLOW` looks without"
-            )
+            raise ConfigError(_none_runs(folder))
         with client:
             return client.call(op, **arguments)
 
     journal = open_sqlite(folder, read_only=True)
+    client = connect(folder)
     try:
-        call("running")
+        if client is None:
+            raise ConfigError(_none_runs(folder))
+        client.call("attach")  # Until this connection ends, somebody is here.
     except ThenError:
         journal.close()
         raise
-    return Access(journal, Editions(journal), call, journal.close)
+
+    def close() -> None:
+        client.close()
+        journal.close()
+
+    return Access(journal, Editions(journal), call, close)
+
+
+def _none_runs(folder: Path) -> str:
+    return f"no engine runs in {folder}: `andthen resume` starts one, `andthen debug --post-mortem FLOW` looks without"
 
 
 def to_past(folder: Path) -> Access:
