@@ -1,0 +1,101 @@
+"""Scripts from the shell: by themselves, beside rules, checked, and after an engine that was stopped."""
+
+from __future__ import annotations
+
+from signal import SIGKILL
+
+import pytest
+
+from tests.cli.shell import Shell
+
+FAN = """
+def main(hosts, **rest):
+    jobs = [run("ping", host=host) for host in hosts]
+    return {"pinged": len(wait(jobs)), "rest": rest}
+"""
+PING = 'task ping(host: str) run process ["echo", "{host}"]\n'
+
+
+def test_a_script_is_run_by_itself_with_what_is_given_as_its_body(shell: Shell) -> None:
+    shell.write("job.py", "def main(n, text):\n    return {'n': n, 'text': text}\n")
+    said = shell("run", "job.py", "n=3", "text=words", "--json")
+    assert said.code == 0
+    records = [one for one in said.objects if "type" in one]
+    assert records[-1]["type"] == "job"
+    assert records[-1]["result"] == {"n": 3, "text": "words"}
+
+
+def test_a_script_by_itself_starts_tasks_of_the_rules_beside_it(shell: Shell) -> None:
+    shell.write("fan.py", FAN)
+    shell.write("tasks.then", PING)
+    said = shell("run", "fan.py", 'hosts=["a", "b"]', "x=1", "--json")
+    assert said.code == 0
+    results = {one["type"]: one["result"] for one in said.objects if one.get("outcome") and "type" in one}
+    assert results["fan"] == {"pinged": 2, "rest": {"x": 1}}
+    assert results["ping"] == {"code": 0}
+
+
+def test_a_script_whose_name_another_task_has_is_refused(shell: Shell) -> None:
+    shell.write("ping.py", "def main(): pass\n")
+    shell.write("tasks.then", PING)
+    said = shell("run", "ping.py")
+    assert said.code == 2
+    assert 'a task "ping" is declared beside it (tasks.then:1:6) and is another one; rename the script' in said.err
+
+
+def test_a_file_with_rules_and_a_main_is_a_file_of_rules(shell: Shell) -> None:
+    shell.write(
+        "both.py", "import then\nrules = then.Rules()\nrules.event('go')\n\ndef main():\n    raise SystemExit(3)\n"
+    )
+    assert shell("run", "both.py", "go").code == 0
+
+
+def test_a_script_that_fails_ends_the_command_with_1_and_its_reason(shell: Shell) -> None:
+    shell.write("job.py", "def main():\n    print('so far')\n    1 / 0\n")
+    said = shell("run", "job.py")
+    assert said.code == 1
+    assert "exception: ZeroDivisionError: division by zero" in said.out
+    id = shell("ps", "--all", "--json").objects[0]["id"]
+    assert shell("log", id).out == "so far\n"
+
+
+def test_a_resume_loads_a_script_from_where_it_was(shell: Shell) -> None:
+    shell.write("job.py", 'def main():\n    return {"by": wait(run("ask")).result["by"]}\n')
+    shell.write("tasks.then", "task ask()\n")
+    program = shell.start("run", "job.py")
+    program.read_until("asked ")
+    program.signal(SIGKILL)
+    program.end()
+    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+    assert shell("complete", ids["ask"], "done", "by=Ada").code == 0
+    assert shell("resume").code == 0
+    assert shell("show", ids["job"], "--json").objects[0]["result"] == {"by": "Ada"}
+
+
+def test_check_names_what_a_script_starts_and_nothing_declares(shell: Shell) -> None:
+    shell.write("fan.py", FAN.replace('"ping"', '"pong"'))
+    shell.write("tasks.then", PING + 'task fan(hosts: list[str]) run script "fan.py"\n')
+    for path in (".", "tasks.then", "fan.py"):
+        said = shell("check", path)
+        assert said.code == 0
+        assert said.out == (
+            'fan.py:2:17: warning T632: nothing declares "pong" (did you mean "ping"?); '
+            "declare the task or procedure, or correct the name\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, "fan.py: the script cannot be read: no such file or directory"),
+        ("def main(:\n", "fan.py:1:10: warning T631: invalid syntax (Python)"),
+        ("x = 1\n", 'warning T631: "fan.py" has no main'),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_script(shell: Shell, text: str | None, found: str) -> None:
+    if text is not None:
+        shell.write("fan.py", text)
+    shell.write("tasks.then", 'task fan() run script "fan.py"\n')
+    said = shell("check", "tasks.then")
+    assert said.code == 0
+    assert found in said.out
