@@ -10,6 +10,9 @@ import io
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
 
 from then.core.errors import nearest
 from then.core.tasks import Body
@@ -61,10 +64,20 @@ class Calls:
             ),
             opens=True,
         )
+        # A proxy is never between us and an engine; to look for one takes half a millisecond a request.
+        self.client.trust_env = False
         self.version = str(self.client.api_version)
         self._memory_bytes = 0
+        self._pool: Any = None
+        if address.scheme == "unix":
+            from docker.transport.unixconn import UnixHTTPConnectionPool
+
+            # The SDK's own adapter opens a connection for each new path, and so for each container.
+            self._pool = UnixHTTPConnectionPool(self.client.base_url, address.place, ANSWER_S, CONNECTIONS_MAX)
 
     def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
         self.client.close()
 
     # -- containers
@@ -76,16 +89,17 @@ class Calls:
             Missing: the image is not there.
             Taken: the name is.
         """
-        made: Body = self.said(lambda: self.client.create_container_from_config(config, name, platform))
+        query = {"name": name} if platform is None else {"name": name, "platform": platform}
+        made: Body = msgspec.json.decode(self._ask("POST", f"/containers/create?{urlencode(query)}", config))
         return str(made["Id"])
 
     def start(self, id: str) -> None:
-        self.said(lambda: self.client.start(id))
+        self._ask("POST", f"/containers/{id}/start")
 
     def kill(self, id: str, signal: str) -> None:
         """Sends a signal; nothing where it does not run."""
         try:
-            self.said(lambda: self.client.kill(id, signal))
+            self._ask("POST", f"/containers/{id}/kill?signal={signal}")
         except (Missing, Taken):
             pass
 
@@ -95,7 +109,7 @@ class Calls:
     def remove(self, id: str) -> None:
         """Takes it away, running or not, with its nameless volumes; nothing where it has gone."""
         try:
-            self.said(lambda: self.client.remove_container(id, v=True, force=True))
+            self._ask("DELETE", f"/containers/{id}?v=1&force=1")
         except (Missing, Taken):
             pass  # It has gone, or is being removed.
 
@@ -105,7 +119,7 @@ class Calls:
         Raises:
             Missing: it is not there.
         """
-        found: Body = self.said(lambda: self.client.inspect_container(id))
+        found: Body = msgspec.json.decode(self._ask("GET", f"/containers/{quote(id)}/json"))
         return found
 
     def labelled(self, label: str) -> list[Body]:
@@ -133,6 +147,30 @@ class Calls:
             self._memory_bytes = int(self.said(self.client.info)["MemTotal"])
         return self._memory_bytes
 
+    def _ask(self, method: str, path: str, body: Body | None = None) -> bytes:
+        """One short request of those that each container takes: without what a session of the SDK does around it.
+
+        That is four fifths of the time that a request takes here.
+        """
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        path = f"/v{self.version}{path}"
+        if self._pool is None:
+            url = f"{self.client.base_url}{path}"
+            answer = self.said(lambda: self.client.request(method, url, data=data, headers=headers, timeout=ANSWER_S))
+            status, text = answer.status_code, answer.content
+        else:
+            from urllib3.exceptions import HTTPError
+
+            try:
+                answer = self._pool.urlopen(method, path, data, headers, retries=False, timeout=ANSWER_S)
+                status, text = answer.status, answer.data
+            except (HTTPError, OSError) as error:
+                raise Unreachable(reason_of(error)) from error
+        if status >= 400:
+            raise refusal(status, text)
+        return bytes(text)
+
     def said(self, ask: Callable[[], T], *, opens: bool = False) -> T:
         """What the SDK answers, with our errors."""
         from requests import exceptions
@@ -146,12 +184,7 @@ class Calls:
             raise Missing(error.explanation) from error
         except errors.APIError as error:
             status = error.response.status_code if error.response is not None else 0
-            text = str(error.explanation or error).strip()
-            if status == 409:
-                raise Taken(text) from error
-            if status in (502, 503, 504):
-                raise Unreachable(text) from error
-            raise Refused("engine", f"docker: {text}") from error
+            raise refusal(status, str(error.explanation or error).strip().encode()) from error
         except (exceptions.RequestException, OSError) as error:
             raise Unreachable(reason_of(error)) from error
         except errors.TLSParameterError as error:
@@ -160,6 +193,22 @@ class Calls:
             if opens:
                 raise Unreachable(reason_of(error)) from error
             raise Refused("engine", f"docker: {error}") from error
+
+
+def refusal(status: int, text: bytes) -> Exception:
+    """What an answer that is none means."""
+    try:
+        said: Body = msgspec.json.decode(text)
+        message = str(said["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = text.decode(errors="replace").strip()
+    if status == 404:
+        return Missing(message)
+    if status == 409:
+        return Taken(message)
+    if status in (502, 503, 504):
+        return Unreachable(message)
+    return Refused("engine", f"docker: {message}")
 
 
 def pull(calls: Calls, image: str, platform: str | None) -> None:
