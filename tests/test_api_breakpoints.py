@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import attrs
@@ -206,3 +207,18 @@ def test_printed_breakpoints_read_as_the_same() -> None:
     assert list(loaded.breakpoints) == list("abcdef")
     for one, other in zip(loaded.breakpoints.values(), printed.breakpoints.values(), strict=True):
         assert attrs.evolve(one, text="") == attrs.evolve(other, text="")
+
+
+def test_an_engine_of_coroutines_holds_and_continues_likewise() -> None:
+    async def play() -> tuple[str, object]:
+        rules = shop()
+        rules.breakpoint("end", after="pay")
+        async with then.AsyncEngine(rules) as engine:
+            flow = await engine.run("pay", amount=1)
+            held = flow.state
+            assert [hold.breakpoint for hold in engine.breakpoints.held.values()] == ["end"]
+            await engine.release(flow, result={"receipt": "x"}, who="ann")
+            await flow.wait()
+            return held, flow.tasks[1].result
+
+    assert asyncio.run(play()) == ("held", {"sent": "x"})

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from then.app.breakpoints import Breakpoints
 from then.app.engine import Durability, Engine, Flow
 from then.app.rules import Rules
 from then.core.tasks import Body, Json, Outcome, Task
@@ -164,6 +165,18 @@ class AsyncEngine:
     async def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> None:
         """Pauses a timer, takes it up again, or fires it now; see `Engine.set_timer`."""
         await asyncio.to_thread(self.engine.set_timer, name, what)
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The breakpoints that are set. What changes them waits for the journal: `asyncio.to_thread` calls it."""
+        return self.engine.breakpoints
+
+    async def release(
+        self, id: str | Task | AsyncFlow, *, body: Body | None = None, result: Body | None = None, who: str = ""
+    ) -> None:
+        """Continues a held record or flow; see `Engine.release`."""
+        of = id.id if isinstance(id, AsyncFlow) else id
+        await asyncio.to_thread(self.engine.release, of, body=body, result=result, who=who)
 
     async def retry(self, id: str) -> list[Task]:
         """A new attempt of a settled failure; see `Engine.retry`."""
