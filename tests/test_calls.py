@@ -7,8 +7,10 @@ import pytest
 from tests.checked import Checked
 from tests.world import World
 from then.core import facts as f
+from then.core import guards
 from then.core.causes import Post, Proceed, Release, Report
 from then.core.facts import Fault
+from then.core.guards import Guards
 
 HEAD = """
 event go(n: int?) event stop() event seen(what: str) event tell()
@@ -512,7 +514,7 @@ def test_a_thousand_calls_in_one_another_are_cancelled(how: str) -> None:
 
 
 def test_calls_too_deep_in_one_another_hold_the_flow_and_name_the_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("then.core.emitting.DEPTH_MAX", 20)
+    monkeypatch.setattr(guards, "USUAL", Guards(call_depth=20))
     world = World(DOWN)
     root = world.post("go", n=1000)
     assert "20 calls in one another: down -> down" in world.held()[-1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.world import World
-from then.core import emitting, ending
 from then.core import facts as f
+from then.core import guards
 from then.core.causes import AllHeld, Cancel, Post, Release
 from then.core.errors import ConfigError
+from then.core.guards import Guards
 from then.core.tasks import Task
 
 CYCLE = """
@@ -29,8 +30,8 @@ RUN_MAX = 100
 
 @pytest.fixture(autouse=True)
 def _a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (ending.IDLE_RUN_MAX, emitting.FLOW_RECORDS_MAX) == (10_000, 1_000_000)
-    monkeypatch.setattr(ending, "IDLE_RUN_MAX", RUN_MAX)
+    assert (guards.USUAL.idle_events, guards.USUAL.flow_records) == (10_000, 1_000_000)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=RUN_MAX))
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_what_is_not_held_cannot_be_continued(run: World) -> None:
 
 def test_a_flow_with_too_many_records_is_held_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     # What went beyond the limit was dropped, and a continue did not bring it back.
-    monkeypatch.setattr("then.core.emitting.FLOW_RECORDS_MAX", 10)
+    monkeypatch.setattr(guards, "USUAL", Guards(flow_records=10))
     run = World(
         'event go(n: int) task a(n: int) run process ["a"] rule r when go then '
         + ", ".join(f"a(n: {n})" for n in range(12))
@@ -189,6 +190,32 @@ def test_a_flow_with_too_many_records_is_held_and_loses_none(monkeypatch: pytest
     assert len(run.emitted()) == 12
     run.give(Release(root.flow))
     assert len(run.started()) == 12
+
+
+def test_a_loop_of_tasks_is_held_and_the_reason_names_the_cycle() -> None:
+    run = World(
+        'event go(n: int) task a(n: int) run process ["a"] task b(n: int) run process ["b"] '
+        "rule r when go then a(n: 1) rule s when a done then b(n: 1) rule t when b done then a(n: 1)"
+    )
+    run.terms.guards = Guards(flow_records=20)
+    root = run.post("go", n=1)
+    for _ in range(9):
+        run.end("a")
+        run.end("b")
+    run.end("a")
+    assert run.held()[-1].startswith("20 records in one flow; rule t emits more: b by rule s -> a by rule t -> …; mend")
+    assert run.state.flows[root.flow].held
+
+
+def test_a_match_that_emits_more_than_its_guard_says_has_failed() -> None:
+    run = World(
+        "event go(n: int) event told(error: str) event x(n: int) rule r when go then for n in [1, 2, 3, 4] emit x(n: n) "
+        'rule s when x then told(error: "no")'
+    )
+    run.terms.guards = Guards(emissions=3)
+    run.post("go", n=1)
+    assert [task.body["error"] for task in run.emitted("rule.failed")] == ["more than 3 emissions from one match"]
+    assert not run.emitted("x")
 
 
 def test_release_of_a_flow_that_is_held_while_another_is_does_not_touch_that(run: World) -> None:

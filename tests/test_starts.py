@@ -6,9 +6,10 @@ import pytest
 
 import then
 from tests.world import World
-from then.core import ending
 from then.core import facts as f
+from then.core import guards
 from then.core.causes import AllHeld, Cancel, Post, Proceed, Report, Start
+from then.core.guards import Guards
 
 
 def starts(run: World) -> list[Start]:
@@ -142,7 +143,7 @@ def test_a_variable_that_was_never_saved_fails_the_task_which_is_matched_like_an
 
 def test_a_failure_to_load_that_emits_itself_again_is_held_by_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     # It went round within one step, up to a million records.
-    monkeypatch.setattr(ending, "IDLE_RUN_MAX", 100)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=100))
     run = World(
         'event go() task a(x: any) run process ["a"] rule r when go then a(x: load v) rule s when a failed then a(x: load v)'
     )

@@ -11,11 +11,12 @@ from tests.checked import check_calls
 from tests.readings import Cells, replayed, restored, store, told
 from tests.rulesets import EVENTS, N_MAX, TASKS, outcome_of, random_rules
 from tests.world import World
-from then.core import ending
 from then.core import facts as f
+from then.core import guards
 from then.core.causes import Cancel, Post, Proceed, Release, Report, Retry, Tick
 from then.core.chains import Chain
 from then.core.folds import evolve, turn
+from then.core.guards import Guards
 from then.core.ids import id_number, id_text, id_time_us, next_id
 from then.core.state import State
 
@@ -68,7 +69,7 @@ def drive(run: World, chance: Random, seed: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _guards_hold_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "IDLE_RUN_MAX", 6)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=6))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -9,7 +9,9 @@ import pytest
 from tests.checked import Checked
 from tests.readings import Cells, restored, store
 from tests.world import World
+from then.core import guards
 from then.core.causes import Post, Proceed, Release, Tick
+from then.core.guards import Guards
 
 HEAD = """
 event go(n: int?) event stop() event rung(n: int?) event seen(what: str)
@@ -129,7 +131,7 @@ def test_a_chain_ends_where_its_act_was_dropped() -> None:
 
 
 def test_times_run_on_in_a_held_flow_and_nothing_starts_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("then.core.ending.IDLE_RUN_MAX", 5)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=5))
     world = timed("rule s when go as g then a(n: 1) after 1m, ask() timeout 2m rule t when rung then rung(n: 0)")
     root = world.post("go")
     world.post("rung", flow=root.flow)

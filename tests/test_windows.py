@@ -6,7 +6,9 @@ import pytest
 
 from tests.checked import Checked
 from tests.joining import HEAD, joined, told
+from then.core import guards
 from then.core.causes import Release, Report, Stop
+from then.core.guards import Guards
 
 # -- windows -------------------------------------------------------------------------------
 
@@ -314,7 +316,7 @@ def test_quiet_for_fires_for_the_last_of_its_key_in_the_flow_of_that() -> None:
 
 
 def test_a_window_ends_in_a_held_flow_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("then.core.ending.IDLE_RUN_MAX", 5)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=5))
     world = joined(
         "rule t when x as e where k == 0 then x(k: 0) "
         'rule r when all of y as p, z as q by k within 1h then c() on timeout then seen(what: "late")'
@@ -328,7 +330,7 @@ def test_a_window_ends_in_a_held_flow_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_released_takes_part_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("then.core.ending.IDLE_RUN_MAX", 5)
+    monkeypatch.setattr(guards, "USUAL", Guards(idle_events=5))
     world = joined(
         "rule t when x as e where k == 0 and n < 7 then x(k: 0, n: e.n + 1) "
         "rule r when all of a done as p, b done as q by flow then c()"

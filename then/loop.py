@@ -44,6 +44,7 @@ from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
 from then.core.granting import run_again
+from then.core.guards import USUAL, Guards
 from then.core.ids import id_text
 from then.core.standing import standing
 from then.core.state import State
@@ -65,6 +66,7 @@ CHECKPOINT_FACTS: Final = 32_000
 """Cells are written every so many entries, or facts: few enough that a start folds the rest in a tenth of a second."""
 GRACE_S: Final = 5.0
 _PROCEED: Final = Proceed()
+_CLOSED: Final = "this engine is closed"
 
 Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
@@ -75,7 +77,7 @@ StartWatcher: TypeAlias = Callable[[Task, int], None]
 class Loop:
     """One engine at work: state, journal and executors held together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         journal: Journal,
         state: State,
@@ -86,6 +88,7 @@ class Loop:
         engine: int = 0,
         capacity: Capacity | None = None,
         breakpoint_of: ReadBreakpoint = no_breakpoint,
+        guards: Guards = USUAL,
     ) -> None:
         self.journal = journal
         self.state = state
@@ -94,8 +97,8 @@ class Loop:
         self.failure: ThenError | None = None
         """Why the engine ended by itself."""
         self.is_full = False
-        self._patience = Patience()
         """The disk has no room: nothing is taken up until there is."""
+        self._patience = Patience()
         self.committer: Committer | None = None
         """Stands in for commits that are put off; without one none is."""
         self.watchers: list[Watcher] = []
@@ -106,12 +109,13 @@ class Loop:
         self.chance: Callable[[], float] = random.random  # noqa: TID251 (here it comes in; what is drawn is recorded)
         """What jitter is drawn from."""
         self._waiters = Waiters()
-        self._terms = Terms(0, editions, slots, engine, capacity=capacity, may_start=False, breakpoint_of=breakpoint_of)
+        self._terms = Terms(
+            0, editions, slots, engine, capacity=capacity, may_start=False, breakpoint_of=breakpoint_of, guards=guards
+        )
         self._inbox: deque[Brought] = deque()
         self._lock = threading.Lock()
         self._batch = Batch()
-        self._durable_number = state.last_id
-        self._durable_id = id_text(state.last_id)
+        self._durable_number, self._durable_id = state.last_id, id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._facts = 0
         """How many were decided since the last checkpoint."""
@@ -189,7 +193,7 @@ class Loop:
             What takes the waiter back, for one that waits no more.
         """
         with self._alone():
-            error = self.failure or (self._closed() if self._is_closed else None)
+            error = self.failure or (JournalError(_CLOSED) if self._is_closed else None)
             open_flow = self.state.flows.get(flow)
             if error is None and (open_flow is not None or self._is_ending(flow)):
                 self._waiters.add(flow, waiter)
@@ -311,7 +315,7 @@ class Loop:
             except JournalFull:
                 pass  # The next start folds more of the log, that is all.
             finally:
-                self._settle(self.failure or self._closed())
+                self._settle(self.failure or JournalError(_CLOSED))
         self.drive()  # Who came while this was written is refused.
 
     @contextmanager
@@ -413,8 +417,7 @@ class Loop:
         batch = self._batch
         if self.committer is None or len(batch.entries) >= BATCH_ENTRIES_MAX:
             return False
-        if not batch.began:
-            batch.began = now
+        batch.began = batch.began or now
         if now - batch.began >= DELAY_S:
             return False
         if not self.committer.is_armed:
@@ -587,12 +590,9 @@ class Loop:
         self._batch = Batch()
         self._waiters.tell_all(error)
 
-    def _closed(self) -> ThenError:
-        return JournalError("this engine is closed")
-
     def _refuse(self) -> None:
         """Nothing more is taken up: who waits for an answer is told."""
-        error = self.failure or self._closed()
+        error = self.failure or JournalError(_CLOSED)
         while self._inbox:
             _, ticket, _ = self._inbox.popleft()
             if ticket is not None:

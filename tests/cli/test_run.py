@@ -483,3 +483,29 @@ def test_an_attempt_out_of_the_tries_of_a_call_says_which_it_was(shell: Shell) -
     assert said.code == 1
     failed = [line for line in said.out.splitlines() if " t  " in line and "failed" in line]
     assert ["(attempt 1)" in failed[0], "(attempt 2)" in failed[1], len(failed)] == [True, True, 2]
+
+
+def test_a_guard_is_set_by_its_name_and_one_that_is_not_there_is_refused(shell: Shell) -> None:
+    shell.write("r.then", "event tick(n: int) rule again when tick as t then tick(n: t.n + 1)")
+    said = shell("run", "r.then", "tick", "n=0", "--guard", "idle-events=5")
+    assert said.code == 4
+    assert "5 events in a row without a task that ran: tick by rule again -> …" in said.out + said.err
+    for words, why in (
+        (
+            "idle-event=5",
+            'guard "idle-event" is not known (did you mean "idle-events"?); there are flow-records, idle-events',
+        ),
+        ("idle-events=0", "guard idle-events: 0 found, a whole number from 1 is expected"),
+        ("idle-events=x", "--guard idle-events=x: NAME=N is expected, such as idle-events=100"),
+    ):
+        refused = shell("run", "r.then", "tick", "n=0", "--guard", words)
+        assert (refused.code, refused.out) == (2, "")
+        assert why in refused.err
+
+
+def test_half_a_surrogate_pair_on_the_command_line_is_called_that(shell: Shell) -> None:
+    shell.write("r.then", "event tick(n: any)")
+    said = shell("run", "r.then", "tick", 'n:="\\ud800"')
+    assert (said.code, said.out) == (2, "")
+    assert "half of a surrogate pair, which is no Unicode" in said.err
+    assert shell("run", "r.then", "tick", 'n:="\\ud83d\\ude00"').code == 0

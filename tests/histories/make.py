@@ -15,10 +15,10 @@ import msgspec
 
 from tests.readings import told_of_waits, with_ties
 from tests.world import World
-from then.core import ending
 from then.core import facts as f
 from then.core.causes import Adopt, Cancel, Move, Post, Release, Report, Retry
 from then.core.edition import Edition
+from then.core.guards import Guards
 from then.core.state import State
 from then.language.loading import load_text
 
@@ -76,8 +76,8 @@ def told(state: State) -> dict[str, object]:
 
 def lived() -> World:
     """An engine that did at least once whatever an engine may do."""
-    ending.IDLE_RUN_MAX = 8  # type: ignore[misc]
     run = World(RULES, slots=3)
+    run.terms.guards = Guards(idle_events=8)
     run.state.version = ""
     run.give(Adopt("v1"))
     root = run.post("go", key="first", n=1)

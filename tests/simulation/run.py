@@ -26,7 +26,6 @@ from tests.simulation.parts import (
 from then import loop as loop_module
 from then.analysis.history import History, chain_of
 from then.committer import Committer
-from then.core import ending
 from then.core.causes import (
     Adopt,
     Cancel,
@@ -44,6 +43,7 @@ from then.core.causes import (
 )
 from then.core.edition import Edition
 from then.core.errors import InternalError, JournalError, ThenError
+from then.core.guards import Guards
 from then.core.tasks import Body, Task
 from then.language.breakpoints import read_breakpoint
 from then.language.loading import load_text
@@ -57,13 +57,13 @@ RULE_SETS: Final = 250
 
 @contextmanager
 def small_limits() -> Iterator[None]:
-    """Guards hold soon, and there are many checkpoints."""
-    before = ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS
-    ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = 8, 7, 8  # type: ignore[misc]
+    """There are many checkpoints."""
+    before = loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS
+    loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = 7, 8  # type: ignore[misc]
     try:
         yield
     finally:
-        ending.IDLE_RUN_MAX, loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = before  # type: ignore[misc]
+        loop_module.CHECKPOINT_ENTRIES, loop_module.CHECKPOINT_FACTS = before  # type: ignore[misc]
 
 
 @lru_cache(maxsize=600)
@@ -130,6 +130,7 @@ class Run:
             slots=self.chance.randint(1, 4),
             engine=5,
             breakpoint_of=lambda edition, text: read_breakpoint(text, edition.rules),
+            guards=Guards(idle_events=8),
         )
         self.loop.chance = Random(f"jitter {self.plan.seed}").random
         self.committer = SimulatedCommitter()

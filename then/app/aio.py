@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from then.app.breakpoints import Breakpoints
-from then.app.engine import Durability, Engine, Flow
+from then.app.engine import RETENTION_S, Durability, Engine, Flow
 from then.app.rules import Rules
 from then.core.tasks import Body, Json, Outcome, Task
 from then.executors.coroutines import CallersLoop
@@ -92,12 +92,18 @@ class AsyncEngine:
         durability: Durability = "power",
         slots: int | None = None,
         resources: Mapping[str, float] | None = None,
+        retention_s: float | None = RETENTION_S,
+        docker_allows: Iterable[str] = (),
+        guards: Mapping[str, int] | None = None,
     ) -> None:
         self.rules = rules
         self._state = Path(state) if state is not None else None
         self._durability: Durability = durability
         self._slots = slots
         self._resources = resources
+        self._retention_s = retention_s
+        self._docker_allows = tuple(docker_allows)
+        self._guards = guards
         self._engine: Engine | None = None
 
     @property
@@ -121,6 +127,9 @@ class AsyncEngine:
                 durability=self._durability,
                 slots=self._slots,
                 resources=self._resources,
+                retention_s=self._retention_s,
+                docker_allows=self._docker_allows,
+                guards=self._guards,
                 coroutines=coroutines,
             )
 

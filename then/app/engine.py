@@ -28,6 +28,7 @@ from then.core.claims import constant_claim
 from then.core.errors import ConfigError, ExecutorError, ThenError
 from then.core.facts import Flow as FlowState
 from then.core.folds import restore
+from then.core.guards import Guards, guards_of
 from then.core.state import FAILURES
 from then.core.tasks import OUTCOMES, Body, Json, Outcome, Task, check_json, check_name, own_copy
 from then.executors.coroutines import Coroutines
@@ -168,6 +169,8 @@ class Engine(Waits):
         coroutines: where `async def` tasks run; None: an event loop in a thread of the engine.
         retention_s: flows that ended longer ago, in seconds, are taken out of a state folder; None: never.
         docker_allows: what containers may ask for beside the usual: `mount=/data`, `network=host`, `privileged`, …
+        guards: what holds a flow whose rules go on and on, where it is to be other than usual: `flow_records`,
+            `idle_events`, `call_depth`, `emissions` (`then.core.guards.Guards`).
         opening: what the commands of `andthen` ask for besides.
 
     Raises:
@@ -187,6 +190,7 @@ class Engine(Waits):
         coroutines: Coroutines | None = None,
         retention_s: float | None = RETENTION_S,
         docker_allows: Iterable[str] = (),
+        guards: Mapping[str, int] | None = None,
         opening: Opening = USUAL,
     ) -> None:
         if rules is not None:
@@ -202,6 +206,7 @@ class Engine(Waits):
         self.folder = Path(state) if state is not None else None
         self.clock = SystemClock()
         self.capacity = capacity_of(slots or os.cpu_count() or 1, resources or {})
+        guarded = guards_of(guards or {})
         self.secrets = Secrets(Path(), self.clock)
         self.journal = open_journal(self.folder, durability)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -209,20 +214,9 @@ class Engine(Waits):
         self._control: _Closable | None = None
         self._is_closed, self._pid = False, os.getpid()
         try:
-            restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
             self.editions = Editions(self.journal)
-            number = self.editions.engine_number()
-            self._loop = Loop(
-                self.journal,
-                restored,
-                self.editions,
-                clock=self.clock,
-                slots=self.capacity.slots,
-                engine=number,
-                capacity=self.capacity,
-                breakpoint_of=breakpoint_of,
-            )
-            self.rules = rules if rules is not None else self.editions.load(restored.version)
+            self._loop = self._restored(guarded)
+            self.rules = rules if rules is not None else self.editions.load(self.loop.state.version)
             self.secrets.root = self.rules.root.resolve()
             self.loop.committer = Committer(self.loop)
             if opening.watch is not None:
@@ -236,6 +230,21 @@ class Engine(Waits):
         except BaseException:
             self._give_up()
             raise
+
+    def _restored(self, guarded: Guards) -> Loop:
+        """What drives the core, on the state that the journal tells."""
+        restored = restore(self.journal.cells, lambda after: (entry.data for entry in self.journal.read(after)))
+        return Loop(
+            self.journal,
+            restored,
+            self.editions,
+            clock=self.clock,
+            slots=self.capacity.slots,
+            engine=self.editions.engine_number(),
+            capacity=self.capacity,
+            breakpoint_of=breakpoint_of,
+            guards=guarded,
+        )
 
     @property
     def loop(self) -> Loop:

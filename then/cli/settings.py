@@ -144,6 +144,10 @@ _RUN_OPTIONS: Final = (
         help="Take away flows that ended longer ago; off keeps them [THEN_RETENTION].",
     ),
     click.option(
+        "--guard", "guards", multiple=True, metavar="NAME=N", envvar="THEN_GUARDS",
+        help="Hold a flow sooner or later than usual: idle-events=100, flow-records, call-depth, emissions [THEN_GUARDS].",
+    ),
+    click.option(
         "--docker-allow", "docker_allows", multiple=True, metavar="WHAT", envvar="THEN_DOCKER_ALLOW",
         help="Containers may ask for this too, such as mount=/data or network=host [THEN_DOCKER_ALLOW].",
     ),
@@ -161,12 +165,13 @@ class RunOptions(NamedTuple):
     retention_s: float | None
     resources: dict[str, float]
     docker_allows: tuple[str, ...]
+    guards: dict[str, int]
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Those of the commands that open an engine: they come as `options`, a `RunOptions`."""
 
-    def call(
+    def call(  # noqa: PLR0913 (each is an option of its own)
         *args: Any,
         jobs: int | None,
         durability: str,
@@ -176,9 +181,10 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         retention: str,
         resources: tuple[str, ...],
         docker_allows: tuple[str, ...],
+        guards: tuple[str, ...],
         **more: Any,
     ) -> Any:
-        from then.cli.values import resources_of, retention_of, seconds
+        from then.cli.values import guards_of, resources_of, retention_of, seconds
 
         timeout_s = seconds(timeout, "--timeout") if timeout is not None else None
         options = RunOptions(
@@ -190,6 +196,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             retention_of(retention),
             resources_of(resources),
             docker_allows,
+            guards_of(guards),
         )
         return function(*args, options=options, **more)
 

@@ -99,13 +99,33 @@ def _read(path: str, what: str) -> str:
         raise ConfigError(f"{what}: {path}: {(reason or str(error)).lower()}") from error
 
 
+_HALF: Final = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
+
+
 def _json(text: str, what: str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise ConfigError(f"{what}: no JSON: {error}") from error
+        # The decoder says of half a pair that the text is cut short.
+        reason = "half of a surrogate pair, which is no Unicode" if _HALF.search(text) else error
+        raise ConfigError(f"{what}: no JSON: {reason}") from error
     except RecursionError:
         raise ConfigError(f"{what}: no JSON of a body: nested too deeply") from None
+
+
+def guards_of(words: Iterable[str]) -> dict[str, int]:
+    """Numbers by name, from `idle-events=100`.
+
+    Raises:
+        ConfigError: a word is no such thing.
+    """
+    found: dict[str, int] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if not name or not text.isascii() or not text.isdigit():
+            raise ConfigError(f"--guard {word}: NAME=N is expected, such as idle-events=100")
+        found[name] = int(text)
+    return found
 
 
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

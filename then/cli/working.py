@@ -47,6 +47,7 @@ def open_engine(settings: Settings, options: RunOptions, rules: Rules | None, *,
             resources=options.resources,
             retention_s=options.retention_s,
             docker_allows=options.docker_allows,
+            guards=options.guards,
             opening=Opening(moves=moves, watch=watch),
         )
 

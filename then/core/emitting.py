@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -21,9 +20,7 @@ from then.core.rules import CancelTasks, Match, Rule
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.values import equal
-from then.core.waits import DEPTH_MAX, wait_key
-
-FLOW_RECORDS_MAX: Final = 1_000_000
+from then.core.waits import wait_key
 
 
 def fire(
@@ -42,7 +39,10 @@ def fire(
         call: where that is not the record's own: of a set that is full as its call begins.
     """
     record = match.record
-    firing = Firing(record, match.rule.name, call or record.call, by_unmatched or record.by_unmatched)
+    firing = Firing(
+        record, match.rule.name, call or record.call, by_unmatched or record.by_unmatched,
+        emissions_max=at.terms.guards.emissions,
+    )  # fmt: skip
     if names:
         firing.values = dict(names)
     try:
@@ -80,8 +80,9 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
     flow = record.flow
     emissions, next_step = firing.emissions, firing.next_step
     records = at.state.flows[flow].records
-    if (records + len(emissions)) // FLOW_RECORDS_MAX > records // FLOW_RECORDS_MAX:
-        at.add(flow, f.FlowHeld(f"{FLOW_RECORDS_MAX} records in one flow; rule {firing.rule} emits more"))
+    most = at.terms.guards.flow_records
+    if (records + len(emissions)) // most > records // most:
+        at.add(flow, f.FlowHeld(_too_many_records(most, firing)))
     members: list[str] = []
     aliases: dict[str, str] = {}
     shared = at.new_id() if next_step is not None else firing.script
@@ -126,6 +127,18 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
         )  # fmt: skip
     if counted:
         _count_sets(at, flow, call, counted, edition)
+
+
+def _too_many_records(most: int, firing: Firing) -> str:
+    """The reason of the guard, with what brought the record and what it brings: the cycle, where it is short."""
+    record = firing.record
+    types = list(dict.fromkeys([planned.type for planned in firing.emissions]))
+    came = f"{record.type} by rule {record.rule}" if record.rule is not None else record.type
+    goes = ", ".join(types[:3]) + (", …" if len(types) > 3 else "")
+    return (
+        f"{most} records in one flow; rule {firing.rule} emits more: {came} -> {goes} by rule {firing.rule} -> …; "
+        "mend the rule, then `andthen continue` or `andthen cancel` the flow"
+    )
 
 
 def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
@@ -181,11 +194,12 @@ def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:
 
 def _guard_depth(at: Stepping, task: Task) -> None:
     outer = at.state.waits.frames.get(task.call) if task.call is not None else None
-    if outer is not None and outer.depth >= DEPTH_MAX:
+    most = at.terms.guards.call_depth
+    if outer is not None and outer.depth >= most:
         at.add(
             task.flow,
             f.FlowHeld(
-                f"{DEPTH_MAX} calls in one another: {outer.type} -> {task.type} -> …; "
+                f"{most} calls in one another: {outer.type} -> {task.type} -> …; "
                 "mend the rule, then `andthen continue` or `andthen cancel` the flow"
             ),
         )

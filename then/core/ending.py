@@ -18,8 +18,6 @@ from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Outcome, Task
 
-IDLE_RUN_MAX: Final = 10_000
-
 
 def complete(
     at: Stepping,
@@ -61,8 +59,9 @@ def hold_reason(at: Stepping, task: Task, outcome: Outcome, *, is_idle: bool) ->
     if flow.held is not None:
         return flow.held
     lost = lost_continuation(at, task, outcome) if task.cont is not None else None
-    if is_idle and flow.idle_run >= IDLE_RUN_MAX:
-        at.add(task.flow, f.FlowHeld(cycle(flow, IDLE_RUN_MAX)))
+    most = at.terms.guards.idle_events
+    if is_idle and flow.idle_run >= most:
+        at.add(task.flow, f.FlowHeld(cycle(flow, most)))
     elif lost is not None:
         at.add(task.flow, f.FlowHeld(gone(lost)))
     return flow.held

@@ -290,7 +290,10 @@ class _Stepper(Stepping):
             complete(self, call, "failed", None, error, self.terms.time, self.terms.time)
             return
         first = declared.first
-        firing = Firing(call, first.name, call.id, call.by_unmatched, values=dict(call.body))
+        firing = Firing(
+            call, first.name, call.id, call.by_unmatched, values=dict(call.body),
+            emissions_max=self.terms.guards.emissions,
+        )  # fmt: skip
         try:
             variables = self.state.flows[call.flow].variables
             plan_rule(firing, edition, Match(first, call, None, Met((), dict(call.body))), variables)
@@ -438,7 +441,10 @@ class _Stepper(Stepping):
     ) -> bool:
         """Runs the step of a chain: k > 0 declarative, -1 its `else`, 0 a Python continuation. Whether it returned."""
         name = address if step == 0 else f"{address}/{step}" if step > 0 else f"{address}/{chain.step}/else"
-        firing = Firing(record, name, chain.call, chain.by_unmatched, records=dict(chain.records), values=chain.values)
+        firing = Firing(
+            record, name, chain.call, chain.by_unmatched, records=dict(chain.records), values=chain.values,
+            emissions_max=self.terms.guards.emissions,
+        )  # fmt: skip
         variables = self.state.flows[record.flow].variables
         try:
             if step == 0:

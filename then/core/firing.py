@@ -19,6 +19,7 @@ from then.core.edition import Edition
 from then.core.errors import RuleError, nearest
 from then.core.evaluate import Scope
 from then.core.filters import Expr
+from then.core.guards import USUAL
 from then.core.policies import Policy
 from then.core.rules import (
     Act,
@@ -41,7 +42,6 @@ from then.core.tasks import Body, Json, Outcome, Task, check_json, taken_over
 from then.core.values import CannotSay, described, json_text, kind_of
 from then.core.waits import wait_key
 
-EMISSIONS_MAX: Final = 200_000
 EMISSIONS_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of all that one match emits: a journal's entry holds it whole, and the engine's memory twice."""
 ELSE: Final = -1
@@ -98,6 +98,7 @@ class Firing(msgspec.Struct):
     """Types of which a `for` emitted none."""
     size_bytes: int = 0
     """Of what is emitted and saved so far, roughly."""
+    emissions_max: int = USUAL.emissions
     script: str | None = None
     """The script that waits for what is emitted, where one emits it."""
 
@@ -246,8 +247,8 @@ def _plan_emit(firing: Firing, edition: Edition, act: Emit, scope: Scope) -> Non
         name: value for name, expr in act.args if (value := _arg(edition, kind, name, expr, scope)) is not _LEFT_OUT
     }
     firing.weigh(_size(body, kind))
-    if len(firing.emissions) >= EMISSIONS_MAX:
-        raise _too_many()
+    if len(firing.emissions) >= firing.emissions_max:
+        raise _too_many(firing)
     terms = _terms(firing, edition, act, scope)
     firing.emissions.append(Planned(kind, _checked(edition, kind, body), act.alias, terms=terms))
 
@@ -349,8 +350,8 @@ def _checked(edition: Edition, type: str, body: Body) -> Body:
         raise PlanFailed(refused.text()) from refused
 
 
-def _too_many() -> PlanFailed:
-    return PlanFailed(f"more than {EMISSIONS_MAX} emissions from one match")
+def _too_many(firing: Firing) -> PlanFailed:
+    return PlanFailed(f"more than {firing.emissions_max} emissions from one match")
 
 
 def _collect(
@@ -379,8 +380,8 @@ def _collect(
                 firing.weigh(0)
             if kind not in untyped:
                 body = _checked(edition, kind, body)
-            if len(emissions) >= EMISSIONS_MAX:
-                raise _too_many()
+            if len(emissions) >= firing.emissions_max:
+                raise _too_many(firing)
             terms = None
             if (
                 emission.policy is not None

@@ -76,7 +76,10 @@ class Coming:
         """The join can no longer be filled."""
         record, name = self.record, f"{self.rule.name}/else"
         values = {**self.names, **names}
-        firing = Firing(record, name, self.call, record.by_unmatched, records=dict(records), values=values)
+        firing = Firing(
+            record, name, self.call, record.by_unmatched, records=dict(records), values=values,
+            emissions_max=self.at.terms.guards.emissions,
+        )  # fmt: skip
         generator = self.join.otherwise_generator
         try:
             if generator is not None:

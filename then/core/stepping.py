@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from then.core import facts as f
+from then.core import guards
 from then.core.causes import Order
 from then.core.claims import Capacity
 from then.core.declarations import Breakpoint
@@ -56,6 +57,8 @@ class Terms:
     """Drawn anew for each step, 0 <= chance < 1: what jitter comes from."""
     capacity: Capacity | None = None
     """What the machine and the configuration have for tasks; None: slots alone are counted."""
+    guards: guards.Guards = attrs.field(factory=lambda: guards.USUAL)
+    """How far rules may go before their flow is held."""
     may_start: bool = True
     """False until an engine that took up a state has asked what still runs of it."""
     breakpoint_of: ReadBreakpoint = no_breakpoint

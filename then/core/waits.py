@@ -29,8 +29,6 @@ from then.core.values import canonical_text
 MARKS_MAX: Final = 1000
 _FEW: Final = 8
 """Ids that are sooner looked through than put into a set."""
-DEPTH_MAX: Final = 10_000
-"""Of the call stack."""
 
 
 class Frame(msgspec.Struct, array_like=True, gc=False):

@@ -243,7 +243,10 @@ def _spawn_message(number: int, what: str, path: str, options: Mapping[str, obje
         case "spawn", errno.ENOENT:
             if os.path.lexists(path):
                 return f'program "{path}": the interpreter that its first line names is not there'
-            return f'program "{path}" is not there; relative paths start from cwd'
+            where = "" if os.path.isabs(path) else "; relative paths start from cwd"
+            return f'program "{path}" is not there{where}'
+        case "spawn", errno.EACCES if os.path.isdir(path):
+            return f'program "{path}" is a folder; name the program in it'
         case "spawn", errno.EACCES:
             return f'program "{path}" may not be executed; chmod +x it, and look at the folders above'
         case "spawn", errno.ENOEXEC:
