@@ -431,3 +431,34 @@ def test_there_is_nothing_before_the_beginning(shop: Debugged) -> None:
     shop.session.back()
     with pytest.raises(ConfigError, match="nothing of this flow was before that"):
         shop.session.back()
+
+
+def test_a_step_is_not_ended_by_what_was_held_before_but_by_nothing_else_to_do(shop: Debugged) -> None:
+    shop.stop()
+    shop.engine.breakpoints.add("both", "before any")
+    shop.go()
+    first = shop.stop()
+    shop.go("step")
+    assert shop.session.wait(0.0) is None, "the other is held still, and this one runs"
+    shop.end(shop.flow.history.records[first.id or ""].task.type)
+    stop = shop.stop()
+    assert (stop.reason, stop.id) == ("step", first.id)
+    shop.go("step")
+    other = shop.stop()
+    assert (other.reason, other.breakpoint) == ("breakpoint", "both"), "nothing moves but by letting that go on"
+    assert other.id != first.id
+
+
+def test_a_session_that_is_gone_without_leaving_leaves_one_stop_and_another_takes_it_up(shop: Debugged) -> None:
+    shop.stop()
+    shop.go("step")
+    del shop.session
+    shop.end("pay", receipt="r")
+    shop.end("reserve")
+    assert len(shop.engine.breakpoints.held) == 1
+    session = Session(to_engine(shop.engine), shop.flow.id, "bob")
+    stop = session.wait(0.0)
+    assert stop is not None
+    assert stop.text.startswith(f"breakpoint step_{shop.flow.id}_1, hit 1: after pay done (")
+    session.go()
+    assert "ask" in shop.types()
