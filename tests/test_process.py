@@ -244,7 +244,7 @@ def test_what_cannot_be_started_says_what_is_in_the_way_and_what_to_do(desk: Des
         ),
         (
             desk.run(str(desk.folder / "locked")),
-            f'program "{desk.folder}/locked" may not be executed; chmod +x it, and look at the folders above',
+            f'program "{desk.folder}/locked" is a folder; name the program in it',
         ),
         (
             desk.run("true", cwd="gone\nfor good"),

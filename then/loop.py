@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
-from then.abc import Cell, Clock, Entry, Executor, Job, Journal, Report, ReportTo
+from then.abc import Cell, Clock, Entry, Executor, Journal, Report, ReportTo
 from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer, Patience
 from then.core import facts as f
@@ -43,14 +43,13 @@ from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
 from then.core.facts import Flow
-from then.core.granting import run_again
 from then.core.guards import USUAL, Guards
 from then.core.ids import id_text
 from then.core.standing import standing
 from then.core.state import State
 from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
-from then.starting import forget, job_again, jobs_of
+from then.starting import forget, jobs_of, left_behind
 from then.turns import Batch, Brought, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
@@ -237,41 +236,19 @@ class Loop:
         Args:
             starts: False where nothing is to be started now, be it because it is due.
         """
-        jobs: dict[str, list[Job]] = {kind: [] for kind in self.executors}
-        stopping: list[tuple[str, str]] = []
         with self._alone():
-            state, now = self.state, self.clock.now_us()
+            now = self.clock.now_us()
             known = {id for executor in self.executors.values() for id in executor.inventory()}
-            for id in sorted(known | state.begun | state.stopping):
-                task = state.task(id)
-                if task is None or task.outcome is not None or task.is_held:
-                    continue
-                kind = self._kind(task)
-                if kind is None or kind not in self.executors:
-                    continue
-                is_stopping = task.id in state.stopping
-                edition = self._terms.editions[state.flows[task.flow].version]
-                declared = edition.runners[task.type].declared
-                # What was told to stop, and is gone, is not run again; of a `once` task that is for its executor to say.
-                is_gone = task.started is None or not starts or (is_stopping and not declared.once)
-                if task.id not in known and is_gone:
-                    if is_stopping:
-                        gone = Report(task.id, "cancelled", None, {"kind": "cancelled"}, task.started, now)
-                        self._inbox.append((gone, None, None))
-                    continue
-                slots = declared.slots
-                run_again(state, self._terms, task, slots)
-                jobs[kind].append(job_again(task, edition))
-                if is_stopping:
-                    stopping.append((kind, task.id))
+            left = left_behind(self.state, self._terms, known, now, starts=starts)
+            self._inbox.extend((report, None, None) for report in left.gone)
             self._terms.may_start, self._terms.began = True, now
             self._heeds_time = starts
             if starts:
                 # What was due while no engine ran.
                 self._inbox.append((Tick(), None, None))
-        for kind, group in jobs.items():
-            self.executors[kind].recover(group)
-        for kind, id in stopping:
+        for kind, executor in self.executors.items():
+            executor.recover(left.jobs.get(kind, []))
+        for kind, id in left.stopping:
             self.executors[kind].stop(id, GRACE_S)
 
     def drain(self, but: Iterable[str] = ()) -> None:

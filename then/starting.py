@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from then.abc import Executor, Job
 from then.core.causes import Report, Start
 from then.core.edition import Edition
+from then.core.granting import run_again
 from then.core.launch import CannotLaunch, launch_options
+from then.core.state import State
+from then.core.stepping import Terms
 from then.core.tasks import Body, Task
 from then.handing import check_files
 
@@ -52,6 +57,48 @@ def jobs_of(
                 begun.append(task)
             follows = True
     return jobs, refused
+
+
+class Left(NamedTuple):
+    """What an engine that is gone has left to those that run tasks."""
+
+    jobs: dict[str, list[Job]]
+    """By the kind of their executor: what it has still, or was given; each has its slots again."""
+    stopping: list[tuple[str, str]]
+    """Kind and id of those that were told to stop."""
+    gone: list[Report]
+    """How those ended that were told to stop, and nobody has any more."""
+
+
+def left_behind(state: State, terms: Terms, known: AbstractSet[str], now_us: int, *, starts: bool) -> Left:
+    """What the executors are to be asked for after a start.
+
+    Args:
+        known: the ids that they have from an engine before.
+        starts: False where nothing is to be started now.
+    """
+    left = Left({}, [], [])
+    for id in sorted(known | state.begun | state.stopping):
+        task = state.task(id)
+        if task is None or task.outcome is not None or task.is_held:
+            continue
+        edition = terms.editions[state.flows[task.flow].version]
+        kind = edition.kind_of(task.type)
+        if kind is None or kind not in terms.kinds:
+            continue
+        is_stopping = id in state.stopping
+        declared = edition.runners[task.type].declared
+        # What was told to stop, and is gone, is not run again; of a `once` task that is for its executor to say.
+        is_gone = task.started is None or not starts or (is_stopping and not declared.once)
+        if id not in known and is_gone:
+            if is_stopping:
+                left.gone.append(Report(id, "cancelled", None, {"kind": "cancelled"}, task.started, now_us))
+            continue
+        run_again(state, terms, task, declared.slots)
+        left.jobs.setdefault(kind, []).append(job_again(task, edition))
+        if is_stopping:
+            left.stopping.append((kind, id))
+    return left
 
 
 def job_again(task: Task, edition: Edition) -> Job:
