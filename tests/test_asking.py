@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.checked import Checked
-from then.core.causes import Ask, Told
+from then.core.causes import Ask, Release, Told
 from then.core.tasks import Json, Outcome, Task
 
 RULES = """
@@ -329,3 +329,55 @@ def _random_step(world: Scripted, job: Task, children: list[str], chance: Random
         world.wait(job, s=chance.choice((1, 20)))
     else:
         world.ask(job, "save", "save x", type="x", value=chance.random())
+
+
+# -- scripts that wait for what a breakpoint holds
+
+
+def test_a_flow_whose_script_waits_for_what_is_held_is_held_and_goes_on_after_the_release() -> None:
+    world, job = held("breakpoint b before work where n == 2")
+    ids = [world.run(job, "work", n=n) for n in (1, 2)]
+    assert world.held() == []
+    assert world.wait(job, *ids, s=3600) is None
+    assert world.held() == []  # The first runs.
+    world.end("work", m=0)
+    assert world.held() == ["held at a breakpoint"]
+    flow = world.state.flows[job.flow]
+    assert flow.state == "held"
+    world.give(Release(ids[1]))
+    assert flow.state == "running"
+    world.end("work", m=0)
+    assert outcomes(world.told(job)) == ["done", "done"]
+    assert (flow.state, flow.calls) == ("running", 0)
+    world.end("job")
+    assert world.outcome(job) == "done"
+
+
+def test_a_script_that_sleeps_beside_what_is_held_goes_on_by_itself() -> None:
+    world, job = held("breakpoint b before work")
+    world.run(job, "work", n=1)
+    world.wait(job, s=60)
+    assert (world.held(), world.state.flows[job.flow].state) == ([], "running")
+    world.advance(60)
+    assert world.told(job) is not None
+
+
+def test_a_script_that_ends_in_its_wait_and_is_held_itself_counts_once() -> None:
+    world, job = held("breakpoint b before work\nbreakpoint over after job")
+    id = world.run(job, "work", n=1)
+    world.wait(job, id, s=3600)
+    world.end("job", outcome="failed")
+    flow = world.state.flows[job.flow]
+    assert (flow.live, flow.stopped, flow.calls, flow.state) == (2, 2, 0, "held")
+    world.give(Release(id))
+    world.end("work", m=0)
+    world.advance(7200)
+    assert (flow.live, flow.stopped, flow.calls, flow.state) == (1, 1, 0, "held")
+    world.give(Release(job.id))
+    assert world.outcome(job) == "failed"
+
+
+def held(breakpoints: str) -> tuple[Scripted, Task]:
+    world = Scripted(RULES + breakpoints)
+    world.adopt()
+    return world, world.job()

@@ -49,7 +49,7 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     waits: dict[str, bool] | None = None
     """A place that is kept free: what a flow waits for is not written with it (`then.core.ties`); older journals have it."""
     calls: int = 0
-    """How many of its live records are calls that began and are open: they move by what is in them."""
+    """How many of its live records move by others only: calls that are open, and scripts that wait for records."""
 
     @property
     def state(self) -> str:

@@ -329,6 +329,9 @@ def _awaited(state: State, fact: f.Awaited, flow: str, time: int) -> None:
     is_new = fact.id not in scripts.of
     scripts.wait(scripts.began(fact.id, time), Open(fact.what, fact.place, fact.ids, fact.is_any, fact.due))
     state.touch("script", fact.id, is_new=is_new)
+    if fact.ids:
+        state.flows[flow].calls += 1
+        state.touch("flow", flow)
     if fact.due is not None:
         state.waits.set_due(fact.due, "script", fact.id)
 
@@ -339,6 +342,9 @@ def _answered(state: State, fact: f.Answered, flow: str, time: int) -> None:
     was = script.open
     assert was is not None, "an answer to a script that waits for nothing"
     script.open, script.missing = None, {}
+    if was.ids:
+        state.flows[flow].calls -= 1
+        state.touch("flow", flow)
     if was.due is not None:
         state.waits.forget_due("script", fact.id)
     _stepped(state, *scripts.add(script, Step(was.what, fact.ids, None, was.place)))

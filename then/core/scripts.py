@@ -80,6 +80,15 @@ class Script(msgspec.Struct, array_like=True, gc=False):
             and bool(self.open.ids)
         )
 
+    @property
+    def awaits_records(self) -> bool:
+        """Whether it goes on by what becomes of others; one that sleeps goes on by itself."""
+        return self.open is not None and bool(self.open.ids)
+
+    def give_up(self) -> None:
+        """Its task has ended: no answer follows."""
+        self.open, self.missing = None, {}
+
 
 class Recorded(NamedTuple):
     """What a script is run again with: encoded parts of the state, to be read outside of any lock."""

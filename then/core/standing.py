@@ -18,8 +18,10 @@ def standing(state: State, flow: Flow) -> AllHeld | None:
     if flow.held is None and (
         not (flow.stopped or stuck) or any(_flow_of(state, id) == flow.id for id in state.pending)
     ):
-        return None  # Calls move by what is in them.
-    if flow.held is not None and any(_flow_of(state, id) == flow.id for id in state.running):
+        return None  # Calls and scripts move by what they wait for.
+    if flow.held is not None and any(
+        _flow_of(state, id) == flow.id and not _awaits_records(state, id) for id in state.running
+    ):
         return None
     if stuck:
         task = state.task(stuck[0])
@@ -32,6 +34,11 @@ def standing(state: State, flow: Flow) -> AllHeld | None:
 def _flow_of(state: State, id: str) -> str | None:
     task = state.task(id)
     return task.flow if task is not None else None
+
+
+def _awaits_records(state: State, id: str) -> bool:
+    script = state.waits.scripts.of.get(id)
+    return script is not None and script.awaits_records
 
 
 def gone(continuation: str) -> str:

@@ -351,6 +351,11 @@ class State:
         if task.is_call:
             self.pending.pop(id, None)  # It may not have begun.
             self.flows[flow].calls -= 1 if task.started is not None else 0
+        elif task.needs is not None and id in self.waits.scripts.of:
+            self.flows[flow].calls -= 1 if self.waits.scripts.of[id].awaits_records else 0
+            self.waits.scripts.of[id].give_up()
+            self.waits.forget_due("script", id)
+            self.touch("script", id)
         if self.stop_kinds:
             self.stop_kinds.pop(id, None)
         open_flow = self.flows[flow]
@@ -424,7 +429,6 @@ class State:
         id, flow = task.id, self.flows[task.flow]
         del self.tasks[id]
         if task.needs is not None and id in self.waits.scripts.of:
-            self.waits.forget_due("script", id)
             for kind, key in self.waits.scripts.drop(id):
                 self.drop(kind, key)
         if task.policy is not None:
