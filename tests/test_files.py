@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import then
-from then.executors.files import with_files
+from then.executors.files import with_files, with_own_files
 from then.handing import check_files
 
 RULES = """
@@ -113,3 +113,46 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert fault is not None
     assert fault.startswith('pdf: file "sub": Is a directory')
     assert result == {"pdf": "sub"}
+
+
+@pytest.mark.parametrize("kind", ["def", "async_def"])
+def test_a_file_that_a_function_hands_on_is_recorded_like_that_of_a_process(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was a path and no more.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = f"hands_on_by_{kind}"
+    (tmp_path / "a.then").write_text(f"""
+task label(name: str) -> (pdf: file, copy: file?)
+  run python "{module}:label"
+task ship(pdf: file)
+  run process ["cat", pdf]
+rule next when label done as l then ship(pdf: l.pdf)
+""")
+    (tmp_path / f"{module}.py").write_text(f"""
+{kind.replace("_", " ")} label(name):
+    with open("label.pdf", "w") as file:
+        file.write("of a function")
+    return {{"pdf": name, "copy": None}}
+""")
+    path = str(tmp_path / "label.pdf")
+    with then.Engine(then.Rules().load(tmp_path / "a.then"), state=tmp_path / ".then") as engine:
+        first, ship = engine.run("label", name="label.pdf").check().tasks
+        seen = {"path": path, "size": 13, "sha256": hashlib.sha256(b"of a function").hexdigest()}
+        assert first.result == {"pdf": path, "copy": None, "files": {"pdf": seen}}
+        assert ship.body == {"pdf": path}
+        gone = engine.run("label", name="other.pdf").tasks[0]
+        assert gone.outcome == "failed"
+        assert gone.error == {
+            "kind": "result",
+            "message": 'pdf: file "other.pdf": No such file or directory; '
+            "paths of a function start from the folder in which the engine runs",
+        }
+
+
+def test_what_cannot_be_a_path_is_no_file_and_ends_nothing_but_its_task(tmp_path: Path) -> None:
+    for result, fault in (with_files({"f": "a\0b"}, ["f"], str(tmp_path)), with_own_files({"f": "a\0b"}, ["f"])):
+        assert result == {"f": "a\0b"}
+        assert fault is not None
+        assert "null byte" in fault

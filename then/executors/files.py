@@ -1,8 +1,9 @@
 """Files that a task hands on: a result field of type `file` names one, and its checksum is recorded.
 
-A path is relative to the task's `THEN_ARTIFACTS`; what stands in the record is
-absolute, so that the next task can be given it. What the file holds is not in
-the record: size and SHA-256 are, under `files`.
+A path is relative to the task's `THEN_ARTIFACTS`, that of a function to the
+folder in which the engine runs; what stands in the record is absolute, so that
+the next task can be given it. What the file holds is not in the record: size
+and SHA-256 are, under `files`.
 """
 
 from __future__ import annotations
@@ -28,22 +29,51 @@ def with_files(result: Body, fields: Sequence[str], folder: str, inside: str | N
     Cost: reads each file once.
     """
     found: Body = {}
-    for name in fields:
-        given = result.get(name)
-        if not isinstance(given, str):
-            continue
+    for name, given in _named(result, fields):
         path = os.path.normpath(os.path.join(folder, given if inside is None else _outside(given, inside)))
         if inside is not None and not os.path.realpath(path).startswith(os.path.realpath(folder) + "/"):
             return result, f'{name}: file "{given}" is not in THEN_ARTIFACTS, and no other of a container is seen here'
         try:
             size, sha256 = digest(path)
-        except OSError as error:
-            return result, f'{name}: file "{given}": {error.strerror}; paths start from THEN_ARTIFACTS'
+        except (OSError, ValueError) as error:
+            return result, f'{name}: file "{given}": {_reason(error)}; paths start from THEN_ARTIFACTS'
         result = {**result, name: path}
         found[name] = {"path": path, "size": size, "sha256": sha256}
     if found:
         leave_note(os.path.dirname(folder), found)
     return ({**result, "files": found} if found else result), None
+
+
+def with_own_files(result: Body, fields: Sequence[str]) -> tuple[Body, str | None]:
+    """The same for a function, which has no folder of its own: no note is left of what lies anywhere.
+
+    Args:
+        fields: as above; relative paths are those that the function itself could open.
+
+    Cost: reads each file once.
+    """
+    found: Body = {}
+    for name, given in _named(result, fields):
+        try:
+            path = os.path.abspath(given)
+            size, sha256 = digest(path)
+        except (OSError, ValueError) as error:
+            where = "the folder in which the engine runs"
+            return result, f'{name}: file "{given}": {_reason(error)}; paths of a function start from {where}'
+        found[name] = {"path": path, "size": size, "sha256": sha256}
+    if not found:
+        return result, None
+    return {**result, **{name: one["path"] for name, one in found.items()}, "files": found}, None
+
+
+def _named(result: Body, fields: Sequence[str]) -> list[tuple[str, str]]:
+    """The fields that name a file, with what they name."""
+    return [(name, given) for name in fields if isinstance(given := result.get(name), str)]
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Why there is no such file: the system's word, or that no path has such characters."""
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
 
 
 def _outside(path: str, inside: str) -> str:

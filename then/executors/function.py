@@ -30,6 +30,7 @@ from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.tasks import Body, Outcome, own_items, taken_over
 from then.executors.coroutines import Coroutines
+from then.executors.files import with_own_files
 from then.executors.raised import failure_of
 
 T = TypeVar("T")
@@ -405,12 +406,15 @@ class FunctionExecutor:
 
             try:
                 given = await coroutine
+                if "file_results" in job.options:
+                    # Files are read: the loop has others to run meanwhile.
+                    report = await asyncio.to_thread(self._returned, job, given, started)
+                else:
+                    report = self._returned(job, given, started)
             except asyncio.CancelledError:
                 report = self._ended(job, "cancelled", None, {"kind": "cancelled"}, started)
             except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a user's function raises)
                 report = self._raised(job, error, started)
-            else:
-                report = self._returned(job, given, started)
             self._coroutine_cancels.pop(job.task.id, None)
             self._report_from_loop((report,))
 
@@ -430,6 +434,11 @@ class FunctionExecutor:
             result, _ = taken_over(given, "result")
         except BodyRefused as refused:
             return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
+        files = job.options.get("file_results")
+        if files:
+            result, fault = with_own_files(result, files)  # type: ignore[arg-type]
+            if fault is not None:
+                return self._ended(job, "failed", result, {"kind": "result", "message": fault}, started)
         if self._cancelled:
             return self._ended(job, "done", result, None, started)
         # The frequent case without a further call.
