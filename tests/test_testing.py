@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -190,6 +191,36 @@ def test_stubs_that_make_no_sense_are_refused(rules: then.Rules) -> None:
         done().times(0)
     with pytest.raises(BodyRefused, match="order: id: missing"):
         trial.post("order")
+
+
+def test_a_procedure_is_stubbed_like_a_task() -> None:
+    rules = then.Rules()
+
+    @rules.task("ask")
+    def ask(who: str) -> None:
+        raise AssertionError("a trial runs nothing")
+
+    @rules.procedure("approve", who=str, returns={"by": str})
+    def approve(who: str) -> Iterator[then.Emission]:
+        yield then.emit("ask", who=who)
+
+    rules.event("go")
+
+    @rules.when("go")
+    def start(go: Task) -> Iterator[then.Emission]:
+        yield then.call("approve", who="ada")
+
+    trial = Trial(rules)
+    trial.stub("approve", lambda call: {"by": call.body["who"]})
+    flow = trial.post("go")
+    assert trial.outcome(flow) == "done"
+    trial.expect_no("ask")
+    (call,) = trial.expect("approve", who="ada", times=1)
+    assert call.result == {"by": "ada"}
+    with pytest.raises(BodyRefused, match="stub approve done: by: missing, str is declared"):
+        trial.stub("approve", done())
+    with pytest.raises(UnknownName, match='unknown task or procedure "aprove"'):
+        trial.stub("aprove", done())
 
 
 def test_what_is_handed_over_may_be_changed_afterwards(rules: then.Rules) -> None:

@@ -309,6 +309,39 @@ def test_calls_are_played_with_their_own_rules() -> None:
     assert passes('post go(what: "x")\nexpect ask(who: "ada") once by rule approve', APPROVAL)
 
 
+TRIED_APPROVAL = APPROVAL.replace('"ada") as a', '"ada") as a retry 1 times backoff 1m timeout 1h').replace(
+    '"{g.what} waits")', '"{g.what} waits")\n  else tell(text: "{g.what} failed")'
+)
+
+
+def test_a_stub_of_a_procedure_answers_its_calls_and_its_rules_are_not_run() -> None:
+    # Whoever tests the caller had to know which tasks the procedure emits.
+    for lines in (
+        (
+            'stub approve done (ok: true) post go(what: "x") expect approve(who: "ada") once'
+            " expect no ask expect deploy once expect no tell"
+        ),
+        (
+            'stub approve failed (kind: "busy") 1 times, then done (ok: false) post go(what: "x") expect no tell'
+            ' advance 1m expect tell(text: "x waits") once expect no ask'
+        ),
+        'stub approve failed post go(what: "x") advance 1m expect tell(text: "x failed") once',
+        (
+            'stub approve hangs post go(what: "x") advance 59m expect no tell'
+            ' advance 2h expect tell(text: "x failed") once expect no ask'
+        ),
+        'stub approve hangs post go(what: "x") stub approve done (ok: true) expect deploy once',
+    ):
+        assert passes(lines, TRIED_APPROVAL), lines
+
+
+def test_a_call_that_began_before_its_stub_goes_its_own_way() -> None:
+    lines = (
+        'post go(what: "x") stub approve done (ok: false) expect no tell stub ask done (answer: "yes") expect deploy'
+    )
+    assert passes(lines, APPROVAL)
+
+
 def test_rules_of_procedures_are_covered_too() -> None:
     counted = covered('stub ask done (answer: "no")\npost go(what: "x")\nexpect tell', APPROVAL).rules()
     assert [(one.rule.name, one.fired) for one in counted] == [

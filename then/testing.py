@@ -122,15 +122,18 @@ class Trial:
     def stub(self, task: str, /, *replies: Reply) -> None:
         """What answers the attempts of a task from here on, those that run already included.
 
+        Of a procedure: its calls that begin from here on. Their rules are not run then.
+
         Raises:
-            UnknownName: there is no such task.
+            UnknownName: there is no such task or procedure.
             BodyRefused: a result is not as declared.
         """
         rules = self._edition.rules
-        if task not in rules.tasks:
+        if task not in rules.tasks and task not in rules.procedures:
             if task in self._types():
                 raise ConfigError(f'"{task}" is no task: nothing runs it, so there is nothing to stub')
-            raise UnknownName("task", task, rules.tasks)
+            kind = "task or procedure" if rules.procedures else "task"
+            raise UnknownName(kind, task, (*rules.tasks, *rules.procedures))
         if not replies:
             raise ConfigError(
                 f'stub("{task}") says how it ends: done(…), failed(…), timed_out(), cancelled() or hangs()'

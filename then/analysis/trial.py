@@ -99,7 +99,10 @@ class Trial:
         self._stops: deque[Task] = deque()
         self._state = State(version=edition.version)
         kinds = frozenset(runner.kind for runner in edition.runners.values())
-        self._terms = Terms(now_us, {edition.version: edition}, SLOTS, kinds=kinds, capacity=_boundless(edition))
+        self._terms = Terms(
+            now_us, {edition.version: edition}, SLOTS, kinds=kinds, capacity=_boundless(edition),
+            answered=self._stubs.keys(),
+        )  # fmt: skip
 
     @property
     def now_us(self) -> int:
@@ -127,7 +130,7 @@ class Trial:
         return answer
 
     def stub(self, type: str, replies: Iterable[tuple[Reply, int | None]]) -> None:
-        """What answers the attempts of a task from here on, those that run included.
+        """What answers the attempts of a task from here on, those that run included; or calls that begin from here on.
 
         Args:
             replies: each with the number of attempts that it is for; None for one, or, of the last, for all.
@@ -248,6 +251,8 @@ class Trial:
                 self.dues.pop(id, None)
                 if self.edition.kind_of(self.records[id].type) is None:
                     self._begin(self.records[id])
+            case f.Entered(id=id) if self.records[id].type in self._stubs:
+                self._begin(self.records[id])
             case f.Loaded(id=id, body=body):
                 self.records[id] = replace(self.records[id], body=body)
             case f.FlowHeld(reason=reason):

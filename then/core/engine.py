@@ -283,6 +283,8 @@ class _Stepper(Stepping):
         """A call begins: the first steps of its procedure."""
         edition = self.terms.editions[self.state.flows[call.flow].version]
         self.add(call.flow, f.Entered(call.id))
+        if call.type in self.terms.answered:
+            return
         self.match_began = self.state.last_id
         declared = edition.rules.procedures.get(call.type)
         if declared is None:

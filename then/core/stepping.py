@@ -59,6 +59,8 @@ class Terms:
     """What the machine and the configuration have for tasks; None: slots alone are counted."""
     guards: guards.Guards = attrs.field(factory=lambda: guards.USUAL)
     """How far rules may go before their flow is held."""
+    answered: AbstractSet[str] = frozenset()
+    """Procedures of which calls begin and do nothing of their own: a report ends them, as stubs do in a trial."""
     may_start: bool = True
     """False until an engine that took up a state has asked what still runs of it."""
     breakpoint_of: ReadBreakpoint = no_breakpoint

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from then.core.errors import RuleError, UnknownName
 from then.core.filters import Const
-from then.core.rules import EventDecl, FieldDecl, RuleSet, TaskDecl
+from then.core.rules import EventDecl, FieldDecl, ProcedureDecl, RuleSet, TaskDecl
 from then.core.scenarios import (
     BEGIN_MIN_US,
     BEGIN_US,
@@ -146,7 +146,8 @@ class ScenarioCompiler:
     def _stub(self, tree: Tree) -> Stub:
         name_node, *answers = tree.children
         name = dotted(name_node)
-        task = self.declared.rules.tasks.get(name)
+        rules = self.declared.rules
+        task = rules.tasks.get(name) or rules.procedures.get(name)
         if task is None:
             raise self._placed(self._no_task(name), name_node)
         return Stub(name, tuple(self._answer(node, task, name_node) for node in answers), self.unit.span(tree))
@@ -157,13 +158,11 @@ class ScenarioCompiler:
 
     def _no_task(self, name: str) -> RuleError:
         rules = self.declared.rules
-        if name in rules.procedures:
-            return Misplaced(f'"{name}" is a procedure: its rules run in a test as well; stub the tasks that it emits')
         if name in rules.events or name in ENGINE_EVENTS:
             return Misplaced(f'"{name}" is an event: nothing runs it, so there is nothing to stub')
-        return UnknownName("task", name, rules.tasks)
+        return UnknownName("task or procedure" if rules.procedures else "task", name, (*rules.tasks, *rules.procedures))
 
-    def _answer(self, tree: Tree | Token, task: TaskDecl, at: Tree | Token) -> Answer:
+    def _answer(self, tree: Tree | Token, task: TaskDecl | ProcedureDecl, at: Tree | Token) -> Answer:
         assert isinstance(tree, Tree)
         first = tree.children[0]
         if isinstance(first, Token):
@@ -180,10 +179,10 @@ class ScenarioCompiler:
         fields = self._result(args, task, first.data, at)
         return Answer(first.data, fields, times)  # type: ignore[arg-type]
 
-    def _result(self, args: Tree | None, task: TaskDecl, outcome: str, at: Tree | Token) -> Body:
+    def _result(self, args: Tree | None, task: TaskDecl | ProcedureDecl, outcome: str, at: Tree | Token) -> Body:
         """The fields of an answer: of the result where it is done, else of result and error."""
         known = {field.name: field for field in task.result or ()}
-        if task.run is not None and task.run.kind == "process":
+        if isinstance(task, TaskDecl) and task.run is not None and task.run.kind == "process":
             known.setdefault("code", FieldDecl("code", INT))
         is_done = outcome == "done"
         fields: Body = {}
