@@ -237,3 +237,41 @@ def test_the_declarations_of_the_page_load(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(example)
     rules = load_path(tmp_path / "a.yaml", env={}).rules
     assert [*rules.tasks, *rules.procedures, *rules.timers] == ["pay", "ask", "approve", "host.down", "ask", "ask.2"]
+
+
+def test_secrets_declared_in_yaml_reach_the_tasks_and_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"a": "canary-of-env", "b": "canary-of-file", "c": "canary-of-program"}
+    monkeypatch.setenv("A_CANARY", values["a"])
+    (tmp_path / "key").write_text(values["b"] + "\n")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "vault").write_text(f"#!/bin/sh\necho {values['c']}\n")
+    (tmp_path / "vault").chmod(0o700)
+    (tmp_path / "told_by_yaml.py").write_text("def tell(**secrets):\n    return {'sorted': sorted(secrets.values())}\n")
+    (tmp_path / "a.yaml").write_text(r"""
+secrets:
+  a: {env: A_CANARY}
+  b: {file: key}
+  c: {command: "./vault read"}
+  gone: {file: nowhere}
+events: {go: {}}
+tasks:
+  tell: {run: 'python "told_by_yaml:tell" with {a: secret a, b: secret b, c: secret c}'}
+  echo: {run: "process [\"sh\", \"-c\", r'echo \"$A $B $C\"'] env {A: secret a, B: secret b, C: secret c}"}
+  lost: {run: 'process ["true"] env {A: secret gone}', may_fail: true}
+rules:
+  - {name: all, when: go, then: [{type: tell}, {type: echo}, {type: lost}]}
+""")
+    state = tmp_path / ".then"
+    with then.Engine(then.Rules().load(tmp_path / "a.yaml"), state) as engine:
+        tasks = {task.type: task for task in engine.run("go").tasks}
+    assert tasks["tell"].result == {"sorted": ["***", "***", "***"]}
+    out = state / "tasks" / tasks["echo"].id / "out"
+    assert out.read_text() == " ".join(values.values()) + "\n"
+    assert tasks["lost"].error is not None
+    assert tasks["lost"].error["kind"] == "load"
+    assert 'secret "gone" (file "nowhere")' in tasks["lost"].error["message"]
+    written = [path for path in state.rglob("*") if path.is_file() and path not in (out, out.with_name("err"))]
+    assert written
+    assert [path for path in written if any(one.encode() in path.read_bytes() for one in values.values())] == []
