@@ -304,7 +304,13 @@ REFUSED: list[tuple[Callable[[then.Rules], object], str]] = [
     (lambda rules: rules.cron("0 3 * * *", "gone", zone="Mars/Base"), 'unknown zone "Mars/Base"'),
     (lambda rules: rules.cron("0 3 * * *", "gone", overlap="maybe"), 'unknown word for overlap "maybe"'),  # type: ignore[arg-type]
     (lambda rules: rules.cron("0 3 * * *", "gone", body={"a": it.b}), "a timer posts JSON values"),
-    (lambda rules: rules.task("x", limit=-1), 'task "x": limit: how many run at once is from 1'),
+    (lambda rules: rules.task("x", limit=-1), 'task "x": limit: how many run at once is a whole number from 1'),
+    (lambda rules: rules.task("x", limit="4"), "limit: how many run at once is a whole number"),  # type: ignore[arg-type]
+    (lambda rules: rules.task("x", limit=(4, "region")), "limit: how many, or how many by what"),  # type: ignore[arg-type]
+    (lambda rules: rules.task("x", slots=-1), "slots: how many it takes is a whole number from 0 to 1,000,000; here is -1"),
+    (lambda rules: rules.task("x", priority="high"), "priority is a whole number"),  # type: ignore[arg-type]
+    (lambda rules: rules.task("x", done_on="0"), "an exit code is a whole number"),  # type: ignore[arg-type]
+    (lambda rules: rules.task("x", retry="3"), "attempts after the first are a whole number"),  # type: ignore[arg-type]
     (lambda rules: rules.task("x", retry=0), 'task "x": retry: attempts after the first are a whole number'),
     (lambda rules: rules.task("x", retry_while=it.a == 1), "give retry=… too"),
     (lambda rules: rules.task("x", needs={"memory": "1GB"}), '"1GB" is no amount'),

@@ -34,6 +34,10 @@ def refused(shell: Shell, name: str, data: str | bytes) -> str:
         ("start go(n: 99999999999999999999)", "3:13: the number 99999999999999999999 is beyond 64 bits"),
         ("start go(n: 1e999)", "3:13: the number 1e999 is too large"),
         ("let x = 9223372036854775807 * 9", "3:9: this has no value: 9223372036854775807 * 9 is beyond 64 bits"),
+        ("task t(n: int) limit -1 at once", '3:22: found "-"; here must stand a whole number'),
+        ("task t(n: int) limit 0 at once", "is a whole number from 1 to 1,000,000; here is 0"),
+        ("rule a when go then call y(n: 1)", '3:26: unknown procedure "y"'),
+        ("every 0s start go(n: 1)", "3:7: every 0s: the shortest period is 1ms"),
         ('use "nope.then"', '3:5: no file "nope.then"'),
         ('use "../../../etc/passwd"', '3:5: "../../../etc/passwd" leads out of the project\'s root'),
         ('use "/etc/passwd"', "3:5: '/etc/passwd' is no path relative to this file"),
@@ -140,6 +144,29 @@ def test_more_than_64_mebibytes_are_refused_without_being_read(shell: Shell) -> 
     assert (said.code, said.err) == (2, 'andthen: "r.then" is larger than 64 MiB\n')
 
 
+def test_recursion_without_end_holds_its_flow_and_names_the_cycle(shell: Shell) -> None:
+    shell.write("r.then", """
+event go(n: int)
+task note(n: int)
+  run process ["true"]
+procedure deeper(n: int)
+  first note(n: n)
+  when note done as d then call deeper(n: d.n + 1)
+end
+procedure round(n: int)
+  first call round(n: n)
+end
+rule a when go as g where n == 1 then call deeper(n: 1)
+rule b when go as g where n == 2 then call round(n: 1)
+""")  # fmt: skip
+    said = shell("run", "r.then", "go", "n=1", "--guard", "call-depth=5")
+    assert said.code == 4
+    assert "5 calls in one another: deeper" in said.out + said.err
+    said = shell("run", "r.then", "go", "n=2", "--guard", "idle-events=50")
+    assert said.code == 4
+    assert "50 events in a row without a task that ran: round" in said.out + said.err
+
+
 # -- YAML ---------------------------------------------------------------------------
 
 
@@ -170,6 +197,7 @@ LAUGHS = 'a: &a ["lol", "lol"]\n' + "".join(
         ("rules:\n\t- name: a\n", "r.yaml:2:1: no YAML: "),
         ("rules:\n  - name: \0\n", "r.yaml:2:11: a NUL character"),
         ('rules:\n  - name: "\u202e"\n', "r.yaml:2:12: the character U+202E"),
+        ("tasks: {t: {limit: -1}}\nrules: []\n", 'r.yaml:1:20: found "-"; here must stand a whole number'),
         (yaml_rule("[]", "{tpye: go}"), 'unknown key "tpye" (did you mean "type"?)'),
     ],
 )

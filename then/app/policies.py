@@ -18,6 +18,7 @@ from then.core.tasks import Json
 from then.language.literals import UNITS_BYTES
 
 LOCK_WORDS: Final = ("shared", "exclusive")
+PRIORITY_MAX: Final = 2**63 - 1
 
 
 @attrs.frozen
@@ -49,7 +50,11 @@ def with_policies(task: TaskDecl, said: Said, span: Span | None) -> TaskDecl:
 
 
 def _with(task: TaskDecl, said: Said) -> TaskDecl:
-    tries = retry(said.retry) if isinstance(said.retry, int) else said.retry
+    tries = said.retry if said.retry is None or isinstance(said.retry, Retry) else retry(said.retry)
+    _check_whole("slots: how many it takes", task.slots, 0, 1_000_000)
+    _check_whole("priority", task.priority, -PRIORITY_MAX, PRIORITY_MAX)
+    for code in task.done_on:
+        _check_whole("done_on: an exit code", code, -64, 255)
     timeout_us = None if said.timeout is None else span_us(said.timeout, "timeout")
     if said.retry_while is not None and tries is None:
         raise RuleError("retry_while says when there is another attempt: give retry=… too")
@@ -67,10 +72,16 @@ def _with(task: TaskDecl, said: Said) -> TaskDecl:
     )
 
 
-def _limit(given: int | tuple[int, Expression]) -> Limit:
+def _check_whole(what: str, given: object, least: int, most: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+        raise RuleError(f"{what} is a whole number from {least:,} to {most:,}; here is {given!r}")
+
+
+def _limit(given: object) -> Limit:
+    if isinstance(given, tuple) and (len(given) != 2 or not isinstance(given[1], Expression)):
+        raise RuleError("limit: how many, or how many by what, as in (4, it.region)")
     count, by = given if isinstance(given, tuple) else (given, None)
-    if isinstance(count, bool) or not 1 <= count <= 1_000_000:
-        raise RuleError(f"limit: how many run at once is from 1 to 1,000,000; here is {count!r}")
+    _check_whole("limit: how many run at once", count, 1, 1_000_000)
     return Limit(count, None if by is None else _input(by))
 
 
