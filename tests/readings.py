@@ -17,13 +17,20 @@ from then.core.waits import Frame
 Cells = dict[tuple[str, str], bytes]
 
 
+def in_line(state: State) -> set[str]:
+    """Who waits for a start, runs, or cannot run here; of a limit or a lock too. And perhaps who has ended meanwhile."""
+    known = {id for id in state.tasks if id in state.admission}
+    queued = {*state.queue, *state.free, *state.claiming, *(id for _, id in state.waiting)}
+    return known | queued | {*state.running, *state.stuck}
+
+
 def told(state: State) -> Body:
     """All that a state says.
 
     What is running waits, for that is not in the journal; what a held flow would start is queued at its release.
     """
     tasks = {task.id: msgspec.to_builtins(task) for task in state.live()}
-    waiting = {*state.queue, *state.free, *(id for _, id in state.waiting), *state.running, *state.stuck}
+    waiting = in_line(state)
     may_start = {
         task.id
         for task in state.live()

@@ -17,7 +17,7 @@ from then.core.tasks import Outcome, Task
 N_MAX: Final = 4
 EVENTS: Final = ("e0", "e1", "e2")
 TASKS: Final = {
-    "p0": 'run process ["p"] needs {lock.l: shared}',
+    "p0": 'run process ["p"]',
     "p1": 'run process ["p"] priority 3',
     "p2": 'run process ["p"] may fail',
     "f0": 'run python "m:f"',
@@ -25,9 +25,11 @@ TASKS: Final = {
     "t0": 'run process ["p"] retry 2 times backoff 1s to 1m jitter',
     "t1": 'run python "m:f" retry 1 times while error.kind == "exit"',
     "u0": "",
-    "l0": 'run process ["p"] limit 2 at once by n',
-    "l1": 'run process ["p"] needs {lock.l: exclusive}',
+    "l0": 'run process ["p"]',
+    "l1": 'run process ["p"]',
 }
+TAKES: Final = {"p0": "needs {lock.l: shared}", "l0": "limit 2 at once by n", "l1": "needs {lock.l: exclusive}"}
+"""What some of them take beside a slot."""
 LEAVES: Final = {
     "s0": 'run process ["p"]',
     "s1": 'run python "m:f" retry 1 times backoff 10s',
@@ -56,21 +58,23 @@ def outcome_of(record: Task, seed: int) -> Outcome:
     return OUTCOMES[zlib.crc32(text.encode()) % len(OUTCOMES)]
 
 
-def random_rules(seed: int, *, is_wild: bool = False) -> str:
+def random_rules(seed: int, *, is_wild: bool = False, takes: bool = True) -> str:
     """The text of a rule set.
 
     Args:
+        takes: some tasks take more than a slot: who of them starts first depends on when a step grants.
         is_wild: also with what makes the outcome depend on the order of completions: variables, ends of
             flows, `once`, `else` for several members, rules for what ends.
     """
-    return _Writer(Random(f"rules {seed}"), is_wild).text()
+    return _Writer(Random(f"rules {seed}"), is_wild, takes).text()
 
 
 class _Writer:
-    def __init__(self, chance: Random, is_wild: bool) -> None:
+    def __init__(self, chance: Random, is_wild: bool, takes: bool) -> None:
         self.chance = chance
         self.is_wild = is_wild
-        self.tasks = {**TASKS, **({**ONCE, **TIMED} if is_wild else {})}
+        declared = {name: f"{run} {TAKES[name]}" if takes and name in TAKES else run for name, run in TASKS.items()}
+        self.tasks = {**declared, **({**ONCE, **TIMED} if is_wild else {})}
         self.procedures: list[str] = []
 
     def text(self) -> str:

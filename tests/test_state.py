@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.checked import check_calls
-from tests.readings import Cells, replayed, restored, store, told
+from tests.readings import Cells, in_line, replayed, restored, store, told
 from tests.rulesets import EVENTS, N_MAX, TASKS, outcome_of, random_rules
 from tests.world import World
 from then.core import facts as f
@@ -243,7 +243,7 @@ def check_invariants(state: State) -> None:
     assert {task.flow for task in live} <= set(state.flows)
     for task in live:
         assert task.outcome is None or task.id in state.pending or task.is_held, "invariant 2"
-    queued = {*state.queue, *state.free, *(id for _, id in state.waiting), *state.running, *state.stuck}
+    queued = in_line(state)
     for id in state.pending:
         record = state.task(id)
         assert record is not None, "invariant 3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmd
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,6 +67,9 @@ class Terminal(cmd.Cmd):
     def _talk(self) -> None:
         kept = _history_file()
         _read_history(kept)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A job of a script has it ignored from the beginning; here it is a key.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             while True:
                 try:
