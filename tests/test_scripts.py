@@ -267,11 +267,18 @@ def test_a_load_of_what_nothing_saved_fails_as_a_load(tmp_path: Path, name: str)
         ("sleep(-1)", "is no time at all"),
         ("save('x', object())", "no JSON value"),
         ("call('twice', n='text')", "twice"),
+        (r"log('\ud800')", "half of a surrogate pair"),
+        (r"load('\ud800')", "half of a surrogate pair"),
+        (r"run('work', n='\ud800')", "half of a surrogate pair"),
         ("run('nobody', n=1).wait()", 'nothing here runs "nobody"'),
     ],
 )
 def test_what_a_step_cannot_do_is_raised_where_it_stands(tmp_path: Path, text: str, said: str) -> None:
     assert said in error(tmp_path, f"def main():\n    {text}\n")["message"]
+
+
+def test_what_is_logged_may_be_anything_that_can_be_written(tmp_path: Path) -> None:
+    assert result(tmp_path, "def main():\n    log(5)\n    log(None, k=1)\n    return {'ok': True}\n") == {"ok": True}
 
 
 def test_a_script_that_computes_for_ever_ends_when_it_is_cancelled(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from then.core.causes import Ask, Told
 from then.core.errors import RuleError, ThenError
+from then.core.regex import is_unicode
 from then.core.scripts import Recorded
 from then.core.tasks import Body, Json, Task
 
@@ -151,6 +152,9 @@ class Play:
         """
         if self.is_over:
             raise Unwound
+        if not is_unicode(what + type):
+            # Asked for, it could not be written down, and would end the engine.
+            raise _refusal(kind, f"{what!r} holds half of a surrogate pair, which is no Unicode")
         n, place = self._n, self.place()
         if n < len(self._steps):
             step = self._steps[n]

@@ -251,7 +251,7 @@ def random() -> float:
 
 def log(message: str, /, **fields: Json) -> None:
     """Writes a line into the journal, once, and to the script's output."""
-    play = playing()
+    play, message = playing(), str(message)
     check_json(fields, "log")
     was_there = play.is_replaying
     play.step("say", _what("log", message, fields) if fields else _what("log", message))
