@@ -271,6 +271,32 @@ def test_a_breakpoint_is_set_by_task_rule_or_line(console: Console) -> None:
     assert "(off, " in console.run("info b").text
 
 
+def test_a_line_in_a_procedure_is_one_of_its_rules_or_its_call(shell: Shell) -> None:
+    lines = ["event go()", "rule r when go then call p()", "task t()", "procedure p()", "  first t()"]
+    lines += ["  rule back when t done then return ()", "  when t failed then return ()", "end"]
+    rules = Rules().load(str(shell.write("calls.then", "\n".join(lines) + "\n")))
+    with then.Engine(rules) as engine:
+        engine.breakpoints.add("look", "after go")
+        session = Session(to_engine(engine), engine.post("go").id)
+        assert session.wait(0.0)
+        console = Console(session)
+        for text, place in (
+            ("b 2", "on rule r"),
+            ("b 3", "on rule r"),
+            ("b 4", "before p"),
+            ("b calls.then:5", "before p"),
+            ("b 6", "on rule p.back"),
+            ("b p", "before p"),
+        ):
+            assert (console.run(text).data or {})["place"] == place
+        for beyond in ("b 1", "b 9", "b other.then:2"):
+            with pytest.raises(then.ThenError, match="no rule stands there"):
+                console.run(beyond)
+        with pytest.raises(then.ThenError, match="the rule there has no name"):
+            console.run("b 7")
+        assert "before p (" in console.run("continue").text
+
+
 def test_what_is_displayed_is_shown_at_each_stop_and_may_mean_nothing_there(console: Console) -> None:
     console.run("display n")
     reply = console.run("until ask")

@@ -128,30 +128,39 @@ def _place(console: Console, text: str) -> str:
     rules = console.session.view.edition.rules
     line = _LINE.fullmatch(head)
     if line is not None:
-        return f"on rule {_rule_at(console, line['file'], int(line['line']))}{condition}"
+        return _at_line(console, line["file"], int(line["line"])) + condition
     if " " in head:
         return text
-    if rules.rule(head) is not None and head not in rules.tasks:
+    if rules.rule(head) is not None and head not in rules.tasks and head not in rules.procedures:
         return f"on rule {head}{condition}"
     is_event = head in rules.events
     return f"{'after' if is_event else 'before'} {head}{condition}"
 
 
-def _rule_at(console: Console, file: str | None, line: int) -> str:
-    """The rule that covers a line: the last that begins at it or before."""
+def _at_line(console: Console, file: str | None, line: int) -> str:
+    """The place of what covers a line, a rule or the head of a procedure: the last that begins at it or before."""
     view = console.session.view
+    rules = view.edition.rules
     own = view.declared(view.rule)
     here = file or (own.span.file if own is not None and own.span is not None else "")
+    procedures = rules.procedures.values()
+    places = [(rule.span, f"on rule {rule.name}") for rule in rules.rules]
+    places += [(rule.span, f"on rule {rule.name}") for one in procedures for rule in one.rules]
+    # With what a procedure begins is no rule that fires: its call is.
+    places += [(one.span, f"before {one.name}") for one in procedures]
     beside = [
-        (span.line, rule.name)
-        for rule in view.edition.rules.rules
-        if (span := rule.span) is not None
-        and (span.file == here or span.file.endswith(f"/{here}"))
-        and span.line <= line
+        (span, place)
+        for span, place in places
+        if span is not None and (span.file == here or span.file.endswith(f"/{here}")) and span.line <= line
     ]
-    if not beside:
+    if not beside or line > len(view.lines(beside[0][0])):
         raise ConfigError(f"{here}:{line}: no rule stands there")
-    return max(beside)[1]
+    place = max(beside, key=lambda one: one[0].line)[1]
+    if place.rpartition(".")[2].isdigit():
+        raise ConfigError(
+            f"{here}:{line}: the rule there has no name; stop at a task instead, or write `rule NAME when …`"
+        )
+    return place
 
 
 def _switching(op: str, said: str) -> Action:
