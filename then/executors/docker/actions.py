@@ -131,8 +131,8 @@ class Act:
         self._flow = None
         try:
             code = int(json.loads(answer.data)["StatusCode"])
-        except (ValueError, KeyError):
-            self.host.submit(BEGIN, self.begin)  # Its engine went away: asked again when it is there.
+        except (ValueError, KeyError, TypeError):
+            self.host.submit(BEGIN, self.begin, self)  # Its engine went away: asked again when it is there.
             return
         self._over(endings.judged(self.job, None, code, started=self._started))
 
@@ -156,7 +156,7 @@ class Act:
 
     def _command_drained(self) -> None:
         self._flow = None
-        self.host.submit(FINISH, self._look_at_command)
+        self.host.submit(FINISH, self._look_at_command, self)
 
     def _look_at_command(self) -> None:
         if self._is_over:
@@ -168,7 +168,7 @@ class Act:
             self._over(endings.lost(self.job, why, self._started))
             return
         if found["Running"]:
-            self._shop.pump.later(LOOK_S, lambda: self.host.submit(FINISH, self._look_at_command))
+            self._shop.pump.later(LOOK_S, lambda: self.host.submit(FINISH, self._look_at_command, self))
             return
         if found["ExitCode"] is None:
             # Noted, and never begun: whether it may have is not known.
@@ -198,6 +198,12 @@ class Act:
         if since_s > self._shop.patience_s and not self._is_old:
             text = f"docker: {self.host.address.text} cannot be reached: {reason}; is a Docker engine running there, and is host right?"
             self._over(endings.failed(self.job, {"kind": "engine", "message": text}, self._started))
+
+    def broke(self, error: Exception) -> None:
+        flow = self._flow
+        if flow is not None:
+            self._shop.pump.drop(flow)
+        self._over(endings.broken(self.job, self.host.address.text, error, self._started))
 
     def remove(self) -> None: ...
 

@@ -185,6 +185,9 @@ class Calls:
         except errors.APIError as error:
             status = error.response.status_code if error.response is not None else 0
             raise refusal(status, str(error.explanation or error).strip().encode()) from error
+        except exceptions.InvalidJSONError as error:
+            # It was reached: to ask again would bring the same.
+            raise Refused("engine", f"docker: what answers there speaks as no Docker engine does: {error}") from error
         except (exceptions.RequestException, OSError) as error:
             raise Unreachable(reason_of(error)) from error
         except errors.TLSParameterError as error:

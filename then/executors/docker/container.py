@@ -193,7 +193,7 @@ class Container:
             self._back_to_waiting()
             raise
         if self._must_stop():
-            self.host.submit(FINISH, lambda: self._signal("SIGTERM"))
+            self.host.submit(FINISH, lambda: self._signal("SIGTERM"), self)
 
     def _back_to_waiting(self) -> None:
         """Whether it was started is not known: it is asked, once its engine answers."""
@@ -256,12 +256,12 @@ class Container:
             elif status == "created":
                 self._phase = "waiting"
         if status == "created":
-            self.host.submit(BEGIN, self.begin)
+            self.host.submit(BEGIN, self.begin, self)
         elif self._has_ended:
             self._drop()
             self._look()
         else:
-            self.host.submit(BEGIN, self._follow_again)
+            self.host.submit(BEGIN, self._follow_again, self)
 
     def vanished(self) -> None:
         with self._lock:
@@ -295,13 +295,17 @@ class Container:
             text = f"docker: {where} cannot be reached: {reason}; is a Docker engine running there, and is host right?"
             self._over(endings.failed(self.job, {"kind": "engine", "message": text}))
 
+    def broke(self, error: Exception) -> None:
+        self._drop()
+        self._over(endings.broken(self.job, self.host.address.text, error, self._started))
+
     def _look(self) -> None:
         """Whether it has ended and its output is all there: then it is collected."""
         with self._lock:
             if self._phase != "running" or not self._has_ended or self._flow is not None:
                 return
             self._phase = "ending"
-        self.host.submit(FINISH, self._finish)
+        self.host.submit(FINISH, self._finish, self)
 
     def _finish(self) -> None:
         try:
@@ -313,7 +317,7 @@ class Container:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 # Its container keeps what it wrote until there is room.
-                self._shop.pump.later(ROOM_S, lambda: self.host.submit(FINISH, self._finish))
+                self._shop.pump.later(ROOM_S, lambda: self.host.submit(FINISH, self._finish, self))
                 return
             what = f"docker: what it left cannot be taken: {error.filename or self.folder.path}: {error.strerror}"
             report = endings.failed(self.job, {"kind": "engine", "message": what}, self._started)
@@ -387,10 +391,10 @@ class Container:
                 return
             self._is_stopped = True
         if grace_s <= 0:
-            self.host.submit(FINISH, lambda: self._signal("SIGKILL"))
+            self.host.submit(FINISH, lambda: self._signal("SIGKILL"), self)
             return
-        self.host.submit(FINISH, lambda: self._signal("SIGTERM"))
-        self._shop.pump.later(grace_s, lambda: self.host.submit(FINISH, lambda: self._signal("SIGKILL")))
+        self.host.submit(FINISH, lambda: self._signal("SIGTERM"), self)
+        self._shop.pump.later(grace_s, lambda: self.host.submit(FINISH, lambda: self._signal("SIGKILL"), self))
 
     def _must_stop(self) -> bool:
         """Whether it was told to; that may happen at any time."""

@@ -56,6 +56,12 @@ def failed(job: Job, error: Body, started: int | None = None) -> Report:
     return Report(job.task.id, "failed", None, error, started, now_us())
 
 
+def broken(job: Job, where: str, error: Exception, started: int | None) -> Report:
+    """The report on one for which an error came that nobody foresaw."""
+    text = f"docker: {where}: an error that nobody foresaw: {type(error).__name__}: {error}"
+    return failed(job, {"kind": "engine", "message": text}, started)
+
+
 def cancelled(job: Job, code: int | None, started: int | None, note: str = "") -> Report:
     result = None if code is None else {"code": code_of(code, {})}
     error = {**results.CANCELLED, "message": note} if note else results.CANCELLED

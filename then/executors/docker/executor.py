@@ -159,7 +159,7 @@ class DockerExecutor:
             return
         with self._lock:
             self._running[id] = host.containers[id] = container
-        host.submit(BEGIN, container.begin)
+        host.submit(BEGIN, container.begin, container)
 
     def _host_of(self, job: Job) -> Host:
         """The engine that it is for; of one from before, the engine that had it."""

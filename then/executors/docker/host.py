@@ -38,6 +38,8 @@ IDLE_S: Final = 5.0
 """A worker that had nothing to do for so long ends."""
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Between attempts to reach an engine; the last holds on."""
+STEADY_S: Final = 10.0
+"""A stream of events that lasted so long was a good one: the next attempt is made at once."""
 LEAVE_S: Final = 10.0
 """So long the removal of what is over may hold up the end of the engine."""
 FINISH, BEGIN, REMOVE = 0, 1, 2
@@ -72,6 +74,9 @@ class Member(Protocol):
     def waits(self, reason: str, since_s: float) -> None:
         """Its engine has not been reached for so long."""
 
+    def broke(self, error: Exception) -> None:
+        """What was done for it ended in an error that nobody foresaw: it fails, and says so."""
+
 
 class Host:
     """One engine."""
@@ -88,7 +93,7 @@ class Host:
         """By the id of the task; those that are not yet reported."""
         self._state = state
         self._changed = threading.Condition()
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._queue: list[tuple[int, int, Callable[[], None], Member | None]] = []
         self._count = itertools.count()
         self._workers: set[threading.Thread] = set()
         self._idle = 0
@@ -105,12 +110,12 @@ class Host:
 
     # -- work
 
-    def submit(self, order: int, work: Callable[[], None]) -> None:
-        """Has something done by a worker, as soon as the engine can be reached."""
+    def submit(self, order: int, work: Callable[[], None], member: Member | None = None) -> None:
+        """Has something done by a worker, as soon as the engine can be reached; `member` hears what nobody foresaw."""
         with self._changed:
             if self._is_closed or (self._is_leaving and order != REMOVE):
                 return
-            heapq.heappush(self._queue, (order, next(self._count), work))
+            heapq.heappush(self._queue, (order, next(self._count), work, member))
             if self._watcher is None:
                 self._down_since = time.monotonic()
                 self._watcher = threading.Thread(target=self._watch, name="then-docker-events", daemon=True)
@@ -158,20 +163,29 @@ class Host:
                 if self._is_closed or not has_work:
                     self._workers.discard(threading.current_thread())
                     return
-                order, number, work = heapq.heappop(self._queue)
+                order, number, work, member = heapq.heappop(self._queue)
                 self._busy += 1
-            is_done = True
-            try:
-                work()
-            except Unreachable:
-                is_done = False
+            is_done = self._try(work, member)
             with self._changed:
                 self._busy -= 1
                 if not is_done:
-                    heapq.heappush(self._queue, (order, number, work))
+                    heapq.heappush(self._queue, (order, number, work, member))
                     self._lose()
                 if self._is_leaving:
                     self._changed.notify_all()
+
+    def _try(self, work: Callable[[], None], member: Member | None) -> bool:
+        """False where the engine did not answer. Nothing ends the worker: tasks that wait for it would wait for ever."""
+        try:
+            work()
+        except Unreachable:
+            return False
+        except Exception as error:  # noqa: BLE001 (told to its task, or to the person in front)
+            if member is not None:
+                member.broke(error)
+            elif self._notice is not None:
+                self._notice(f"docker: {self.address.text}: {odd(error)}; `andthen prune` removes what was left behind")
+        return True
 
     def _lose(self) -> None:
         """Something broke: the watcher connects anew, and asks for everything."""
@@ -188,16 +202,22 @@ class Host:
         while not self._is_closed:
             try:
                 events = self._connect()
-            except (Unreachable, Refused) as error:
-                self._wait(str(error), BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+            except Exception as error:  # noqa: BLE001 (what is no Docker engine breaks in many ways; told, and tried again)
+                reason = str(error) if isinstance(error, Unreachable | Refused) else odd(error)
+                self._wait(reason, BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
                 attempt += 1
                 continue
-            attempt = 0
+            begun = time.monotonic()
             self._hear(events)
             with self._changed:
                 self._lose()
                 self._events = None
             events.close()
+            # One that lets us in, and breaks with the first thing it is asked, is not asked without a pause.
+            attempt = attempt + 1 if time.monotonic() - begun < STEADY_S else 0
+            if attempt:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_closed, BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1])
 
     def _connect(self) -> socket.socket:
         """Opens the stream of events, and then asks what became of the containers (invariant 1)."""
@@ -256,11 +276,15 @@ class Host:
             for line in lines:
                 if not line.strip():
                     continue
-                event = json.loads(line)
-                attributes = event["Actor"]["Attributes"]
-                found = self.containers.get(attributes.get(LABEL, ""))
-                if found is not None and found.id in (None, event["Actor"]["ID"]):
-                    found.died(int(attributes.get("exitCode", 255)))
+                try:
+                    actor = json.loads(line)["Actor"]
+                    attributes: dict[str, str] = actor["Attributes"]
+                    id, name, code = str(actor["ID"]), attributes.get(LABEL, ""), int(attributes.get("exitCode", 255))
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    return  # No event: it connects anew, and asks for all.
+                found = self.containers.get(name)
+                if found is not None and found.id in (None, id):
+                    found.died(code)
 
     def _wait(self, reason: str, delay_s: float) -> None:
         since_s = time.monotonic() - self._down_since
@@ -303,6 +327,11 @@ class Host:
         for thread in threads:
             if wait and thread is not threading.current_thread():
                 thread.join()
+
+
+def odd(error: Exception) -> str:
+    """What nobody foresaw, named by its class: its text alone may say nothing."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _shut(link: socket.socket) -> None:
