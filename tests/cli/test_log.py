@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.shell import RULES, Shell, normal
 from tests.cli.terminal import ROOT
+from tests.docker_engine import DockerEngine
 
 
 def _run(shell: Shell, script: str) -> str:
@@ -124,6 +125,30 @@ def test_a_follower_outlives_the_engine_and_ends_with_3_when_the_process_has_gon
     assert shell("log", id) == (0, "begun\ncame\n", "")
     assert shell("resume").code == 0
     assert shell("log", "-f", id) == (0, "begun\ncame\n", "")
+
+
+@pytest.mark.slow
+def test_a_follower_of_a_container_hears_that_it_may_run_on_without_an_engine(
+    shell: Shell, docker_engine: DockerEngine
+) -> None:
+    args = 'args ["sh", "-c", "echo up; sleep 1000000"] network none'
+    shell.write(
+        "r.then", f'task c()\n  run docker "{docker_engine.image}" {args} host "{docker_engine.host}"\nstart c()\n'
+    )
+    program = shell.start("run", "r.then")
+    id = program.read_until("started")[:13]
+    follower = shell.start("log", "-f", id)
+    follower.read_until("up")
+    program.signal(SIGKILL)
+    program.end()
+    code, _, said = follower.end()
+    try:
+        assert code == 3
+        assert "may run on, and no engine runs here to follow it; `andthen" in said
+        assert "neither it" not in said
+    finally:
+        for container in docker_engine.client.containers.list(all=True, filters={"label": f"then={id}"}):
+            container.remove(force=True)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from then.cli.texts import clean_output
 from then.core.errors import ConfigError
 from then.core.state import FAILURES
 from then.core.tasks import Task
+from then.executors.docker.folders import TaskFolder
 from then.executors.outputs import Stream, open_output, output_path
 
 LOOK_S: Final = 0.1
@@ -75,13 +76,21 @@ def print_outputs(settings: Settings, reading: Reading, id: str, asked: Asked) -
     finally:
         files.close()
     if is_abandoned:
-        ended = task.id in reading.kept().ended
-        why = "it has ended, and no engine runs here to take that up" if ended else "neither it nor an engine runs here"
-        say(f"{task.type} ({task.id}): {why}; `{settings.again('resume')}` goes on")
+        say(f"{task.type} ({task.id}): {_why_alone(reading, task.id)}; `{settings.again('resume')}` goes on")
         return ABANDONED
     if not files.has_any:
         _print_without_file(settings, reading.history().record(task.id)[0], asked.streams)
     return 0
+
+
+def _why_alone(reading: Reading, id: str) -> str:
+    """Why nothing more comes of a task, though its end is not in the journal."""
+    container = TaskFolder(reading.folder, id).noted()
+    if container is not None:  # Whether it runs, its Docker engine knows; what it writes is kept there.
+        return f"its container {container[1][:12]} may run on, and no engine runs here to follow it"
+    if id in reading.kept().ended:
+        return "it has ended, and no engine runs here to take that up"
+    return "neither it nor an engine runs here"
 
 
 def _print_flow(settings: Settings, reading: Reading, history: FlowHistory, asked: Asked) -> None:

@@ -198,7 +198,7 @@ class Host:
     # -- events
 
     def _watch(self) -> None:
-        attempt = 0
+        attempt = broken = 0
         while not self._is_closed:
             try:
                 events = self._connect()
@@ -207,17 +207,17 @@ class Host:
                 self._wait(reason, BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
                 attempt += 1
                 continue
-            begun = time.monotonic()
+            attempt, begun = 0, time.monotonic()
             self._hear(events)
             with self._changed:
                 self._lose()
                 self._events = None
             events.close()
-            # One that lets us in, and breaks with the first thing it is asked, is not asked without a pause.
-            attempt = attempt + 1 if time.monotonic() - begun < STEADY_S else 0
-            if attempt:
+            # One that lets us in, and breaks with the first thing it is asked, is soon not asked without a pause.
+            broken = broken + 1 if time.monotonic() - begun < STEADY_S else 0
+            if broken > 1:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed, BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1])
+                    self._changed.wait_for(lambda: self._is_closed, BACKOFF_S[min(broken, len(BACKOFF_S)) - 1])
 
     def _connect(self) -> socket.socket:
         """Opens the stream of events, and then asks what became of the containers (invariant 1)."""
