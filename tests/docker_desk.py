@@ -103,7 +103,7 @@ class DockerDesk:
             if found:
                 inspected: dict[str, Any] = self.engine.client.api.inspect_container(found[0]["Id"])
                 return inspected
-            assert not self.reports.all, self.reports.all
+            assert all(report.id != id for report in self.reports.all), self.reports.all
         raise AssertionError(f"{id} does not run")
 
     def wait_output(self, id: str, data: bytes) -> None:

@@ -113,21 +113,31 @@ class Pump:
         self._asked: list[Callable[[], None]] = []
         self._times: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
+        self._flows: set[Flow] = set()
+        """All that were added and have not ended: also those that the thread has not come to yet."""
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
     def add(self, flow: Flow) -> None:
         flow.link.setblocking(False)
-        self._ask(lambda: self._register(flow))
+        with self._lock:
+            is_late = self._is_closed
+            if not is_late:
+                self._flows.add(flow)
+                self._ask(lambda: self._register(flow))
+        if is_late:
+            flow.link.close()
 
     def drop(self, flow: Flow) -> None:
         """Lets go of a stream; its end is told."""
-        self._ask(lambda: self._end(flow, is_whole=False))
+        with self._lock:
+            self._ask(lambda: self._end(flow, is_whole=False))
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
         """Calls this after a time, in the thread of the pump: it must be quick."""
         due = time.monotonic() + delay_s
-        self._ask(lambda: heapq.heappush(self._times, (due, next(self._count), call)))
+        with self._lock:
+            self._ask(lambda: heapq.heappush(self._times, (due, next(self._count), call)))
 
     def close(self, *, wait: bool) -> None:
         """Lets go of all streams and times, and tells nobody."""
@@ -140,17 +150,17 @@ class Pump:
             thread.join()
 
     def _ask(self, call: Callable[[], None]) -> None:
-        with self._lock:
-            if self._is_closed:
-                return
-            self._asked.append(call)
-            if self._thread is None:
-                self._selector = selectors.DefaultSelector()
-                self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self._selector.register(self._wake_fd, selectors.EVENT_READ, None)
-                self._thread = threading.Thread(target=self._run, name="then-docker-output", daemon=True)
-                self._thread.start()
-            os.eventfd_write(self._wake_fd, 1)
+        """Under the lock: hands a call to the thread, while there is to be one."""
+        if self._is_closed:
+            return
+        self._asked.append(call)
+        if self._thread is None:
+            self._selector = selectors.DefaultSelector()
+            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._selector.register(self._wake_fd, selectors.EVENT_READ, None)
+            self._thread = threading.Thread(target=self._run, name="then-docker-output", daemon=True)
+            self._thread.start()
+        os.eventfd_write(self._wake_fd, 1)
 
     def _run(self) -> None:
         assert self._selector is not None
@@ -170,9 +180,8 @@ class Pump:
                     os.eventfd_read(self._wake_fd)
                 else:
                     self._take(key.data)
-        for key in list(self._selector.get_map().values()):
-            if key.data is not None:
-                key.data.link.close()
+        for flow in self._flows:
+            flow.link.close()
         with self._lock:
             self._selector.close()
             os.close(self._wake_fd)
@@ -215,4 +224,5 @@ class Pump:
         except KeyError:
             pass  # It was dropped before it was taken in.
         flow.link.close()
+        self._flows.discard(flow)
         flow.ended(is_whole)
