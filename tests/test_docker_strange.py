@@ -13,6 +13,9 @@ from tests.seams.executor_suite import Reports, job
 from then.executors.docker.executor import DockerExecutor
 from then.executors.docker.host import WORKERS_MAX
 
+# The SDK forgets to close its socket to an engine that does not answer.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed .socket:ResourceWarning")
+
 
 class Stranger(BaseHTTPRequestHandler):
     """A server that says of itself that it is a Docker engine, and knows no more than that."""
