@@ -412,7 +412,7 @@ def what_runs_after_a_restart_takes_nothing(plant: Plant) -> None:
     def free(state: State, terms: Terms, task: Task, slots: int) -> None:
         run_again(state, terms, replace(task, needs=None), slots)
 
-    plant.setattr("then.loop.run_again", free)
+    plant.setattr("then.starting.run_again", free)
 
 
 BUGS: Final[tuple[Bug, ...]] = (

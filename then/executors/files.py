@@ -72,8 +72,8 @@ def _named(result: Body, fields: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Why there is no such file: the system's word, or that no path has such characters."""
-    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
+    """Why there is no such file: the system's word; Python's on a NUL is another in each version."""
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "no path has such characters"
 
 
 def _outside(path: str, inside: str) -> str:
