@@ -1,4 +1,4 @@
-"""An engine with containers, to be killed: `python -m tests.crash.docker_lanes FOLDER HOST COUNT [SECONDS]`.
+"""An engine with containers, to be killed: `python -m tests.crash.docker_lanes FOLDER HOST COUNT SECONDS KEY`.
 
 It posts one flow under a key: COUNT containers, four at a time, each of which
 says something, waits, says more, and ends with a code of its own; and a rule
@@ -36,14 +36,14 @@ def outputs(n: int) -> tuple[str, str]:
 
 
 def main() -> None:
-    at, host, count, *pause = sys.argv[1:]
+    at, host, count, pause, key = sys.argv[1:]
     folder = Path(at)
     rules = then.Rules()
     (folder / "many.then").write_text(RULES.format(image=IMAGE, host=host))
     rules.load(folder / "many.then")
     with then.Engine(rules, folder / "state", durability="process", slots=SLOTS) as engine:
-        body: Body = {"numbers": list(range(int(count))), "pause": pause[0] if pause else "0.1"}
-        flow = engine.post_record("go", body, key="go")
+        body: Body = {"numbers": list(range(int(count))), "pause": pause}
+        flow = engine.post_record("go", body, key=key)
         print("running", flush=True)
         print(flow.wait().outcome, flush=True)
 

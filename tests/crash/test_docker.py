@@ -30,9 +30,9 @@ KILLS = 5
 CONTAINERS = 10
 
 
-def open_engine(folder: Path, host: str, count: int, pause: str = "0.1") -> subprocess.Popen[str]:
+def open_engine(folder: Path, host: str, count: int, pause: str = "0.1", key: str = "go") -> subprocess.Popen[str]:
     """An engine that has posted its flow, or taken it up."""
-    argv = [sys.executable, "-m", "tests.crash.docker_lanes", str(folder), host, str(count), pause]
+    argv = [sys.executable, "-m", "tests.crash.docker_lanes", str(folder), host, str(count), pause, key]
     with (folder / "errors").open("w") as errors:
         engine = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert engine.stdout is not None
@@ -123,21 +123,21 @@ def test_engines_killed_at_random_moments_lose_no_container_and_double_none(
     tmp_path: Path, docker_engine: DockerEngine, starts: Starts, state: int
 ) -> None:
     rng = random.Random(f"containers {state}")
-    killed = 0
-    for _ in range(KILLS):
-        engine = open_engine(tmp_path, docker_engine.host, CONTAINERS)
+    killed, flows = 0, 1
+    while killed < KILLS:
+        engine = open_engine(tmp_path, docker_engine.host, CONTAINERS, key=f"flow {flows}")
         try:
             engine.wait(timeout=rng.random() * 0.6)
+            flows += 1  # It came to its end before: another flow is there to be killed.
         except subprocess.TimeoutExpired:
             killed += 1
         kill(engine)
-    last = open_engine(tmp_path, docker_engine.host, CONTAINERS)
+    last = open_engine(tmp_path, docker_engine.host, CONTAINERS, key=f"flow {flows}")
 
     assert (finish(last), last.returncode, (tmp_path / "errors").read_text()) == ("done\n", 0, "")
-    assert killed == KILLS, "an engine that came to its end was not killed"
     found = ends(tmp_path)
     counts = starts.counts()
-    assert len(found) == CONTAINERS
+    assert len(found) == CONTAINERS * flows
     for id, (n, end) in found.items():
         assert end.result == {"code": n % 3}
         assert (end.outcome, end.error and end.error["kind"]) == (("failed", "exit") if n % 3 else ("done", None))
