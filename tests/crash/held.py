@@ -9,22 +9,17 @@ prints how many it made, and what came of all.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import signal
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import then
+from tests.crash.appends import Appends, arguments
 from then import loop
-from then.abc import Cell, Entry
 from then.app.engine import Engine
 from then.core import facts as f
 from then.core.errors import ConfigError
 from then.core.holds import Hold
 from then.core.tasks import Task
-from then.journals.sqlite import SqliteJournal
 
 TEXT = """
 event go(n: int)
@@ -40,28 +35,13 @@ breakpoint b2 after mark done where m == 3 once
 breakpoint b3 on rule over show x.m
 """
 ADDED = "after last done where m == 50"
-APPEND = SqliteJournal.append
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("folder", type=Path)
-    options.add_argument("--kill", type=int, default=0)
-    options.add_argument("--when", choices=("before", "after"), default="after")
+    options = arguments(__doc__)
     given = options.parse_args()
     loop.DELAY_S = 0  # type: ignore[misc]
-    made = 0
-
-    def append(self: SqliteJournal, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
-        nonlocal made
-        made += 1
-        if made == given.kill and given.when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        APPEND(self, entries, cells)
-        if made == given.kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    SqliteJournal.append = append  # type: ignore[method-assign]
+    appends = Appends(given.kill, given.when)
     os.environ["MARKS"] = str(given.folder / "marks")
     (given.folder / "held.then").write_text(TEXT)
     rules = then.Rules().load(given.folder / "held.then")
@@ -73,7 +53,7 @@ def main() -> None:
             [(id, hold)] = engine.breakpoints.held.items()
             change(engine, next(task for task in flow.tasks if task.id == id), hold)
             flow.wait()
-        told = {"appends": made, "outcome": flow.outcome, "holds": _holds(engine)}
+        told = {"appends": appends.made, "outcome": flow.outcome, "holds": _holds(engine)}
         told["ends"] = [[task.type, task.body, (task.result or {}).get("m")] for task in flow.tasks]
     print(json.dumps(told))
 

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.crash.campaign import ROOT, kill_keeper
+from tests.crash.appends import appends_of_a_whole_life, kill_at_each
 from tests.crash.scripted import TURNS
 
-PATIENCE_S = 120
-AT_ONCE = 2
-
-
-def _life(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "tests.crash.scripted", str(folder), *words]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+PROGRAM = "tests.crash.scripted"
 
 
 def _check(folder: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -39,31 +30,12 @@ def _check(folder: Path, done: subprocess.CompletedProcess[str]) -> dict[str, An
     return told
 
 
-def _killed_at(base: Path, number: int, when: str, *how: str) -> None:
-    folder = base / f"{when}-{number}"
-    folder.mkdir()
-    try:
-        first = _life(folder, "--kill", str(number), "--when", when, *how)
-        if first.returncode != 0:  # A life with fewer appends than the longest ends by itself.
-            assert first.returncode == -signal.SIGKILL, first.stderr
-            first = _life(folder, *how)
-        _check(folder, first)
-    finally:
-        kill_keeper(folder)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("how", "least"), [(("--apart",), 5 * TURNS), ((), TURNS)], ids=["apart", "shared"])
 def test_killed_at_every_append_a_script_comes_to_the_same_end(
     tmp_path: Path, when: str, how: tuple[str, ...], least: int
 ) -> None:
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    try:
-        appends = int(_check(whole, _life(whole, *how))["appends"])
-    finally:
-        kill_keeper(whole)
+    appends = appends_of_a_whole_life(PROGRAM, tmp_path, _check, *how)
     assert appends >= least, "steps that are apart have an append each"
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda number: _killed_at(tmp_path, number, when, *how), range(1, appends + 1)))
+    kill_at_each(PROGRAM, tmp_path, _check, appends, when, *how)
