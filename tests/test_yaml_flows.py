@@ -275,3 +275,10 @@ rules:
     written = [path for path in state.rglob("*") if path.is_file() and path not in (out, out.with_name("err"))]
     assert written
     assert [path for path in written if any(one.encode() in path.read_bytes() for one in values.values())] == []
+
+
+def test_declarations_are_all_taken_however_many_there_are(tmp_path: Path) -> None:
+    names = [f"s{n}" for n in range(500)]
+    declared = "".join(f"  {name}: {{env: {name.upper()}}}\n" for name in names)
+    (tmp_path / "many.yaml").write_text(f"secrets:\n{declared}events: {{go: {{}}}}\nrules: []\n")
+    assert list(then.Rules().load(tmp_path / "many.yaml").set.secrets) == names

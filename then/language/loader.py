@@ -82,8 +82,9 @@ class Loader:
         self.units: dict[str, Unit] = {}
         self._uses: dict[str, list[str]] = {}
         """For each file, those that it uses."""
-        self._declared: set[int] = set()
-        """Ids of the trees whose declarations were taken: by the whole file, or one by one."""
+        self._declared: dict[int, Tree] = {}
+        """The trees whose declarations were taken, by their id: by the whole file, or one by one. They are kept, since
+        another tree may get the id of one that is gone."""
         self._taken: set[str] = set()
         self._procedures: dict[str, Procedure] = {}
         """All that may be called; those of `.then` are compiled in pass 3."""
@@ -246,7 +247,7 @@ class Loader:
         """A declaration, once; what it holds of rules is compiled when all is declared."""
         if id(item) in self._declared:
             return
-        self._declared.add(id(item))
+        self._declared[id(item)] = item
         declarer = Declarer(unit, self.rules, self.kinds)
         if item.data == "procedure":
             signature = declarer.signature(item)
