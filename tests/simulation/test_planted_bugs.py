@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tests.simulation import test_simulation
 from tests.simulation.checker import restored
 from tests.simulation.parts import SimulatedExecutor
-from then.core import attempts, claims, ending, engine, folds, granting, joins
+from then.core import attempts, claims, ending, engine, folds, granting, lives, windows
 from then.core import facts as f
 from then.core.causes import Cause, Order, Over, Report, Start, Step
 from then.core.dues import Dues
@@ -210,7 +210,7 @@ def the_start_of_a_once_task_is_not_waited_for(plant: Plant) -> None:
 
 
 def a_slot_is_not_given_back(plant: Plant) -> None:
-    completed = State._completed
+    completed = lives._completed
 
     def greedy(state: State, fact: f.Completed, flow: str, time: int) -> None:
         used = state.slots_used
@@ -299,13 +299,13 @@ def a_window_does_not_end(plant: Plant) -> None:
 
 def a_window_ends_twice(plant: Plant) -> None:
     """What is out of it is still there when it has ended."""
-    end_window = joins._too_late
+    end_window = windows._too_late
 
     def twice(*given: Any) -> None:
         end_window(*given)
         end_window(*given)
 
-    plant.setattr(joins, "_too_late", twice)
+    plant.setattr(windows, "_too_late", twice)
 
 
 def a_call_returns_twice(plant: Plant) -> None:
@@ -322,14 +322,14 @@ def a_call_returns_twice(plant: Plant) -> None:
 
 
 def a_call_ends_while_something_in_it_lives(plant: Plant) -> None:
-    end_frame = State._end_frame
+    end_frame = lives._end_frame
 
     def hasty(state: State, frame: Any) -> None:
         if frame.live == 1:
             frame.live = 0
         end_frame(state, frame)
 
-    plant.setattr(State, "_end_frame", hasty)
+    plant.setattr(lives, "_end_frame", hasty)
 
 
 def the_failures_in_a_call_are_lost_by_a_restart(plant: Plant) -> None:

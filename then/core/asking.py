@@ -5,7 +5,7 @@ see, and whatever it learns, is a step that it asks for (`Ask`). The step is
 decided here and recorded in the transaction that does it, so that a script that
 is run again after a crash gets the answer of then instead of doing it twice.
 What a script starts is emitted by its task: same flow, same call, and `cont` is
-the script, so that it hears how that ended (`State._left_waiter`).
+the script, so that it hears how that ended (`then.core.lives`).
 
 1. An answer may reach the script before it is durable (`Told`): all that the
    script makes of it comes later in the journal. What it started waits for

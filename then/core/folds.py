@@ -1,7 +1,7 @@
 """The fold: how each kind of fact changes the state. Replay and the engine use this one.
 
-What brings records and flows forth and ends them is folded by `then.core.state`
-itself; the rest, and what concerns calls, joins, sets and times, is here.
+What brings records and flows forth and ends them is folded by `then.core.lives`;
+the rest, and what concerns calls, joins, sets and times, is here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.holds import KINDS as HOLD_KINDS
 from then.core.ids import id_number
+from then.core.lives import RECORD_FOLDS, begin_times, count_idle, drop_frame
 from then.core.scripts import Open, Step, step_of
-from then.core.state import RECORD_FOLDS, State, decode_task
+from then.core.state import State, decode_task
 from then.core.waits import KINDS, MARKS_MAX, Frame, Tally, TimerState, Wait
 
 
@@ -151,9 +152,9 @@ def _entered(state: State, fact: f.Entered, flow: str, time: int) -> None:
     if task is not None:
         state.flows[flow].calls += 1
         state.touch("flow", flow)
-        state.count_idle(task)
+        count_idle(state, task)
         if task.policy is not None:
-            state.begin_times(task)
+            begin_times(state, task)
 
 
 def _ripened(state: State, fact: f.Ripened, flow: str, time: int) -> None:
@@ -185,7 +186,7 @@ def _tried_again(state: State, fact: f.TriedAgain, flow: str, time: int) -> None
 def _left(state: State, fact: f.Left, flow: str, time: int) -> None:
     frame = state.waits.frames.get(fact.id)
     if frame is not None:
-        state.drop_frame(frame)
+        drop_frame(state, frame)
 
 
 def _joined(state: State, fact: f.Joined, flow: str, time: int) -> None:

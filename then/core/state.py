@@ -1,8 +1,8 @@
 """The state of an engine: a reading of the journal, and the only way it changes.
 
-Theory of operation. `then.core.engine` decides and gives facts; `evolve` here
-folds one fact into the state. Nothing else writes to a `State`, so replay of
-the facts gives the same state (law 6, held by a property test).
+Theory of operation. `then.core.engine` decides and gives facts; `evolve` in
+`then.core.folds` folds one fact into the state. Nothing else writes to a `State`,
+so replay of the facts gives the same state (law 6, held by a property test).
 
 What is live is kept as *cells* beside the log: `task`, `flow`, `chain`, `key`.
 Cells are written in batches (`State.cells`), not with each entry: a task that
@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import attrs
 import msgspec
@@ -32,20 +32,17 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.admission import Admission
 from then.core.chains import Chain, PostKey
-from then.core.facts import Flow, ended
+from then.core.facts import Flow
 from then.core.holds import KINDS as HOLD_KINDS
 from then.core.holds import Holds
-from then.core.resting import Flows, decode_flow, is_at_rest
-from then.core.tasks import Body, Task
-from then.core.twins import Twin
-from then.core.waits import KINDS, Frame, Waits
+from then.core.resting import Flows, is_at_rest
+from then.core.tasks import Task
+from then.core.waits import KINDS, Waits
 
 FAILURES: Final = frozenset(("failed", "timed_out"))
 RULE_FAILED: Final = "rule.failed"
 """The event of a generator that raised, yielded what is no emission, or overran its limits."""
 _NO_SLOT: Final = {"slots": 0}
-TRAIL_LENGTH: Final = 12
-"""How many steps of a run of events are remembered, to name a cycle."""
 
 
 _KINDS: Final = ("task", "flow", "chain", "key", "past", *KINDS, *HOLD_KINDS)
@@ -202,7 +199,7 @@ class State:
     def enqueue(self, task: Task) -> None:
         """Puts a live record where it waits: for its match, or for its start."""
         if task.policy is not None and task.outcome is None:
-            self._note_times(task)
+            self.note_times(task)
             if task.policy.twin is not None and not self._is_first(task, task.policy.twin):
                 return
         if task.is_held:
@@ -231,7 +228,7 @@ class State:
             self.waits.joining.append(task.id)
         return False
 
-    def _note_times(self, task: Task) -> None:
+    def note_times(self, task: Task) -> None:
         policy, put = task.policy, self.waits.dues.put
         assert policy is not None
         if policy.due is not None:
@@ -243,7 +240,7 @@ class State:
         if policy.timeout_us is not None and task.started is not None:
             put(task.started + policy.timeout_us, "timeout", task.id)
 
-    def _forget_times(self, id: str) -> None:
+    def forget_times(self, id: str) -> None:
         for kind in ("start", "at", "expires", "deadline", "timeout"):
             self.waits.forget_due(kind, id)
 
@@ -267,328 +264,8 @@ class State:
         if flow:
             self.trace.setdefault(flow, []).append(self.seq)
 
-    def _emitted(self, fact: f.Emitted, flow: str, time: int) -> None:
-        self._born(fact.task)
-
-    def _posted(self, fact: f.Posted, flow: str, time: int) -> None:
-        task = fact.task
-        if fact.version is not None:
-            self.flows[flow] = Flow(flow, task.type, fact.version, time)
-            self.touch("flow", flow, is_new=True)
-        if fact.key is not None:
-            self.keys[fact.key] = PostKey(task.id, flow, task.type, task.body)
-            self.touch("key", fact.key, is_new=True)
-        self._born(task)
-
-    def _born(self, task: Task) -> None:
-        id = task.id
-        if self.window is None:
-            self.window = (id, self.seq)
-        self.tasks[id] = task
-        # `touch`, written out here and below: the call takes longer than what it does.
-        dirty = self.dirty
-        dirty["task"][id] = False
-        flow = self.flows[task.flow]
-        flow.live += 1
-        flow.records += 1
-        dirty["flow"].setdefault(flow.id, True)
-        if task.outcome in FAILURES or task.type == RULE_FAILED:
-            flow.untaken[id] = True
-        if task.call is not None or task.is_call:
-            self._born_in_call(task)
-        if task.policy is not None and task.policy.twin is not None:
-            self._born_twin(task, task.policy.twin)
-        self.enqueue(task)
-
-    def _born_twin(self, task: Task, key: str) -> None:
-        twin = self.waits.twins.get(key)
-        self.touch("twin", key, is_new=twin is None)
-        if twin is None:
-            self.waits.twins[key] = Twin(key, task.id, task.flow)
-        else:
-            twin.joined_by(task)
-
-    def _twin_ended(self, task: Task, key: str, end: Task) -> None:
-        twin = self.waits.twins.get(key)
-        if twin is None or not end.settled or end.outcome is None:
-            return
-        before = twin.first
-        self.waits.joining += twin.ended(task.id, end.outcome, end.result)
-        self.touch("twin", key)
-        if not twin.first:
-            del self.waits.twins[key]
-            self.drop("twin", key)
-        elif twin.first != before and (successor := self.task(twin.first)) is not None:
-            twin.flow = successor.flow
-            self.enqueue(successor)
-
-    def _born_in_call(self, task: Task) -> None:
-        waits, call = self.waits, task.call
-        outer = waits.frames.get(call) if call is not None else None
-        if outer is not None:
-            outer.live += 1
-            if task.outcome in FAILURES or task.type == RULE_FAILED:
-                outer.untaken[task.id] = task.error or _error_of(task)
-            self.touch("frame", outer.id)
-        if task.is_call:
-            depth = 1 if outer is None else outer.depth + 1
-            waits.frames[task.id] = Frame(task.id, task.flow, task.type, task.body, call, depth)
-            self.touch("frame", task.id, is_new=True)
-
-    def _completed(self, fact: f.Completed, flow: str, time: int) -> None:
-        id = fact.id
-        task = self.task(id)
-        if task is None:
-            return
-        taken = self.running.pop(id, None)
-        if taken is not None:
-            self.slots_used -= taken if id not in self.rows else self.leave_row(id, taken)
-        if id in self.admission:
-            self.admission.release(id)
-            self.slots_admitted -= taken or 0
-        self.stopping.discard(id)
-        self.begun.discard(id)
-        if task.is_call:
-            self.pending.pop(id, None)  # It may not have begun.
-            self.flows[flow].calls -= 1 if task.started is not None else 0
-        elif task.needs is not None and id in self.waits.scripts.of:
-            self.flows[flow].calls -= 1 if self.waits.scripts.of[id].awaits_records else 0
-            self.waits.scripts.of[id].give_up()
-            self.waits.forget_due("script", id)
-            self.touch("script", id)
-        if self.stop_kinds:
-            self.stop_kinds.pop(id, None)
-        open_flow = self.flows[flow]
-        if fact.started is not None:
-            open_flow.idle_run = 0
-            if open_flow.trail:
-                open_flow.trail = []
-        elif fact.outcome in FAILURES:
-            # It never ran: what emits it again and again runs idle like events.
-            self.count_idle(task)
-        if fact.outcome in FAILURES and fact.settled:
-            open_flow.untaken[id] = True
-        if task.call is not None or task.is_call:
-            self._completed_in_call(task, fact)
-        if fact.held is None:
-            if task.policy is not None and task.policy.twin is not None:
-                self._twin_ended(task, task.policy.twin, ended(task, fact))
-            # Only a chain keeps the record as it ended.
-            self._leave(task if task.cont is None else ended(task, fact))
-        else:
-            if task.policy is not None:
-                self._forget_times(id)
-            self.tasks[id] = replace(ended(task, fact), is_held=True)
-            open_flow.stopped += 0 if task.is_held else 1
-            self.touch("task", id)
-            self.touch("flow", flow)
-
-    def _completed_in_call(self, task: Task, fact: f.Completed) -> None:
-        frames = self.waits.frames
-        outer = frames.get(task.call) if task.call is not None else None
-        if outer is not None:
-            if fact.outcome in FAILURES and fact.settled:
-                outer.untaken[task.id] = fact.error or {}
-            outer.was_cancelled |= fact.outcome == "cancelled"
-            self.touch("frame", outer.id)
-        own = frames.get(task.id) if task.is_call else None
-        if own is not None:
-            own.is_over = True
-            if fact.outcome != "done":
-                # Its own end stands for those in it.
-                for id in own.untaken:
-                    self.flows[task.flow].untaken.pop(id, None)
-            own.untaken = {}
-            self.touch("frame", own.id)
-            if not own.live:
-                self.drop_frame(own)
-
-    def _end_frame(self, frame: Frame) -> None:
-        """Notes a frame of which nothing lives: the match under way may yet bring something forth in it."""
-        if not frame.live:
-            self.waits.quiet.append(frame.id)
-
-    def drop_frame(self, frame: Frame) -> None:
-        """A call is over, and nothing lives in it: its joins and sets end with it."""
-        ties = self.waits.ties
-        for key in self.waits.call_ties.take(frame.id):
-            ties.drop(frame.flow, key)
-            self._drop_wait(key)
-        del self.waits.frames[frame.id]
-        self.drop("frame", frame.id)
-
-    def _drop_wait(self, key: str) -> None:
-        if self.waits.tallies.pop(key, None) is not None:
-            self.drop("tally", key)
-        elif self.waits.cell("wait", key) is not None:
-            self.waits.drop(key)
-            self.drop("wait", key)
-
-    def _leave(self, task: Task) -> None:
-        """A record is not live any more: it was matched."""
-        id, flow = task.id, self.flows[task.flow]
-        del self.tasks[id]
-        if task.needs is not None and id in self.waits.scripts.of:
-            for kind, key in self.waits.scripts.drop(id):
-                self.drop(kind, key)
-        if task.policy is not None:
-            self._forget_times(id)
-        if task.call is not None and (frame := self.waits.frames.get(task.call)) is not None:
-            frame.live -= 1
-            self.touch("frame", frame.id)
-            self._end_frame(frame)
-        dirty = self.dirty["task"]
-        if dirty.get(id) is False:
-            del dirty[id]  # The journal never had it.
-        else:
-            self.drop("task", id)
-        if self.stuck and self.stuck.pop(id, None) is not None:
-            self.stuck_in[flow.id].pop(id, None)
-        if self.holds.stops and self.holds.stops.pop(id, None) is not None:
-            self.drop("hold", id)
-        flow.live -= 1
-        if task.is_held:
-            flow.stopped -= 1
-        self.dirty["flow"].setdefault(flow.id, True)
-        if task.cont is not None:
-            self._left_waiter(task, task.cont)
-
-    def _left_waiter(self, task: Task, waiter: str) -> None:
-        """A record has left for which a chain, or the script that started it, waits."""
-        chain = self.chains.get(waiter) if task.outcome == "done" else None
-        if chain is not None:
-            chain.waiting.pop(task.id, None)
-            for alias, member in chain.aliases.items():
-                if member == task.id:
-                    chain.records[alias] = task
-            self.touch("chain", chain.id)
-            return
-        script = self.waits.scripts.of.get(waiter)
-        if script is not None and task.settled:
-            self.touch("ended", self.waits.scripts.settle(script, task), is_new=True)
-            self.touch("script", waiter)
-            if script.is_answerable:
-                self.waits.quiet.append(waiter)
-
-    def _matched(self, fact: f.Matched, flow: str, time: int) -> None:
-        if fact.taken_up:
-            self._take_up(fact.id, flow, fact.call)
-
-    def _take_up(self, id: str, flow: str, call: str | None) -> None:
-        self.flows[flow].untaken.pop(id, None)
-        frame = self.waits.frames.get(call) if call is not None else None
-        if frame is not None:
-            frame.untaken.pop(id, None)
-            self.touch("frame", frame.id)
-
-    def _taken(self, fact: f.Taken, flow: str, time: int) -> None:
-        task = self.task(fact.id)
-        if task is not None:
-            self.pending.pop(task.id, None)
-            self.count_idle(task)
-            if task.is_held and task.policy is not None and task.policy.twin is not None:
-                self._twin_ended(task, task.policy.twin, task)
-            self._leave(task)
-
-    def count_idle(self, task: Task) -> None:
-        """A run of records that bring forth records while nothing ran: counted, its end remembered, for the guard."""
-        flow = self.flows[task.flow]
-        flow.idle_run += 1
-        if task.rule is not None:
-            flow.trail = [*flow.trail[1 - TRAIL_LENGTH :], f"{task.type} by rule {task.rule}"]
-
-    def _waited(self, fact: f.Waited, flow: str, time: int) -> None:
-        # A retry writes a chain that is open anew.
-        is_new = fact.id not in self.chains
-        self.chains[fact.id] = Chain(
-            fact.id, flow, fact.rule, fact.step, dict.fromkeys(fact.members, True), fact.aliases,
-            dict(fact.records), fact.values, fact.call, fact.by_unmatched, fact.otherwise,
-        )  # fmt: skip
-        self.touch("chain", fact.id, is_new=is_new)
-        self.waits.ties.add(flow, fact.id)
-
-    def _dropped(self, fact: f.Dropped, flow: str, time: int) -> None:
-        if self.chains.pop(fact.id, None) is not None:
-            self.drop("chain", fact.id)
-            self.waits.ties.drop(flow, fact.id)
-
-    def _started(self, fact: f.Started, flow: str, time: int) -> None:
-        self.change(fact.id, started=time)
-        self.begun.add(fact.id)
-        task = self.task(fact.id)
-        if task is not None and task.policy is not None:
-            self.begin_times(task)
-
-    def begin_times(self, task: Task) -> None:
-        self.waits.forget_due("expires", task.id)
-        self._note_times(task)
-
-    def _loaded(self, fact: f.Loaded, flow: str, time: int) -> None:
-        self.change(fact.id, body=fact.body)
-
-    def _stopping(self, fact: f.Stopping, flow: str, time: int) -> None:
-        self.stopping.add(fact.id)
-        if fact.kind is None:
-            self.stop_kinds.pop(fact.id, None)
-        else:
-            self.stop_kinds[fact.id] = fact.kind
-            self.waits.forget_due(fact.kind, fact.id)
-
-    def _taken_up(self, fact: f.TakenUp, flow: str, time: int) -> None:
-        self._take_up(fact.id, flow, fact.call)
-        self.touch("flow", flow)
-
-    def _flow_reopened(self, fact: f.FlowReopened, flow: str, time: int) -> None:
-        again = decode_flow(_encode(fact.flow))
-        again.outcome = again.ended = again.bent = again.text = again.held = None
-        self.flows[flow] = again
-        self.touch("flow", flow, is_new=True)
-        self.past = [past for past in self.past if past.id != flow]
-        self.drop("past", flow)
-
-    def _flow_ended(self, fact: f.FlowEnded, flow: str, time: int) -> None:
-        over = self.flows.pop(flow)
-        self.stuck_in.pop(flow, None)
-        over.outcome, over.text, over.ended = fact.outcome, fact.text, time
-        for key in self.waits.ties.take(flow):
-            # Half-filled, and nothing is left to fill it.
-            if self.chains.pop(key, None) is not None:
-                self.drop("chain", key)
-            else:
-                self._drop_wait(key)
-        self.drop("flow", flow)
-        self.past.append(over)
-
-    def _nothing(self, fact: f.Fact, flow: str, time: int) -> None:
-        """A fact that is for readers only."""
-
     def change(self, id: str, **changes: object) -> None:
         task = self.task(id)
         if task is not None:
             self.tasks[id] = replace(task, **changes)
             self.touch("task", id)
-
-
-def _error_of(task: Task) -> Body:
-    """Of an event that is a failure: what it says."""
-    return {"kind": "exception", "message": str(task.body.get("error", ""))}
-
-
-# How the facts of records and flows are folded in; `then.core.folds` has all.
-RECORD_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
-    f.Emitted: State._emitted,
-    f.Posted: State._posted,
-    f.Completed: State._completed,
-    f.Matched: State._matched,
-    f.Taken: State._taken,
-    f.Waited: State._waited,
-    f.Dropped: State._dropped,
-    f.Started: State._started,
-    f.Loaded: State._loaded,
-    f.Stopping: State._stopping,
-    f.TakenUp: State._taken_up,
-    f.FlowReopened: State._flow_reopened,
-    f.FlowEnded: State._flow_ended,
-    f.Late: State._nothing,
-    f.Fault: State._nothing,
-}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from then.core import facts as f
 from then.core.asking import answer
 from then.core.ending import OVER, complete, runs_here, stop
-from then.core.joins import end_window
 from then.core.stepping import Stepping
 from then.core.tasks import Task
 from then.core.timers import come
+from then.core.windows import end_window
 
 
 def tick(at: Stepping) -> None:
