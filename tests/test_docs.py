@@ -54,6 +54,7 @@ SAMPLES: dict[type[ThenError], ThenError] = {
         errors.JournalForeign(".then/journal.db", "a SQLite file of another application"),
         errors.JournalFailed(".then/journal.db", "disk I/O error"),
         errors.JournalFull(".then/journal.db"),
+        errors.ProtocolError('request "setBreakpoints": Object missing required field `source`'),
         errors.InternalError("task 0k3fz8m1c20a4 completed twice; report this with the journal"),
     )
 }

@@ -16,6 +16,7 @@ from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
 from then.app.stops import wait_for_stop
 from then.app.strays import sweep
+from then.app.watching import watch_flows
 from then.core.errors import ConfigError
 from then.core.tasks import OUTCOMES, Body, Json
 
@@ -157,6 +158,11 @@ def wait(commands: Commands, flow: str, known: list[str], timeout_s: float) -> J
     return wait_for_stop(commands._engine, flow, known, min(timeout_s, WAIT_MAX_S))  # noqa: SLF001 (one of them)
 
 
+def watch(commands: Commands, flows: list[str], since: int | None, timeout_s: float) -> Json:
+    """Waits until something happens to flows, no longer than a minute; tells how they stand, and what is held in any."""
+    return watch_flows(commands._engine, flows, since, min(timeout_s, WAIT_MAX_S))  # noqa: SLF001 (one of them)
+
+
 def attach(commands: Commands) -> Json:
     """A debugger is here from now on, until the connection that it asks on ends (`then.app.control`)."""
     return None
@@ -173,6 +179,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "break_enable": Commands.break_on,
     "break_disable": Commands.break_off,
     "wait": wait,
+    "watch": watch,
     "attach": attach,
     "timer": Commands.timer,
     "running": Commands.running,

@@ -318,6 +318,13 @@ class JournalFull(JournalError):
         return f"journal {self.place}: no room left on the disk; nothing is taken up until there is"
 
 
+class ProtocolError(ThenError):
+    """What a client of ours sent, such as an editor, is not what the protocol says."""
+
+    number = "T600"
+    exit_code = 2
+
+
 class InternalError(ThenError):
     """Our own fault."""
 

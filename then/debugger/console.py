@@ -59,6 +59,8 @@ class Console:
         from then.debugger.moving import MOVING
 
         self.session = session
+        self.waits = True
+        """Whether what lets the flow go on waits for its next stop; not where that is heard of otherwise."""
         self.displays: list[str] = []
         """Expressions that are shown at every stop."""
         self.listed: tuple[str, int] | None = None

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
 
 from then.core.errors import ConfigError
 from then.debugger.console import Action, Command, Console, Reply
+from then.debugger.places import place_of
 from then.debugger.session import How
 from then.debugger.view import check_place
 
 WAITS: Final = "it goes on; `wait` waits for it again, `pause` stops it at the next record that ends"
-_LINE: Final = re.compile(r"(?:(?P<file>[^\s:]+):)?(?P<line>\d+)")
 
 
 def _wait(console: Console, rest: str = "") -> Reply:
     """Tells of the next stop. Ctrl-C interrupts the wait, and not the engine."""
+    if not console.waits:
+        return Reply()
     try:
         stop = console.session.wait()
     except KeyboardInterrupt:
@@ -121,46 +122,9 @@ def _add(console: Console, place: str, prints: str | None) -> Reply:
 
 
 def _place(console: Console, text: str) -> str:
-    """`pay`, `shop.then:12`, `12`, `after pay`, each perhaps with `if EXPR`, as a place of the language."""
-    text = re.sub(r"\bif\b", "where", text, count=1)
-    head, _, condition = text.partition(" where ")
-    head, condition = head.strip(), f" where {condition}" if condition else ""
-    rules = console.session.view.edition.rules
-    line = _LINE.fullmatch(head)
-    if line is not None:
-        return _at_line(console, line["file"], int(line["line"])) + condition
-    if " " in head:
-        return text
-    if rules.rule(head) is not None and head not in rules.tasks and head not in rules.procedures:
-        return f"on rule {head}{condition}"
-    is_event = head in rules.events
-    return f"{'after' if is_event else 'before'} {head}{condition}"
-
-
-def _at_line(console: Console, file: str | None, line: int) -> str:
-    """The place of what covers a line, a rule or the head of a procedure: the last that begins at it or before."""
     view = console.session.view
-    rules = view.edition.rules
     own = view.declared(view.rule)
-    here = file or (own.span.file if own is not None and own.span is not None else "")
-    procedures = rules.procedures.values()
-    places = [(rule.span, f"on rule {rule.name}") for rule in rules.rules]
-    places += [(rule.span, f"on rule {rule.name}") for one in procedures for rule in one.rules]
-    # With what a procedure begins is no rule that fires: its call is.
-    places += [(one.span, f"before {one.name}") for one in procedures]
-    beside = [
-        (span, place)
-        for span, place in places
-        if span is not None and (span.file == here or span.file.endswith(f"/{here}")) and span.line <= line
-    ]
-    if not beside or line > len(view.lines(beside[0][0])):
-        raise ConfigError(f"{here}:{line}: no rule stands there")
-    place = max(beside, key=lambda one: one[0].line)[1]
-    if place.rpartition(".")[2].isdigit():
-        raise ConfigError(
-            f"{here}:{line}: the rule there has no name; stop at a task instead, or write `rule NAME when …`"
-        )
-    return place
+    return place_of(view.edition.rules, text, own.span.file if own is not None and own.span is not None else "")
 
 
 def _switching(op: str, said: str) -> Action:

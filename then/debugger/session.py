@@ -309,6 +309,11 @@ class Session:
         self.access.call("post", type=type, texts={}, body=body, flow=self.flow)
         self._view = None
 
+    def lose(self) -> None:
+        """What it stopped for was let go on by somebody else."""
+        self.at = None
+        self._going()
+
     def refresh(self) -> None:
         """Looks again: something was changed beside."""
         self._view = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -20,6 +19,7 @@ from then.core.source import Span
 from then.core.tasks import Body, Json, Task
 from then.core.values import CannotSay
 from then.debugger.access import Access
+from then.debugger.places import lines_of
 from then.debugger.preview import Preview, preview
 
 
@@ -129,14 +129,7 @@ class View:
 
     def lines(self, span: Span) -> list[str]:
         """The text that a place is in; empty where it is not known."""
-        sources = self.edition.rules.sources
-        for key, text in sources.items():
-            if text and (span.file == key or span.file.endswith(f"/{key}")):
-                return text.splitlines()
-        try:
-            return Path(span.file).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
+        return lines_of(self.edition.rules, span)
 
     def stack(self) -> list[Frame]:
         """The record, and the calls that it runs in, the innermost first."""
