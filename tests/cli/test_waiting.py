@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.cli.shell import Shell
 
 RULES = """
@@ -56,15 +54,55 @@ def test_a_join_that_was_filled_is_listed_no_more(shell: Shell) -> None:
     assert [task["body"] for task in shell("ps", "--type", "notify", "--json").objects] == [{"text": "order 7"}]
 
 
-def test_a_record_in_a_call_shows_its_stack_with_rule_and_return(shell: Shell) -> None:
+def test_a_record_in_a_call_shows_a_backtrace_with_rules_and_places(shell: Shell) -> None:
     ids = _begun(shell)
-    shown = shell("show", ids["ask"], "--json").objects[0]
-    assert shown["stack"] == [ids["approve"]]
-    lines = shell("show", ids["ask"]).out.splitlines()
-    (stack,) = [line for line in lines if line.startswith("stack")]
-    assert re.fullmatch(
-        r'stack +approve\(what: "it", who: "me"\) \w{13} by rule start, back to start/1', stack.rstrip()
+    said = shell("show", ids["ask"], "--json").objects[0]
+    assert said["stack"] == [ids["approve"]]
+    assert said["backtrace"][1] == {
+        "id": ids["approve"], "type": "approve", "rule": "start", "place": "a.then:11",
+        "returns_to": "start/1", "return_place": "a.then:13",
+    }  # fmt: skip
+    shown = shell("show", ids["ask"]).out
+    lines = shown[shown.index("stack") : shown.index("created")].splitlines()
+    assert [line[11:].replace(ids["ask"], "A").replace(ids["approve"], "P") for line in lines] == [
+        'ask(who: "me") A by rule approve (a.then:7)',
+        'approve(what: "it", who: "me") P by rule start (a.then:11), back to start/1 (a.then:13)',
+    ]
+    assert "stack" not in shell("show", ids["pay"]).out
+
+
+def test_a_backtrace_has_the_places_of_rules_in_python(shell: Shell) -> None:
+    shell.write(
+        "b.py",
+        """
+import then
+
+rules = then.Rules()
+rules.event("go")
+rules.event("over")
+rules.task("ask", run=("process", ["sleep", "100"]))
+
+@rules.continuation
+def after(approve):
+    yield then.emit("over")
+
+@rules.procedure("approve")
+def approve():
+    yield then.emit("ask")
+
+@rules.when("go")
+def start(go):
+    yield then.call("approve", then=after)
+""",
     )
+    shell("run", "b.py", "go", "--timeout", "1ms")
+    shell("post", "go")
+    (asked,) = [task for task in shell("ps", "--json").objects if task["type"] == "ask"]
+    frames = shell("show", asked["id"], "--json").objects[0]["backtrace"]
+    assert [(frame["rule"], frame["place"], frame["return_place"]) for frame in frames] == [
+        ("approve", "b.py:12", None),
+        ("start", "b.py:16", "b.py:8"),
+    ]
 
 
 def test_timers_are_listed_paused_taken_up_and_fired(shell: Shell) -> None:

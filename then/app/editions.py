@@ -6,6 +6,8 @@ version is not the one that is loaded, it is loaded from there.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +15,11 @@ from pathlib import Path
 import msgspec
 
 from then.abc import Cell, Journal
+from then.app.places import shown_paths
 from then.app.rules import Rules
 from then.core.edition import Edition
-from then.core.errors import ConfigError
+from then.core.errors import ConfigError, ThenError
+from then.core.rules import RuleSet
 
 
 class KeptRules(msgspec.Struct, array_like=True):
@@ -32,6 +36,8 @@ class KeptRules(msgspec.Struct, array_like=True):
     """Source and reference by name, of the secrets: where a reader that masks outputs finds the values."""
     given: dict[str, list[str]] = {}
     """By task, the names of the secrets that it is given."""
+    places: dict[str, str] = {}
+    """By name, the places of rules in Python and of their continuations: they are not found without running a program."""
 
 
 class Editions(dict[str, Edition]):
@@ -57,7 +63,7 @@ class Editions(dict[str, Edition]):
         given = {
             name: [one.name for one in runner.secrets] for name, runner in edition.runners.items() if runner.secrets
         }
-        kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python, secrets, given)
+        kept = KeptRules(str(rules.root.resolve()), path, rules.set.sources, python, secrets, given, _places(rules.set))
         note(Cell("rules", edition.version, msgspec.msgpack.encode(kept)))
 
     def kept(self, version: str) -> KeptRules | None:
@@ -65,6 +71,17 @@ class Editions(dict[str, Edition]):
         for key, data in self._journal.cells("rules", version):
             if key == version:
                 return msgspec.msgpack.decode(data, type=KeptRules)
+        return None
+
+    def place(self, version: str, address: str) -> str | None:
+        """File and line of a rule, or of a later step of one; None where they are not known here."""
+        kept = self.kept(version)
+        known = kept.places.get(address.partition("/")[0]) if kept is not None else None
+        if known is not None or kept is None:
+            return known
+        with contextlib.suppress(ThenError):
+            span = self[version].rules.span(address)
+            return f"{span.file}:{span.line}" if span is not None else None
         return None
 
     def engine_number(self) -> int:
@@ -99,3 +116,17 @@ class Editions(dict[str, Edition]):
     def __missing__(self, version: str) -> Edition:
         edition = self[version] = Edition(version, self.load(version).set)
         return edition
+
+
+def _places(rules: RuleSet) -> dict[str, str]:
+    within = (rule for one in rules.procedures.values() for rule in (one.first, *one.rules))
+    found = {
+        rule.name: f"{rule.span.file}:{rule.span.line}"
+        for rule in (*rules.rules, *within, *rules.endings.values())
+        if rule.generator is not None and rule.span is not None
+    }
+    for name, function in rules.continuations.items():
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if code is not None:
+            found[name] = f"{shown_paths.get(code.co_filename, code.co_filename)}:{code.co_firstlineno}"
+    return found

@@ -14,6 +14,7 @@ from then.app.editions import Editions
 from then.app.rules import Rules
 from then.core.errors import ThenError
 from then.core.rules import RuleSet
+from then.core.tasks import Task
 from then.executors.kept import Kept, read_kept
 
 
@@ -33,6 +34,17 @@ class Veil(NamedTuple):
     """Has the values of those that the rules of the flow declare, as far as they can be read here."""
     unknown: list[str]
     """Those that the task was given and that cannot be read here: `token (env "TOKEN")`."""
+
+
+class Frame(NamedTuple):
+    """A line of a backtrace: a record, or a call that it runs in."""
+
+    task: Task
+    place: str | None
+    """File and line of the rule that brought it forth."""
+    back: str | None
+    """The step that goes on where a call returns."""
+    back_place: str | None
 
 
 class Reading:
@@ -63,6 +75,19 @@ class Reading:
             return Editions(self.journal).load(version).set
         except ThenError:
             return None
+
+    def backtrace(self, record: Record, history: FlowHistory) -> list[Frame]:
+        """A record and the calls that it runs in, the innermost first; nothing for a record that is in no call."""
+        stack = history.stack(record.task)
+        editions = Editions(self.journal)
+        found = []
+        for task in (record.task, *stack) if stack else ():
+            version = history.records[task.id].version or history.flow.version
+            chain = history.chains.get(task.cont) if task.cont is not None and task.is_call else None
+            back = f"{chain.rule}/{chain.step}" if chain is not None and chain.step else chain.rule if chain else None
+            places = [editions.place(version, name) if name is not None else None for name in (task.rule, back)]
+            found.append(Frame(task, places[0], back, places[1]))
+        return found
 
     def veil(self, record: Record, history: FlowHistory) -> Veil:
         """What to mask in the output of a record, and what cannot be.

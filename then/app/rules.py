@@ -128,6 +128,8 @@ class Rules(Listener):
         span = caller()
         line = None
         if run is not None:
+            if not isinstance(run, tuple) or len(run) != 2:
+                raise RuleError(f'task "{name}": run= is a pair: run=("process", ["make", it.target])', span)
             kind, target = run
             line = Run(
                 str(kind), expression_of(target), tuple((key, expression_of(value)) for key, value in options.items())

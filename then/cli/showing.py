@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from then.analysis.history import FlowHistory, Record
 from then.app.objects import hold_object, record_object, time_text
-from then.app.reading import Reading
+from then.app.reading import Frame, Reading
 from then.app.rules import Rules
 from then.cli.listing import print_object, seen
 from then.cli.settings import Settings, say
@@ -28,8 +28,8 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
     running = reading.running().since if task.outcome is None else {}
     hold = history.holds.get(task.id)
     now = seen(task, running, hold)
-    stack = history.stack(task)
-    shown = record_object(task, now.state, started=now.since, stack=[call.id for call in stack])
+    frames = reading.backtrace(record, history)
+    shown = record_object(task, now.state, started=now.since, stack=[frame.task.id for frame in frames[1:]])
     shown.update(
         {
             "key": record.key,
@@ -37,6 +37,7 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
             "fired": record.fired,
             "taken_up": record.taken_up,
             "children": record.children,
+            "backtrace": [_frame_object(frame) for frame in frames],
             "late": [_late(late) for late in record.late],
             "faults": record.faults,
             "hits": [_hit(time, hit) for time, hit in record.hits],
@@ -49,7 +50,7 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
         print_object(shown)
         return
     has_color = settings.has_color(sys.stdout)
-    for name, text in _lines(shown, record, history):
+    for name, text in _lines(shown, record, history, frames):
         said = colored(f"{name:<10}", "2", has_color)
         code = COLORS.get(word(task, now.state), "0")
         head, *more = (colored(text, code, has_color) if name == "state" else text).split("\n")
@@ -57,7 +58,7 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
         sys.stdout.writelines(f"{'':<10} {line}\n" for line in more)
 
 
-def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[str, str]]:
+def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[Frame]) -> Iterator[tuple[str, str]]:
     """Name and text of each thing that there is to say."""
     task = record.task
     yield "id", task.id
@@ -76,7 +77,7 @@ def _lines(shown: Body, record: Record, history: FlowHistory) -> Iterator[tuple[
     if task.rule is not None:
         yield "by rule", task.rule
     if task.call is not None:
-        yield "stack", "\n".join(_frame(call, history) for call in history.stack(task))
+        yield "stack", "\n".join(map(_frame, frames))
     if task.attempt > 1 or task.origin is not None:
         yield "attempt", f"{task.attempt} of {task.origin or task.id}"
     if record.key is not None:
@@ -128,12 +129,22 @@ def _times(policy: Policy) -> Iterator[tuple[str, str]]:
         yield "retry", f"up to {policy.retry.times} more attempts after the first"
 
 
-def _frame(call: Task, history: FlowHistory) -> str:
-    """A line of a backtrace: the call, what it was given, and the rule that called, where that goes on."""
-    back = history.chains.get(call.cont) if call.cont is not None else None
-    returns = f", back to {back.rule}/{back.step}" if back is not None and back.step else ""
-    caller = f" by rule {call.rule}" if call.rule is not None else ""
-    return f"{call.type}({_inner(call.body)}) {call.id}{caller}{returns}"
+def _frame(frame: Frame) -> str:
+    """A line of a backtrace: the call, what it was given, the rule that called, where that goes on, and their places."""
+    task = frame.task
+    place = f" ({frame.place})" if frame.place is not None else ""
+    caller = f" by rule {task.rule}{place}" if task.rule is not None else ""
+    back_place = f" ({frame.back_place})" if frame.back_place is not None else ""
+    returns = f", back to {frame.back}{back_place}" if frame.back is not None else ""
+    return f"{task.type}({_inner(task.body)}) {task.id}{caller}{returns}"
+
+
+def _frame_object(frame: Frame) -> Body:
+    task = frame.task
+    return {
+        "id": task.id, "type": task.type, "rule": task.rule, "place": frame.place,
+        "returns_to": frame.back, "return_place": frame.back_place,
+    }  # fmt: skip
 
 
 def _inner(body: Body) -> str:

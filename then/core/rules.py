@@ -414,5 +414,15 @@ class RuleSet:
         """The rule of that name."""
         return self._names.get(name)
 
+    def span(self, address: str) -> Span | None:
+        """Where a rule stands; of a later step, such as `R/1`, where that begins."""
+        name, _, step = address.partition("/")
+        rule = self.rule(name)
+        if rule is None:
+            return None
+        steps = rule.consequence.steps if rule.consequence is not None else ()
+        acts = steps[int(step)] if step.isdigit() and int(step) < len(steps) else ()
+        return next((span for act in acts if (span := getattr(act, "span", None)) is not None), rule.span)
+
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)

@@ -117,15 +117,7 @@ class View:
 
     def span(self, name: str | None) -> Span | None:
         """Where a rule stands; of a later step of one, where that begins."""
-        rule = self.declared(name)
-        if rule is None or name is None:
-            return None
-        step = name.partition("/")[2].partition("/")
-        steps = rule.consequence.steps if rule.consequence is not None else ()
-        if step[0].isdigit() and not step[2] and int(step[0]) < len(steps):
-            spans = [getattr(act, "span", None) for act in steps[int(step[0])]]
-            return next((span for span in spans if span is not None), rule.span)
-        return rule.span
+        return self.edition.rules.span(name) if name is not None else None
 
     def lines(self, span: Span) -> list[str]:
         """The text that a place is in; empty where it is not known."""
