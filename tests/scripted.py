@@ -16,6 +16,20 @@ from then.core.tasks import Json, Task
 PATIENCE_S = 60
 
 
+class Leaving:
+    """Where a script that leaves its thread and its test meet."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.is_leaving = threading.Event()
+        self.may_leave = threading.Event()
+        self.has_left = False
+
+
+leaving = Leaving()
+"""Of the test that runs: a script has no other way to it."""
+
+
 def project(root: Path, text: str, file: str = "job.py") -> then.Rules:
     """Rules with the task `job`, which runs a script of this text, and what it may start."""
     write(root, text, file)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import then
+from tests import scripted
 from tests.scripted import PATIENCE_S, completes, error, project, result, until, until_asked, write
 
 # -- the words --------------------------------------------------------------------------------
@@ -348,11 +349,13 @@ def test_more_scripts_wait_than_there_are_threads(tmp_path: Path) -> None:
         return {"k": k, "a": a}
     """
     count = 40
+    others = set(threading.enumerate())
     with then.Engine(project(tmp_path, text)) as engine:
         flows = [engine.post("job", k=k) for k in range(count)]
         for flow in flows:
             until_asked(engine, flow)
-        assert sum(one.name.startswith("andthen-script") for one in threading.enumerate()) <= 32
+        own = set(threading.enumerate()) - others
+        assert sum(one.name.startswith("andthen-script") for one in own) <= 32
         for flow in flows:
             completes(engine, flow, "person")
         assert [flow.wait(PATIENCE_S).tasks[0].result for flow in flows] == [{"k": k, "a": k + 1} for k in range(count)]
@@ -381,6 +384,50 @@ def test_what_finally_does_while_a_script_is_taken_off_reaches_nobody(tmp_path: 
         job = flow.wait(PATIENCE_S).tasks[0]
         assert job.outcome == "done"
         assert (state / "tasks" / job.id / "out").read_text() == "over\n"
+
+
+LEAVES = """
+from tests import scripted
+
+def main():
+    scripted.leaving.began += 1
+    try:
+        wait(run("person", n=1))
+    finally:
+        if scripted.leaving.began == 1:
+            scripted.leaving.is_leaving.set()
+            scripted.leaving.may_leave.wait(60)
+            scripted.leaving.has_left = True
+    return {"had_left": scripted.leaving.has_left}
+"""
+
+
+def test_a_script_that_is_answered_while_it_leaves_its_thread_goes_on_when_it_has_left(tmp_path: Path) -> None:
+    scripted.leaving = scripted.Leaving()
+    rules = project(tmp_path, LEAVES)
+    write(tmp_path, "def main(): return {}", "other.py")
+    rules.task("other", run=("script", "other.py"))
+    with then.Engine(rules) as engine:
+        flow = engine.post("job")
+        assert scripted.leaving.is_leaving.wait(PATIENCE_S)
+        completes(engine, flow, "person")
+        # Were it queued at once, it would be taken up before another that is queued after it.
+        assert engine.post("other").wait(PATIENCE_S).outcome == "done"
+        scripted.leaving.may_leave.set()
+        job = flow.wait(PATIENCE_S).tasks[0]
+        assert job.result == {"had_left": True}, job
+        assert scripted.leaving.began == 2
+
+
+def test_a_script_that_is_cancelled_while_it_leaves_its_thread_is_cancelled(tmp_path: Path) -> None:
+    scripted.leaving = scripted.Leaving()
+    with then.Engine(project(tmp_path, LEAVES)) as engine:
+        flow = engine.post("job")
+        assert scripted.leaving.is_leaving.wait(PATIENCE_S)
+        engine.cancel(flow)
+        scripted.leaving.may_leave.set()
+        assert flow.wait(PATIENCE_S).outcome == "cancelled"
+        assert scripted.leaving.began == 1
 
 
 BASE = """

@@ -10,7 +10,8 @@ longer too, and is to be a small part of what it waited.
 
 Invariants:
 1. `_live` has every script that was started and has not been reported.
-2. A script is in one of these: queued for a thread, on a thread (running, asking, or waiting in it), or parked.
+2. A script is in one of these: queued for a thread, on a thread (running, asking, waiting in it, or leaving it), or
+   parked. It is on one thread at a time: one that is answered while it leaves is queued when it has left.
    It is interrupted where it runs, and nowhere else: while it asks its thread may be the one that steps the core.
 3. `_lock` is held for moments, and nothing of the loop is called under it; `tell` comes under the loop's lock.
 4. What was given up (`is_given_up`) runs in a thread that nobody counts; all that it asks for is refused.
@@ -59,7 +60,7 @@ class _Live:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.place = "queued"
-        """`queued`, `running`, `asking`, `waiting`, `parked` or `over`."""
+        """`queued`, `asking`, `running`, `waiting`, `leaving`, `parked` or `over`."""
         self.started: int | None = None
         self.play: Play | None = None
         self.thread = 0
@@ -147,17 +148,18 @@ class ScriptExecutor:
         """Ends a script at its next step, or wherever its Python is; one that does not end in time is given up."""
         with self._lock:
             live = self._live.get(id)
-            if live is None:
+            if live is None or live.is_stopped:
                 return
             live.is_stopped = True
             is_at_rest = live.place in ("queued", "parked")
             if is_at_rest:
                 live.place = "over"
                 del self._live[id]
-            elif live.place == "waiting":
-                live.ring()
-            elif live.place == "running":
-                _interrupt(live.thread)
+            else:
+                if live.place == "waiting":
+                    live.ring()
+                elif live.place == "running":
+                    _interrupt(live.thread)
                 timer = threading.Timer(grace_s, self._give_up, (live,))
                 timer.daemon = True
                 timer.start()
@@ -225,7 +227,7 @@ class ScriptExecutor:
                 live.place = "running"
                 return answer
             if live.is_to_end() or self._is_closing:
-                live.place = "running" if live.is_to_end() else "parked"
+                live.place = "leaving"
                 raise Unwound
             live.place = "waiting"
             self._waiting[live.job.task.id] = live
@@ -241,7 +243,7 @@ class ScriptExecutor:
             if answer is not None and not live.is_to_end():
                 live.place = "running"
                 return answer
-            live.place = "running" if live.is_to_end() else "parked"
+            live.place = "leaving"
             raise Unwound
 
     # -- threads --------------------------------------------------------------------
@@ -279,7 +281,7 @@ class ScriptExecutor:
                 elif live.place != "queued":
                     continue  # It was ended meanwhile.
                 else:
-                    live.place, live.thread, live.told = "running", threading.get_ident(), None
+                    live.place, live.thread, live.told = "asking", threading.get_ident(), None
             if live is None:
                 gate.acquire()
                 continue
@@ -297,7 +299,7 @@ class ScriptExecutor:
     def _give_up(self, live: _Live) -> None:
         """It was told to end and does not: its task ends without it, its thread is let go."""
         with self._lock:
-            if self._live.get(live.job.task.id) is not live or live.place != "running":
+            if self._live.get(live.job.task.id) is not live or live.place not in ("running", "leaving"):
                 return
             live.is_given_up = True
             live.place = "over"
@@ -322,18 +324,18 @@ class ScriptExecutor:
                 _interrupt_no_more()
         except Unwound:
             # Told to end where it waited for nothing of ours, or taken off its thread.
-            if live.is_stopped:
-                return self._cancelled(live)
             with self._lock:
-                if live.place == "running":
-                    live.place = "parked"
-            return None
+                if not live.is_stopped:
+                    is_answered = live.place == "leaving" and live.told is not None
+                    live.place = "queued" if is_answered else "parked"
+                    if is_answered:
+                        self._queue.append(live)  # This thread looks there next.
+                    return None
+            return self._cancelled(live)
 
-    def _run(self, live: _Live) -> Report | None:
+    def _run(self, live: _Live) -> Report:
         task, options = live.job.task, live.job.options
         recorded = self._still_to_run(live)
-        if live.place == "parked":
-            return None
         play = Play(
             task,
             recorded,
@@ -359,16 +361,23 @@ class ScriptExecutor:
         return self._ended(live, "done", result, None)
 
     def _still_to_run(self, live: _Live) -> Recorded | None:
-        """What it has done so far; where it waits, and its answer is not there, it is parked."""
+        """What it has done so far.
+
+        Raises:
+            Unwound: it waits, and its answer is not there; or it was ended.
+        """
         while True:
             recorded = self._recorded(live.job.task.id)
-            if recorded is None or recorded.open is None:
-                return recorded
             with self._lock:
+                if live.is_to_end() or self._is_closing:
+                    raise Unwound
+                if recorded is None or recorded.open is None:
+                    live.place = "running"
+                    return recorded
+                live.started = recorded.began
                 if live.told is None:
-                    live.place = "parked"
-                    live.started = recorded.began
-                    return None
+                    live.place = "leaving"
+                    raise Unwound
                 live.told = None
 
     def _raised(self, live: _Live, error: BaseException, output: _Output) -> Report:
