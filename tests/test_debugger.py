@@ -11,7 +11,7 @@ import pytest
 import then
 from then.app.rules import Rules
 from then.core import facts as f
-from then.core.errors import BodyRefused, ConfigError
+from then.core.errors import BodyRefused, ConfigError, UnknownName
 from then.core.tasks import Json, Task
 from then.debugger.access import to_engine
 from then.debugger.past import entry_at, state_at
@@ -462,3 +462,90 @@ def test_a_session_that_is_gone_without_leaving_leaves_one_stop_and_another_take
     assert stop.text.startswith(f"breakpoint step_{shop.flow.id}_1, hit 1: after pay done (")
     session.go()
     assert "ask" in shop.types()
+
+
+# -- skips and jumps -------------------------------------------------------------------------
+
+
+def test_a_task_is_skipped_with_a_result_that_rules_see_and_nothing_runs_it(shop: Debugged) -> None:
+    shop.stop()
+    shop.go("until", "pay")
+    stop = shop.stop()
+    with pytest.raises(ConfigError, match="receipt"):
+        shop.session.skip({})
+    shop.session.skip({"receipt": "by hand"})
+    record = shop.flow.history.records[stop.id or ""]
+    assert (record.task.outcome, record.task.result, record.task.started) == ("done", {"receipt": "by hand"}, None)
+    assert record.fired == ["paid"]
+    assert [(fact.by, fact.is_skipped, before.result) for _, fact, before in record.edits] == [("ann", True, None)]
+
+
+def test_a_call_is_skipped_whole(shop: Debugged) -> None:
+    shop.stop()
+    shop.engine.breakpoints.add("call", "before approve")
+    shop.go()
+    shop.end("reserve")
+    shop.end("pay", receipt="r")
+    shop.stop()
+    shop.session.skip({"ok": True})
+    assert "ask" not in shop.types()
+    shop.end("ship")
+    assert shop.stop().text.endswith("ended done")
+
+
+def test_a_jump_has_one_rule_answer_in_the_place_of_all_that_would(shop: Debugged) -> None:
+    shop.stop()
+    shop.go("until", "after reserve")
+    shop.end("reserve")
+    stop = shop.stop()
+    assert shop.session.jump_targets() == ["again"]
+    shop.session.jump("again")
+    record = shop.flow.history.records[stop.id or ""]
+    assert record.fired == ["again"]
+    assert [(fact.by, fact.rule) for _, fact, _ in record.edits] == [("ann", "again")]
+    assert shop.types().count("reserve") == 2
+    shop.end("pay", receipt="r")
+    assert "approve" not in shop.types(), "the join has not seen the one that was answered otherwise"
+    shop.end("reserve")
+    assert "approve" in shop.types()
+
+
+def test_a_failure_that_a_jump_answers_is_taken_up(shop: Debugged) -> None:
+    shop.stop()
+    shop.session.own.catch("failed")
+    shop.go()
+    shop.end("pay", "failed")
+    shop.stop()
+    shop.session.jump("paid")
+    shop.end("reserve")
+    assert shop.stop().text.endswith("ended done")
+    assert shop.session.view.variables == {"paid": 900}
+
+
+def test_a_jump_in_a_call_goes_to_a_rule_of_the_call_and_returns_from_it(shop: Debugged) -> None:
+    paid_up_to_the_call(shop)
+    shop.go("step")
+    shop.end("ask", ok=True)
+    shop.stop()
+    assert shop.session.jump_targets() == ["approve.1"]
+    shop.session.jump("approve.1")
+    assert "look" in shop.types()
+    shop.end("look")
+    assert "ship" in shop.types()
+
+
+def test_what_cannot_be_skipped_or_jumped_is_refused_and_stays_held(shop: Debugged) -> None:
+    shop.stop()
+    with pytest.raises(ConfigError, match="has ended; `set` changes its result"):
+        shop.session.skip({})
+    with pytest.raises(
+        ConfigError, match='no rule "plced" is for one order \\(did you mean "placed"\\?\\); there is: placed'
+    ):
+        shop.session.jump("plced")
+    with pytest.raises(UnknownName, match='rule on one order "paid"'):
+        shop.engine.release(shop.flow.id, rule="paid")
+    assert list(shop.engine.breakpoints.held) == [shop.flow.id]
+    shop.go("until", "pay")
+    shop.stop()
+    with pytest.raises(ConfigError, match="has not ended"):
+        shop.session.jump("paid")

@@ -74,6 +74,8 @@ class Commands:
         result_texts: dict[str, str] | None = None,
         result_values: Body | None = None,
         who: str = "",
+        rule: str | None = None,
+        skips: bool = False,
     ) -> Json:
         """Continues a held record or flow, gives its id.
 
@@ -81,6 +83,8 @@ class Commands:
             texts: fields of the body that change, to be read by their declared type; `values` are JSON already.
             result_texts: the same of the result.
             who: changes them.
+            rule: it alone answers the record.
+            skips: a task ends done with this result, in the place of a run.
         """
         record, history = self._engine.history().record(id)
         task, flow = record.task, history.flow
@@ -92,8 +96,8 @@ class Commands:
             changed = result_of(edition, task.type, result_texts or {}, result_values or {})
             result = {**(task.result or {}), **changed}
         # The root of a held flow stands for the flow.
-        is_flow = flow.held is not None and task.id == flow.id and body is None and result is None
-        self._engine.release(flow.id if is_flow else task.id, body=body, result=result, who=who)
+        is_flow = flow.held is not None and task.id == flow.id and body is None and result is None and rule is None
+        self._engine.release(flow.id if is_flow else task.id, body=body, result=result, who=who, rule=rule, skips=skips)
         return task.id
 
     def break_add(

@@ -390,7 +390,14 @@ class Engine(Waits):
         return Breakpoints(self.loop, self.editions)
 
     def release(
-        self, id: str | Task | Flow, *, body: Body | None = None, result: Body | None = None, who: str = ""
+        self,
+        id: str | Task | Flow,
+        *,
+        body: Body | None = None,
+        result: Body | None = None,
+        who: str = "",
+        rule: str | None = None,
+        skips: bool = False,
     ) -> None:
         """Continues a held record; of a flow: what a guard holds, or else all that breakpoints hold.
 
@@ -399,16 +406,18 @@ class Engine(Waits):
             body: what the record goes on with in the place of its body; what it was stays in the journal.
             result: the same of the result of a record that has ended.
             who: changes it.
+            rule: this rule alone answers a record that has ended, as if it were for it.
+            skips: a task that would start is not started: it ends done, with `result`.
 
         Raises:
-            ConfigError: it is not held.
+            ConfigError: it is not held, or there is no such rule for it.
             BodyRefused: the body is no JSON, or not as declared.
         """
         for changed, what in ((body, "body"), (result, "result")):
             if changed is not None:
                 check_json(changed, what)
         body, result = (None if one is None else self._recorded(one) for one in (body, result))
-        self.loop.ask(Release(id if isinstance(id, str) else id.id, body, result, who))
+        self.loop.ask(Release(id if isinstance(id, str) else id.id, body, result, who, rule, skips))
 
     def reload(self, rules: Rules) -> None:
         """These rules for new flows from here on; open flows keep theirs."""

@@ -98,10 +98,7 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     if task.error is not None:
         yield from _error(task.error)
     for edit in shown["edits"]:
-        for name in ("body", "result"):
-            if edit[name] is not None:
-                by = f" by {edit['by']}" if edit["by"] else ""
-                yield "edited", f"{name}{by} at {edit['time']}; it was {_json(edit['before'][name])}"
+        yield from _changed(edit)
     for hit in shown["hits"]:
         if hit["text"] is not None:
             yield "logged", f"{hit['breakpoint']}: {clean_output(hit['text'])}"
@@ -116,6 +113,19 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     for fault in record.faults:
         yield "fault", fault
     yield "rules", f"version {shown['version']}"
+
+
+def _changed(edit: Body) -> Iterator[tuple[str, str]]:
+    """What a person did to a record that was held."""
+    by = f" by {edit['by']}" if edit["by"] else ""
+    if edit["skipped"]:
+        yield "skipped", f"not started{by} at {edit['time']}; the result was given"
+        return
+    if edit["rule"] is not None:
+        yield "jumped", f"to rule {edit['rule']} alone{by} at {edit['time']}"
+    for name in ("body", "result"):
+        if edit[name] is not None:
+            yield "edited", f"{name}{by} at {edit['time']}; it was {_json(edit['before'][name])}"
 
 
 def _times(policy: Policy) -> Iterator[tuple[str, str]]:
@@ -199,6 +209,7 @@ def _hit(time: int, hit: Hit) -> Body:
 def _edit(time: int, edit: Edited, before: Task) -> Body:
     return {
         "time": time_text(time), "by": edit.by or None, "body": edit.body, "result": edit.result,
+        "rule": edit.rule, "skipped": edit.is_skipped,
         "before": {"body": before.body, "result": before.result},
     }  # fmt: skip
 

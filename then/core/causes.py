@@ -81,6 +81,10 @@ class Release(NamedTuple):
     """The same of the result of one that has ended."""
     by: str = ""
     """Who changes it."""
+    rule: str | None = None
+    """The rule that answers it, in the place of all that would."""
+    is_skipped: bool = False
+    """A task is not started: it ends done, with this result."""
 
 
 class SetBreakpoint(NamedTuple):

@@ -157,6 +157,8 @@ class _Stepper(Stepping):
                 retry(self, cause)
             case Release():
                 release(self, cause)
+                if self.empty:
+                    self.gather(self.empty[0].record, [])
             case SetBreakpoint():
                 set_breakpoint(self, cause)
             case SwitchBreakpoint():

@@ -459,6 +459,10 @@ class Edited(_Fact, tag=54, frozen=True):
     by: str = ""
     needs: Body | None = None
     """What a task that waits needs, with this body."""
+    rule: str | None = None
+    """The rule that alone answers it, as the person wants it."""
+    is_skipped: bool = False
+    """It is not started: it ends done, with this result."""
 
 
 def edited(task: Task, fact: Edited) -> Task:

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Mapping
 
 from then.core import facts as f
 from then.core.breakpoints import Stop, Stops
-from then.core.causes import SetBreakpoint, SwitchBreakpoint
+from then.core.causes import Release, SetBreakpoint, SwitchBreakpoint
 from then.core.edition import Edition
 from then.core.errors import ConfigError, UnknownName
 from then.core.evaluate import Scope
 from then.core.firing import Firing
 from then.core.listening import Listening
 from then.core.stepping import Stepping
-from then.core.tasks import Body, Json, Task
+from then.core.tasks import Json, Task
 from then.core.values import CannotSay
 
 
@@ -237,14 +237,15 @@ def switch_breakpoint(at: Stepping, cause: SwitchBreakpoint) -> None:
 # -- changing what is held ------------------------------------------------------------
 
 
-def edit(at: Stepping, task: Task, body: Body | None, result: Body | None, by: str) -> Task:
-    """A held record with another body or result. What it was stays in the facts.
+def edit(at: Stepping, task: Task, cause: Release) -> Task:
+    """A held record with another body or result, or for one rule only. What it was stays in the facts.
 
     Raises:
         ConfigError: a result of what has not ended.
         RuleError: it is not as declared.
     """
-    if body is None and result is None:
+    body, result = cause.body, cause.result
+    if body is None and result is None and cause.rule is None:
         return task
     edition = at.terms.editions[at.state.flows[task.flow].version]
     if body is not None:
@@ -257,5 +258,5 @@ def edit(at: Stepping, task: Task, body: Body | None, result: Body | None, by: s
             raise ConfigError(f"{task.type} ({task.id}): {wrong}")
     is_needy = body is not None and task.needs is not None
     needs = edition.new_task(task.type, body or {}, task.id, task.flow, task.created).needs if is_needy else None
-    at.add(task.flow, f.Edited(task.id, body, result, by, needs))
+    at.add(task.flow, f.Edited(task.id, body, result, cause.by, needs, cause.rule))
     return at.state.task(task.id) or task

@@ -9,9 +9,10 @@ from then.core.attempts import Again, further, next_attempt, try_again
 from then.core.causes import Cancel, DropBreakpoint, Post, Release, Retry
 from then.core.chains import PostKey
 from then.core.emitting import sets_with
-from then.core.ending import bend, end_live, lost_continuation, runs_here
+from then.core.ending import bend, complete, end_live, lost_continuation, runs_here
 from then.core.errors import ConfigError, UnknownName
 from then.core.holding import edit
+from then.core.jumps import check_jump, jump
 from then.core.standing import gone
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Task
@@ -111,16 +112,38 @@ def release(at: Stepping, cause: Release) -> None:
                 state.enqueue(task)
         return
     if held is not None and held.is_held:
-        let_go(at, edit(at, held, cause.body, cause.result, cause.by))
+        if cause.is_skipped:
+            skip(at, held, cause)
+        elif cause.rule is not None:
+            check_jump(at, held, cause.rule)
+            jump(at, edit(at, held, cause), cause.rule)
+        else:
+            let_go(at, edit(at, held, cause))
         return
     if flow is None or not flow.stopped:
         raise ConfigError(f'"{id}" is not held; `andthen ps` shows what is')
-    if cause.body is not None or cause.result is not None:
+    if cause.body is not None or cause.result is not None or cause.rule is not None or cause.is_skipped:
         raise ConfigError(
-            f'"{id}" is a flow: a body or a result is that of a record; `andthen ps` shows which are held'
+            f'"{id}" is a flow: a body, a result or a rule is that of a record; `andthen ps` shows which are held'
         )
     for task in [task for task in state.live(id) if task.is_held]:
         let_go(at, task)
+
+
+def skip(at: Stepping, task: Task, cause: Release) -> None:
+    """Ends a held task with a result, in the place of a run.
+
+    Raises:
+        ConfigError: it has ended already; or the result is not as declared.
+    """
+    if task.outcome is not None or task.event:
+        raise ConfigError(f"{task.type} ({task.id}) has ended: only what would start is skipped")
+    result = cause.result or {}
+    wrong = at.terms.editions[at.state.flows[task.flow].version].check_result(task.type, result)
+    if wrong is not None:
+        raise ConfigError(f"{task.type} ({task.id}): {wrong}")
+    at.add(task.flow, f.Edited(task.id, None, result, cause.by, None, None, True))
+    complete(at, task, "done", result, None, task.started, at.terms.time)
 
 
 def let_go(at: Stepping, task: Task) -> None:

@@ -173,8 +173,9 @@ def _happened(console: Console, seq: int) -> str:
                 said_.append(f"held at {name}")
             case f.Released(id=id) | f.Taken(id=id) if records[id].hits:
                 said_.append(f"{records[id].task.type} released")
-            case f.Edited(id=id, by=by):
-                said_.append(f"{records[id].task.type} changed" + (f" by {by}" if by else ""))
+            case f.Edited(id=id, by=by, rule=rule, is_skipped=is_skipped):
+                what = "skipped" if is_skipped else f"jumped to {rule}" if rule is not None else "changed"
+                said_.append(f"{records[id].task.type} {what}" + (f" by {by}" if by else ""))
             case f.Matched(rules=rules) if rules:
                 said_.append(f"{', '.join(rules)} fired")
             case f.Saved(name=name, value=value):

@@ -65,6 +65,26 @@ def _set(console: Console, rest: str) -> Reply:
     return Reply("", {"id": task.id, "body": task.body, "result": task.result})
 
 
+def _skip(console: Console, rest: str) -> Reply:
+    console.session.skip(_object(rest, "skip"))
+    return _wait(console)
+
+
+def _jump(console: Console, rest: str) -> Reply:
+    if not rest:
+        targets = ", ".join(console.session.jump_targets()) or "none"
+        raise ConfigError(f"jump: to which rule? for {console.session.view.task.type} there is {targets}")
+    console.session.jump(rest)
+    return _wait(console)
+
+
+def _object(text: str, what: str) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(text.strip() or "{}", type=dict[str, object])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{what}: {text.strip()} is no JSON object ({error})") from error
+
+
 def _drop(console: Console, rest: str) -> Reply:
     console.session.drop()
     return _wait(console)
@@ -79,11 +99,7 @@ def _emit(console: Console, rest: str) -> Reply:
     type, _, text = rest.partition(" ")
     if not type:
         raise ConfigError('emit: which record? such as `emit pay {"order": 7}`')
-    try:
-        body = msgspec.json.decode(text.strip() or "{}", type=dict[str, object])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"emit {type}: {text.strip()} is no JSON object ({error})") from error
-    console.session.emit(type, body)
+    console.session.emit(type, _object(text, f"emit {type}"))
     return Reply(f"{type} is in this flow")
 
 
@@ -175,7 +191,9 @@ MOVING: Final = (
     Command("pause", (), "", "Stops at the next record that ends.", _pause),
     Command("wait", (), "", "Waits for the next stop.", _wait),
     Command("set", (), "PATH = JSON", "Changes body or result of the record that is held.", _set),
-    Command("drop", ("skip",), "", "Ends the record here: no task is started, no rule sees it.", _drop),
+    Command("skip", (), "[RESULT]", "Ends the task done with a result, in the place of its run.", _skip),
+    Command("jump", ("j",), "RULE", "Has this rule answer the record, in the place of all that would.", _jump),
+    Command("drop", (), "", "Ends the record here: no task is started, no rule sees it.", _drop),
     Command("retry", (), "", "Tries the failure in view again, in its place.", _retry),
     Command("emit", (), "TASK [JSON]", "A record by hand, into this flow.", _emit),
     Command("break", ("b",), "PLACE [if EXPR]", "A breakpoint, for all flows.", _breaking("break")),

@@ -22,15 +22,14 @@ from typing import Final, Literal
 
 import attrs
 
-from then.core import facts as f
-from then.core.errors import ConfigError, ThenError
+from then.core.errors import ConfigError, ThenError, nearest
 from then.core.holds import Hold
 from then.core.state import FAILURES
 from then.core.tasks import Body, Json, Task, own_copy
 from then.core.values import CannotSay, json_text
 from then.debugger.access import Access
 from then.debugger.own import OwnBreakpoints, Watch
-from then.debugger.past import entry_at
+from then.debugger.sight import Sight
 from then.debugger.view import View, check_place
 
 How = Literal["continue", "step", "next", "finish", "until"]
@@ -53,7 +52,7 @@ class Stop:
     breakpoint: str | None = None
 
 
-class Session:
+class Session(Sight):
     """One flow under the eyes of a person.
 
     Args:
@@ -61,64 +60,13 @@ class Session:
     """
 
     def __init__(self, access: Access, flow: str, who: str = "") -> None:
-        self.access = access
-        self.flow = flow
+        super().__init__(access, flow)
         self.who = who
         self.own = OwnBreakpoints(access, flow, who)
         self.stop: Stop | None = None
         """The last one; None while it goes on."""
-        self.at: int | None = None
-        """The entry after which the past is looked at; None: now."""
-        self._id: str | None = None
         self._known: list[str] = []
         """What was held when a step began: it is not what the step is for."""
-        self._edits: dict[str, Body] = {}
-        self._view: View | None = None
-
-    # -- looking -------------------------------------------------------------------------
-
-    @property
-    def view(self) -> View:
-        """What there is to see."""
-        if self._view is None:
-            if self.at is None:
-                edits = self._edits
-                self._view = View(self.access, self.flow, self._id, None, edits.get("body"), edits.get("result"))
-            else:
-                self._view = View(self.access, self.flow, _subject(self.access, self.at), self.at)
-        return self._view
-
-    def look_at(self, id: str) -> None:
-        """Takes another record of the flow into view, by the beginning of its id or by its type."""
-        records = self.view.flow.records
-        found = [one for one in records if one.startswith(id)]
-        found = found or [one for one, record in records.items() if record.task.type == id][-1:]
-        if len(found) != 1:
-            raise ConfigError(
-                f'"{id}" is {"no record" if not found else "several records"} of this flow; `info tasks` lists them'
-            )
-        self._show(found[0])
-
-    def back(self, *, to_hit: bool = False) -> None:
-        """One entry of the flow back in the journal; or to where a breakpoint held a record.
-
-        Raises:
-            ConfigError: there is nothing before.
-        """
-        entries = self.access.history().seqs(self.flow)
-        before = [seq for seq in entries if seq < (self.at if self.at is not None else entries[-1])]
-        if to_hit:
-            before = [seq for seq in before if any(_is_stop(fact) for fact in entry_at(self.access.journal, seq).facts)]
-        if not before:
-            raise ConfigError("nothing of this flow was before that" if not to_hit else "no stop was before that")
-        self.at, self._view = before[-1], None
-
-    def forward(self, *, to_end: bool = False) -> None:
-        """One entry on, or to now."""
-        entries = self.access.history().seqs(self.flow)
-        later = [seq for seq in entries if self.at is not None and seq > self.at]
-        self.at = later[0] if len(later) > 1 and not to_end else None
-        self._view = None
 
     # -- going on ------------------------------------------------------------------------
 
@@ -144,13 +92,8 @@ class Session:
             check_place(stop_at, view.edition)
             self.own.stop_once(stop_at)
         if view.task.is_held and view.hold is not None:
-            given: dict[str, Json] = {"id": view.id}
-            if self._edits:
-                record = view.flow.records[view.id].task
-                given |= {"values": _changes(record.body, self._edits.get("body")), "who": self.who}
-                given["result_values"] = _changes(record.result or {}, self._edits.get("result"))
             try:
-                self.access.call("continue", **given)
+                self.access.call("continue", id=view.id, **self._given())
             except ThenError:
                 self.own.take_step_back()
                 raise
@@ -280,6 +223,51 @@ class Session:
         self._edits[part] = changed
         self._show(view.id, keeps=True)
 
+    def skip(self, result: Body | None = None) -> None:
+        """Ends the task in view done, with a result, in the place of its run; `wait` tells of the next stop.
+
+        Raises:
+            ConfigError: it is not held before its start, or the result is not as declared.
+        """
+        task = self._held()
+        if task.outcome is not None or task.event:
+            raise ConfigError(
+                f"{task.type} ({task.id}) has ended; `set` changes its result, `drop` shows it to no rule"
+            )
+        self.access.call("continue", id=task.id, result_values=result or {}, who=self.who, skips=True)
+        self._going()
+
+    def jump(self, rule: str) -> None:
+        """Has one rule answer the record in view, in the place of all that would; `wait` tells of the next stop.
+
+        Raises:
+            ConfigError: it is not held with its outcome, or the rule is not for its type.
+        """
+        task = self._held()
+        targets = self.jump_targets()
+        if task.outcome is not None and rule not in targets:
+            what = ", ".join(targets) or "none"
+            raise ConfigError(f'no rule "{rule}" is for one {task.type}{nearest(rule, targets)}; there is: {what}')
+        self.access.call("continue", id=task.id, **self._given(), rule=rule)
+        self._going()
+
+    def _held(self) -> Task:
+        """The record in view, which is held."""
+        self._check_now()
+        task = self.view.task
+        if not task.is_held:
+            raise ConfigError(f"{task.type} ({task.id}) is not held")
+        return task
+
+    def _given(self) -> dict[str, Json]:
+        """What the record in view is changed to, for its release."""
+        given: dict[str, Json] = {"who": self.who}
+        if self._edits:
+            record = self.view.flow.records[self.view.id].task
+            given["values"] = _changes(record.body, self._edits.get("body"))
+            given["result_values"] = _changes(record.result or {}, self._edits.get("result"))
+        return given
+
     def drop(self) -> None:
         """Ends the record in view here: a task that would start is cancelled, what has ended is shown to no rule."""
         self._check_now()
@@ -314,21 +302,6 @@ class Session:
         self.at = None
         self._going()
 
-    def refresh(self) -> None:
-        """Looks again: something was changed beside."""
-        self._view = None
-
-    # -- what these share ----------------------------------------------------------------
-
-    def _show(self, id: str, *, keeps: bool = False) -> None:
-        if not keeps:
-            self._edits = {}
-        self._id, self._view = id, None
-
-    def _check_now(self) -> None:
-        if self.at is not None:
-            raise ConfigError("this is the past, which nobody changes; `now` leads back")
-
 
 def described(hold: Hold, task: Task) -> str:
     """Where a record is held: `before pay`, `after pay done`, `pack on pay done`."""
@@ -360,28 +333,6 @@ def _is_awaited(view: View) -> bool:
     """A chain, a script or a join waits for it: that no rule fires on it is as it should be."""
     task, preview = view.task, view.preview
     return task.cont is not None or preview.is_part
-
-
-def _subject(access: Access, seq: int) -> str | None:
-    """The record that an entry of the journal is about: what is held, matched or ended in it, else the last one born."""
-    born: str | None = None
-    facts = entry_at(access.journal, seq).facts
-    stopped = next((fact.id for fact in facts if isinstance(fact, f.Hit) and fact.stops), None)
-    if stopped is not None:
-        return stopped
-    for fact in facts:
-        match fact:
-            case f.Held(id=id) | f.Completed(id=id) | f.Taken(id=id) | f.Released(id=id) | f.Entered(id=id):
-                return id
-            case f.Posted(task=task) | f.Emitted(task=task):
-                born = task.id
-            case _:
-                pass
-    return born
-
-
-def _is_stop(fact: f.Fact) -> bool:
-    return isinstance(fact, f.Hit) and fact.stops
 
 
 def _steps(path: str) -> list[str | int]:
