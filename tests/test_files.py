@@ -115,23 +115,24 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert result == {"pdf": "sub"}
 
 
-@pytest.mark.parametrize("kind", ["def", "async_def"])
-def test_a_file_that_a_function_hands_on_is_recorded_like_that_of_a_process(
+@pytest.mark.parametrize("kind", ["def", "async_def", "script"])
+def test_a_file_that_a_function_or_script_hands_on_is_recorded_like_that_of_a_process(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It was a path and no more.
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     module = f"hands_on_by_{kind}"
+    runs, name = ('script "{0}.py"', "main") if kind == "script" else ('python "{0}:label"', "label")
     (tmp_path / "a.then").write_text(f"""
 task label(name: str) -> (pdf: file, copy: file?)
-  run python "{module}:label"
+  run {runs.format(module)}
 task ship(pdf: file)
   run process ["cat", pdf]
 rule next when label done as l then ship(pdf: l.pdf)
 """)
     (tmp_path / f"{module}.py").write_text(f"""
-{kind.replace("_", " ")} label(name):
+{"async def" if kind == "async_def" else "def"} {name}(name):
     with open("label.pdf", "w") as file:
         file.write("of a function")
     return {{"pdf": name, "copy": None}}
@@ -147,7 +148,7 @@ rule next when label done as l then ship(pdf: l.pdf)
         assert gone.error == {
             "kind": "result",
             "message": 'pdf: file "other.pdf": No such file or directory; '
-            "paths of a function start from the folder in which the engine runs",
+            "paths of functions and scripts start from the folder in which the engine runs",
         }
 
 

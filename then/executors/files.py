@@ -45,7 +45,7 @@ def with_files(result: Body, fields: Sequence[str], folder: str, inside: str | N
 
 
 def with_own_files(result: Body, fields: Sequence[str]) -> tuple[Body, str | None]:
-    """The same for a function, which has no folder of its own: no note is left of what lies anywhere.
+    """The same for a function or a script, which have no folder of their own: no note is left of what lies anywhere.
 
     Args:
         fields: as above; relative paths are those that the function itself could open.
@@ -59,7 +59,10 @@ def with_own_files(result: Body, fields: Sequence[str]) -> tuple[Body, str | Non
             size, sha256 = digest(path)
         except (OSError, ValueError) as error:
             where = "the folder in which the engine runs"
-            return result, f'{name}: file "{given}": {_reason(error)}; paths of a function start from {where}'
+            return (
+                result,
+                f'{name}: file "{given}": {_reason(error)}; paths of functions and scripts start from {where}',
+            )
         found[name] = {"path": path, "size": size, "sha256": sha256}
     if not found:
         return result, None

@@ -36,6 +36,7 @@ from then.core.causes import Ask, Told
 from then.core.masking import Mask
 from then.core.scripts import Recorded
 from then.core.tasks import Body, Outcome
+from then.executors.files import with_own_files
 from then.executors.raised import failure_of
 from then.scripts.play import CannotLoad, Play, Unwound
 from then.scripts.running import result_of, run_script
@@ -356,8 +357,11 @@ class ScriptExecutor:
             return self._raised(live, error, output)
         finally:
             output.close()
+        files = options.get("file_results")
+        if result is not None and files:
+            result, wrong = with_own_files(result, files)  # type: ignore[arg-type]
         if wrong is not None:
-            return self._ended(live, "failed", None, {"kind": "result", "message": wrong})
+            return self._ended(live, "failed", result, {"kind": "result", "message": wrong})
         return self._ended(live, "done", result, None)
 
     def _still_to_run(self, live: _Live) -> Recorded | None:
