@@ -44,7 +44,7 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     24: (f.Entered, "id"),
     25: (f.Joined, "key rule scope values parts part task is_last due keeps"),
     26: (f.Met, "key used is_spent due keeper"),
-    27: (f.Parted, "key upto due keeper answered"),
+    27: (f.Parted, "key upto due keeper answered fired"),
     28: (f.Counted, "key more"),
     29: (f.Settled, "key"),
     30: (f.Gathered, "key"),

@@ -582,3 +582,19 @@ def test_an_advance_with_too_many_due_times_ends(monkeypatch: pytest.MonkeyPatch
     trial.post("order", {"id": 1})
     with pytest.raises(Restless, match="more than 2 times something is due in one advance"):
         trial.advance(3_600_000_000)
+
+
+def test_what_fires_when_a_window_ends_is_counted_where_it_emits_nothing() -> None:
+    # It was known by its emissions only.
+    rules = """
+event order(id: int) event rung(door: str)
+task pay(id: int) task pick(id: int)
+rule begin when order as o then pay(id: o.id), pick(id: o.id)
+rule both when all of pay done, pick done by id within 1h then save whole: true on timeout then save late: missing
+rule calm when rung by door quiet for 5m then save calm: true
+"""
+    lines = 'stub pay done\npost order(id: 1)\npost rung(door: "x")\nadvance 59m'
+    _, both, _ = covered(lines, rules).rules()
+    assert (both.fired, both.steps) == (0, {"both/late": 0})
+    _, both, calm = covered(f"{lines}\nadvance 1m", rules).rules()
+    assert (both.fired, both.steps, calm.fired) == (0, {"both/late": 1}, 1)

@@ -172,9 +172,10 @@ class Coverage:
 def firings(pages: Iterable[f.Page]) -> Iterator[str]:
     """The rules and steps that fired in a step, each as often as it did.
 
-    Of what fires at a match the journal has the names; what fires when a window ends, and the first steps of a call, are
-    known by what they emit.
+    Of what fires at a match, and when a window ends, the journal has the names; the first steps of a call are known by what
+    they emit.
     """
+    late: set[str] = set()
     matched: set[tuple[str | None, str]] = set()
     emitted: dict[tuple[str | None, str], None] = {}
     for page in pages:
@@ -183,11 +184,14 @@ def firings(pages: Iterable[f.Page]) -> Iterator[str]:
                 case f.Matched(id=id, rules=fired):
                     yield from fired
                     matched.update((id, name) for name in fired)
+                case f.Parted(fired=fired) if fired:
+                    yield from fired
+                    late.update(fired)
                 case f.Emitted(task=task) if task.rule is not None and task.origin is None:
                     emitted[task.parent, task.rule] = None
                 case _:
                     pass
-    yield from (name for parent, name in emitted if (parent, name) not in matched)
+    yield from (name for parent, name in emitted if (parent, name) not in matched and name not in late)
 
 
 def names_of(pattern: Pattern, declared: Declared) -> Names:

@@ -298,6 +298,8 @@ class Parted(_Fact, tag=27, frozen=True):
     """The flow that lives until then; empty: none."""
     answered: str = ""
     """Its `else` has run: what was born by this id belongs to that, and is let go as it ends."""
+    fired: list[str] = []
+    """What followed, as often as it did: `R/late`, or R where it waited for silence."""
 
 
 class Counted(_Fact, tag=28, frozen=True):

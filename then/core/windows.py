@@ -39,23 +39,24 @@ def end_window(at: Stepping, wait: Wait) -> None:
     upto = wait.due - join.within_us
     over = [[task for task in tasks if (task.completed or 0) <= upto] for tasks in wait.parts]
     left = [[task for task in tasks if (task.completed or 0) > upto] for tasks in wait.parts]
+    fired: list[str] = []
     # Before what is let go may end the flow.
     if flow is not None:
         for row in range(max(map(len, over))):
-            _too_late(at, wait, rule, join, [tasks[row:] for tasks in over], edition)
+            fired += _too_late(at, wait, rule, join, [tasks[row:] for tasks in over], edition)
     now = [task.completed or 0 for tasks in left for task in tasks]
     due = min(now) + join.within_us if now else None
-    at.add(home(at, wait), f.Parted(wait.key, upto, due, keeper_of(at, join, left)))
+    at.add(home(at, wait), f.Parted(wait.key, upto, due, keeper_of(at, join, left), fired=fired))
 
 
 def _too_late(
     at: Stepping, wait: Wait, rule: Rule, join: Join, over: Sequence[Sequence[Task]], edition: Edition
-) -> None:
-    """What follows where no others came in time: in the flow that the wait kept, for its first part."""
+) -> list[str]:
+    """What follows where no others came in time: in the flow that the wait kept, for its first part. The name of what fired."""
     present = {number: tasks[0] for number, tasks in enumerate(over) if tasks and not join.parts[number].is_absent}
     mine = [task for task in present.values() if task.flow == wait.flow]
     if not mine or not wait.keeps:
-        return
+        return []
     first = min(mine, key=lambda task: task.completed or 0)
     frame = at.state.waits.frames.get(first.call) if first.call is not None else None
     is_of_procedure = frame is not None and wait.scope == frame.id
@@ -63,12 +64,14 @@ def _too_late(
     names: dict[str, Json | Task] = {**named(join, wait.values), **aliased(join, present)}
     if join.kind == "quiet":
         coming.fire([first], names)
-        return
+        return coming.fired
     late = edition.rule(f"{wait.rule}/late")
-    if late is not None:
-        names["missing"] = ", ".join(_missing(join, over))
-        match = Match(late, first, None, Met(tuple(present.values()), {**coming.names, **names}))
-        fire(at, match, edition, at.state.flows[first.flow], names=coming.names)
+    if late is None:
+        return []
+    names["missing"] = ", ".join(_missing(join, over))
+    match = Match(late, first, None, Met(tuple(present.values()), {**coming.names, **names}))
+    fire(at, match, edition, at.state.flows[first.flow], names=coming.names)
+    return [late.name]
 
 
 def _missing(join: Join, came: Sequence[Sequence[Task]]) -> list[str]:
