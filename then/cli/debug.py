@@ -22,8 +22,12 @@ from then.cli.settings import Settings, command
 @click.option(
     "-x", "files", metavar="FILE", multiple=True, type=click.Path(), help="Carry out the commands in a file first."
 )
+@click.option("--dap", is_flag=True, help="Speak the Debug Adapter Protocol on standard input and output: for editors.")
+@click.option(
+    "--dap-port", type=click.IntRange(0, 65535), metavar="N", help="The same on a port of 127.0.0.1, with a token."
+)
 @click.option("--batch", is_flag=True, help="Read no commands but those of -x; the first that is refused ends it.")
-def command_(
+def command_(  # noqa: PLR0913, PLR0917 (each is an option)
     settings: Settings,
     path: str | None,
     type: str | None,
@@ -31,6 +35,8 @@ def command_(
     body: str | None,
     post_mortem: str | None,
     files: tuple[str, ...],
+    dap: bool,
+    dap_port: int | None,
     batch: bool,
 ) -> int:
     """Posts a record and stops at it, before any rule sees it; `help` lists what can be done then.
@@ -45,6 +51,10 @@ def command_(
     from then.cli.debugging import begin, look_back
     from then.core.errors import ConfigError
 
+    if dap or dap_port is not None:
+        from then.cli.adapting import adapt
+
+        return adapt(settings, dap_port, path, type)
     if post_mortem is not None:
         if path is not None:
             raise ConfigError(f"{path}: --post-mortem takes the rules from the journal; leave PATH out")

@@ -1,0 +1,1 @@
+"""The Debug Adapter Protocol: editors as a front end of `then.debugger`."""

@@ -1,0 +1,117 @@
+"""Requests that let a flow go on, change what is held, or look at another moment of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from then.core.errors import ConfigError
+from then.core.tasks import Body
+from then.dap.arguments import FrameArguments, SetVariableArguments, ThreadArguments
+from then.dap.client import Client, Thread
+from then.dap.desk import Desk
+from then.debugger.session import How
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def go_on(client: Client, desk: Desk, given: ThreadArguments) -> Body:
+    _go(client, given.thread_id, "continue")
+    return {"allThreadsContinued": False}
+
+
+def next_(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    _go(client, given.thread_id, "next")
+
+
+def step_in(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    _go(client, given.thread_id, "step")
+
+
+def step_out(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    _go(client, given.thread_id, "finish")
+
+
+def _go(client: Client, number: int, how: How) -> None:
+    """Lets the record in view go on. In the past it leads on through what happened."""
+    thread = client.stopped(number)
+    session = thread.session
+    if session.at is not None:
+        session.forward(to_end=how == "continue")
+        _moment(client, thread)
+        return
+    if client.is_read_only:
+        raise ConfigError("this is only looked at: the flow is not let go on; stepBack leads into its past")
+    if session.stop is not None and session.stop.id is not None and not _is_held(thread):
+        raise ConfigError(f"flow {thread.flow} is not held any more: somebody else let it go on")
+    session.go(how)
+    client.goes_on(thread, "" if how == "continue" else "step")
+
+
+def _is_held(thread: Thread) -> bool:
+    thread.session.refresh()  # Not as it was when it stopped.
+    return thread.session.view.task.is_held
+
+
+def pause(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    """Stops the flow at its next record that ends; what runs is not stopped."""
+    thread = client.thread(given.thread_id)
+    if thread.is_stopped:
+        return
+    thread.session.pause()
+    thread.asked = "pause"
+
+
+# -- the past ----------------------------------------------------------------------------------
+
+
+def step_back(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    thread = client.stopped(given.thread_id)
+    thread.session.back()
+    _moment(client, thread)
+
+
+def reverse_continue(client: Client, desk: Desk, given: ThreadArguments) -> None:
+    thread = client.stopped(given.thread_id)
+    thread.session.back(to_hit=True)
+    _moment(client, thread)
+
+
+def _moment(client: Client, thread: Thread) -> None:
+    at = thread.session.at
+    text = f"(past) entry {at}" if at is not None else "now"
+    client.refresh(thread)
+    client.after(lambda: client.has_stopped(thread, {"reason": "step", "description": text, "text": text}))
+
+
+# -- changes -----------------------------------------------------------------------------------
+
+
+def set_variable(client: Client, desk: Desk, given: SetVariableArguments) -> Body:
+    """A value of what is held; it takes effect, and is written down, when that goes on."""
+    shown = client.values[given.variables_reference]
+    thread, place = client.frame(shown.owner)
+    if shown.path is None or place != 0:
+        raise ConfigError(f'"{given.name}" cannot be changed: only body and result of what is held now can')
+    path = f"{shown.path}{given.name if given.name.startswith('[') else f'.{given.name}'}"
+    try:
+        value = msgspec.json.decode(given.value)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{given.value} is no JSON ({error}); a text stands in quotes") from error
+    thread.session.set(path, value)
+    client.values.change(given.variables_reference, given.name, value)
+    if client.supports_invalidated:
+        client.after(lambda: client.event("invalidated", {"areas": ["variables"], "threadId": thread.number}))
+    return client.values.body(value, shown.owner, path)
+
+
+def restart_frame(client: Client, desk: Desk, given: FrameArguments) -> None:
+    """Tries a failure again, in its place, by a new record."""
+    thread, place = client.frame(given.frame_id)
+    if place != 0:
+        raise ConfigError("a call is not entered again; the failure in view can be tried again")
+    thread.session.retry()
+    client.goes_on(thread, "step")
+    client.after(lambda: client.has_gone_on(thread))

@@ -1,0 +1,56 @@
+"""What a client is told: responses and events, in the order that it may rely on.
+
+Invariants:
+1. All that is sent is sent under `lock`, so that nothing comes between a response
+   and the request it is for, and what a request brings about is told after its response.
+2. `terminated` is told once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from then.core.tasks import Body, Json
+
+
+class Voice:
+    """Messages to one client, numbered.
+
+    Args:
+        send: takes a message; it does not wait for who reads it.
+    """
+
+    def __init__(self, send: Callable[[Body], None]) -> None:
+        self._send = send
+        self._seq = 0
+        self._after: list[Callable[[], None]] = []
+        self.lock = threading.RLock()
+        self.is_over = False
+        """`terminated` was told."""
+
+    def send(self, message: Body) -> None:
+        self._seq += 1
+        self._send({"seq": self._seq, **message})
+
+    def event(self, name: str, body: Body | None = None) -> None:
+        with self.lock:
+            self.send({"type": "event", "event": name, **({"body": body} if body is not None else {})})
+
+    def say(self, text: str, category: str = "console", **more: Json) -> None:
+        """A line in the client's console."""
+        self.event("output", {"category": category, "output": f"{text}\n", **more})
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Does something after the response to the request under way."""
+        self._after.append(action)
+
+    def take_after(self) -> list[Callable[[], None]]:
+        taken, self._after = self._after, []
+        return taken
+
+    def terminate(self) -> None:
+        """Tells that the session is over; once."""
+        if not self.is_over:
+            self.is_over = True
+            self.event("terminated")
