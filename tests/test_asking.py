@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.checked import Checked
+from then.core import facts as f
 from then.core.causes import Ask, Release, Told
+from then.core.errors import ConfigError
 from then.core.tasks import Json, Outcome, Task
 
 RULES = """
@@ -381,3 +383,118 @@ def held(breakpoints: str) -> tuple[Scripted, Task]:
     world = Scripted(RULES + breakpoints)
     world.adopt()
     return world, world.job()
+
+
+# -- scripts that a breakpoint holds before a step
+
+
+def at_step(world: Scripted, job: Task, n: int = 1) -> Told | None:
+    """The script asks for its next task; a hold leaves the step to be asked for again."""
+    told = world.ask(job, "run", f"run work {n}", type="work", body={"n": n})
+    if told is not None and told.is_over:
+        world.n[job.id] -= 1
+    return told
+
+
+def test_a_script_is_held_before_its_step_and_what_it_would_start_is_not_there() -> None:
+    world, job = held('breakpoint b on step of job at "job.py:1"')
+    told = at_step(world, job)
+    assert told is not None
+    assert told.is_over, "this run of it is taken off its thread"
+    assert (world.emitted("work"), world.facts(f.Asked)) == ([], [])
+    assert [fact.reason for fact in world.facts() if isinstance(fact, f.Held)] == [
+        "held at breakpoint b (step of job at job.py:1)"
+    ]
+    flow = world.state.flows[job.flow]
+    assert (flow.state, world.held()) == ("held", ["held at a breakpoint"])
+    assert at_step(world, job) == told, "a run that was on its way is told the same"
+    assert len(world.facts(f.Hit)) == 1
+
+
+def test_a_script_that_is_released_is_run_again_and_takes_the_step_without_a_second_hit() -> None:
+    world, job = held("breakpoint b on step of job")
+    at_step(world, job)
+    world.give(Release(job.id))
+    assert world.started() == ["job", "job"]
+    told = at_step(world, job)
+    assert told is not None
+    assert (told.is_over, world.started()) == (False, ["job", "job", "work"])
+    told = world.wait(job, str(told.value))
+    assert told is not None
+    assert told.is_over, "the next step is another place"
+    assert [fact.place for fact in world.facts() if isinstance(fact, f.Hit)] == [
+        "step 0 at job.py:1",
+        "step 1 at job.py:1",
+    ]
+
+
+def test_only_steps_of_that_line_and_for_which_its_condition_is_true_are_held() -> None:
+    world, job = held(
+        'breakpoint b on step of job at "job.py:2"\nbreakpoint c on step of job where record.attempt == 2'
+    )
+    told = at_step(world, job)
+    assert told is not None
+    assert not told.is_over
+
+
+def test_what_a_script_has_taken_stays_its_own_while_it_is_held_and_its_times_run_on() -> None:
+    world = Scripted(
+        RULES.replace('task job() run script "job.py"', 'task job() run script "job.py" limit 1 at once timeout 1h')
+        + BREAK
+    )
+    world.adopt()
+    job = world.job()
+    at_step(world, job)
+    world.post("go")
+    assert world.started() == ["job"]
+    world.advance(3600)
+    assert world.stopped() == [], "nothing runs that could be stopped"
+    ended = [fact for fact in world.facts() if isinstance(fact, f.Completed) and fact.id == job.id]
+    assert [fact.outcome for fact in ended] == ["timed_out"]
+    assert world.started() == ["job", "job"]
+
+
+def test_a_script_that_is_held_before_a_step_is_cancelled_at_once() -> None:
+    world, job = held(BREAK)
+    at_step(world, job)
+    world.cancel(job)
+    assert (world.stopped(), world.outcome(job)) == ([], "done")
+    assert [fact.outcome for fact in world.facts() if isinstance(fact, f.Completed)] == ["cancelled"]
+    told = at_step(world, job)
+    assert told is not None
+    assert told.is_over
+
+
+def test_a_script_may_be_held_before_its_start_before_a_step_and_after_its_end() -> None:
+    world, job = held(f"breakpoint first before job\n{BREAK}\nbreakpoint last after job")
+    world.give(Release(job.id))
+    at_step(world, job)
+    world.give(Release(job.id))
+    told = at_step(world, job)
+    assert told is not None
+    assert not told.is_over
+    world.end("job")
+    assert [fact.name for fact in world.facts() if isinstance(fact, f.Hit)] == ["first", "b", "last"]
+    world.end("work", m=0)
+    world.give(Release(job.id))
+    assert world.outcome(job) == "done"
+
+
+def test_the_body_of_a_script_that_has_begun_is_not_changed() -> None:
+    world, job = held(BREAK)
+    at_step(world, job)
+    with pytest.raises(ConfigError) as refused:
+        world.give(Release(job.id, {"n": 1}))
+    assert str(refused.value) == f"job ({job.id}) is under way: the steps that it has taken stand on its body"
+
+
+def test_a_logpoint_on_steps_notes_each_and_holds_none() -> None:
+    world, job = held('logpoint b on step of job print "a step"')
+    for n in (1, 2):
+        told = at_step(world, job, n)
+        assert told is not None
+        assert not told.is_over
+    assert [fact.text for fact in world.facts() if isinstance(fact, f.Hit)] == ["a step", "a step"]
+
+
+BREAK = "breakpoint b on step of job once"

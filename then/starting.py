@@ -78,9 +78,10 @@ def left_behind(state: State, terms: Terms, known: AbstractSet[str], now_us: int
         starts: False where nothing is to be started now.
     """
     left = Left({}, [], [])
-    for id in sorted(known | state.begun | state.stopping):
+    at_steps = {id for id in state.holds.stops if starts and state.holds.at_step(id)}
+    for id in sorted(known | state.begun | state.stopping | at_steps):
         task = state.task(id)
-        if task is None or task.outcome is not None or task.is_held:
+        if task is None or task.outcome is not None or (task.is_held and id not in at_steps):
             continue
         edition = terms.editions[state.flows[task.flow].version]
         kind = edition.kind_of(task.type)
@@ -88,6 +89,10 @@ def left_behind(state: State, terms: Terms, known: AbstractSet[str], now_us: int
             continue
         is_stopping = id in state.stopping
         declared = edition.runners[task.type].declared
+        if task.is_held:
+            # A script before a step: what it has taken stays its own, and its release starts it.
+            run_again(state, terms, task, declared.slots)
+            continue
         # What was told to stop, and is gone, is not run again; of a `once` task that is for its executor to say.
         is_gone = task.started is None or not starts or (is_stopping and not declared.once)
         if id not in known and is_gone:

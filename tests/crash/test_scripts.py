@@ -39,3 +39,20 @@ def test_killed_at_every_append_a_script_comes_to_the_same_end(
     appends = appends_of_a_whole_life(PROGRAM, tmp_path, _check, *how)
     assert appends >= least, "steps that are apart have an append each"
     kill_at_each(PROGRAM, tmp_path, _check, appends, when, *how)
+
+
+def _check_steps(folder: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (told["outcome"], told["result"]) == ("done", {"seen": [1]})
+    assert told["hits"] == [f"step {n} at job.py:5" for n in range(2)], "each step is held once"
+    assert (folder / "marks").read_text().split() == ["1"]
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_every_append_a_script_is_held_before_the_same_steps(tmp_path: Path, when: str) -> None:
+    appends = appends_of_a_whole_life("tests.crash.at_steps", tmp_path, _check_steps)
+    assert appends >= 6, "a hold, a release and a step twice"
+    kill_at_each("tests.crash.at_steps", tmp_path, _check_steps, appends, when)

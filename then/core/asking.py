@@ -13,6 +13,7 @@ the script, so that it hears how that ended (`then.core.lives`).
 2. Of a wait the answer is decided once, after the rules have seen what it was
    for; a failure in it is taken up by that.
 3. What is refused is recorded too: run again, it is refused again, whatever the rules are then.
+4. A step before which a breakpoint holds the script is not taken, and nothing of it is recorded but the hit.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from then.core import facts as f
 from then.core.causes import Ask, Told
 from then.core.emitting import carry_out
 from then.core.firing import Firing, PlanFailed, plan_asked
+from then.core.holding import hold_step
 from then.core.scripts import Script
 from then.core.state import FAILURES
 from then.core.stepping import Stepping
@@ -35,6 +37,9 @@ def ask(at: Stepping, cause: Ask) -> None:
     is_waiting = script is not None and script.open is not None
     if task is None or task.outcome is not None or cause.n != count or is_waiting:
         # It was ended, or is one that was given up and has come back.
+        at.orders.append(Told(cause.id, cause.n, is_over=True))
+        return
+    if (at.state.is_watched or task.is_held) and hold_step(at, task, cause):
         at.orders.append(Told(cause.id, cause.n, is_over=True))
         return
     if cause.kind == "wait":

@@ -106,7 +106,7 @@ class Stops:
 
     def __init__(self, points: Iterable[Breakpoint]) -> None:
         self._order: dict[str, int] = {}
-        self._places: dict[str, dict[str, list[Stop]]] = {"before": {}, "after": {}}
+        self._places: dict[str, dict[str, list[Stop]]] = {"before": {}, "after": {}, "step": {}}
         self._shelves: dict[tuple[str, str], Shelf] = {}
         self.by_rule: dict[str, list[Stop]] = {}
         """`on rule`: by the name of the rule or step."""
@@ -133,6 +133,11 @@ class Stops:
         return [
             stop for stop in found if not (words := stop.point.outcomes) or record.outcome in words or word in words
         ]
+
+    def at_step(self, record: Task, place: str) -> list[Stop]:
+        """Those that may hold a script before a step that it takes at this place, `fan.py:7`."""
+        lines = [(stop, stop.point.line) for stop in self._shelf("step", record.type).find(record)]
+        return [stop for stop, line in lines if not line or place == line or place.endswith(f"/{line}")]
 
     def on_rules(self, names: Iterable[str]) -> list[Stop]:
         """Those on any of these rules."""

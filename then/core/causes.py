@@ -230,7 +230,7 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     """What was waited for, as it settled."""
     refused: str | None = None
     is_over: bool = False
-    """Its task has ended: it takes no further step."""
+    """Its task has ended, or is held: this run of it takes no further step."""
 
 
 Order: TypeAlias = Start | Began | Stop | Over | AllHeld | Told

@@ -177,13 +177,15 @@ class Breakpoint:
     """`breakpoint NAME PLACE …`: holds a record; `logpoint NAME PLACE print "…"`: says so and goes on."""
 
     name: str
-    place: Literal["before", "after", "rule"]
+    place: Literal["before", "after", "rule", "step"]
     family: str = "*"
     """Of the types that it is for; of `on rule` every type."""
     outcomes: frozenset[str] = frozenset()
     """Of `after`; none named: any."""
     rule: str = ""
     """Of `on rule`: a rule, or a step of one (`deploy/2`)."""
+    line: str = ""
+    """Of `on step`: file and line of a script (`fan.py:7`); empty: any of its steps."""
     where: Expr | None = None
     from_hit: int = 1
     """The first hit that stops."""

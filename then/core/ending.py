@@ -136,7 +136,7 @@ def end_live(at: Stepping, task: Task) -> None:
         at.add(task.flow, f.Completed(task.id, "cancelled", None, {"kind": "cancelled"}, None, at.terms.time))
     elif task.is_call:
         end_call(at, task, "cancelled", {"kind": "cancelled"})
-    elif task.id in at.state.running or (task.started is not None and runs_here(at, task)):
+    elif not task.is_held and (task.id in at.state.running or (task.started is not None and runs_here(at, task))):
         if task.id not in at.state.stopping:
             at.add(task.flow, f.Stopping(task.id))
             at.orders.append(Stop(task))
@@ -152,7 +152,7 @@ def stop(at: Stepping, task: Task, kind: str) -> None:
     error: Body = {"kind": kind, "message": OVER[kind]}
     if task.is_call:
         end_call(at, task, "timed_out", error)
-    elif task.id in at.state.running or (task.started is not None and runs_here(at, task)):
+    elif not task.is_held and (task.id in at.state.running or (task.started is not None and runs_here(at, task))):
         if task.id not in at.state.stopping:
             at.add(task.flow, f.Stopping(task.id, kind))
             at.orders.append(Stop(task))

@@ -175,7 +175,7 @@ class Stopping(_Fact, tag=11, frozen=True):
 
 
 class Held(_Fact, tag=12, frozen=True):
-    """A waiting task, or an event before its match, is held; nothing sees it until the release."""
+    """A waiting task, an event before its match, or a script before a step is held; nothing sees it until the release."""
 
     id: str
     reason: str
@@ -438,7 +438,7 @@ class Hit(_Fact, tag=53, frozen=True):
     id: str
     name: str
     place: str
-    """`before`, `after`, or `rule` and its name."""
+    """`before`, `after`, `rule` and its name, or `step`, its number, `at` and its line."""
     stops: bool = False
     """It is held; the fact that holds it follows."""
     is_last: bool = False

@@ -51,7 +51,7 @@ def _held(state: State, fact: f.Held, flow: str, time: int) -> None:
     if task is None:
         return
     state.pending.pop(fact.id, None)
-    if task.started is not None and task.outcome is None:
+    if task.started is not None and task.outcome is None and not state.holds.at_step(fact.id):
         # Nothing runs it, and nobody is asked yet.
         state.begun.discard(fact.id)
         state.waits.forget_due("timeout", fact.id)
@@ -77,7 +77,8 @@ def _released(state: State, fact: f.Released, flow: str, time: int) -> None:
     assert fresh is not None
     if fact.is_asked:
         state.waits.forget_due("expires", fact.id)
-    state.enqueue(fresh)
+    if fact.id not in state.running:  # A script keeps what it has taken while it is held before a step.
+        state.enqueue(fresh)
 
 
 def _edited(state: State, fact: f.Edited, flow: str, time: int) -> None:

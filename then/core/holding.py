@@ -1,13 +1,17 @@
 """Stops at breakpoints: who is held, what is noted of a hit, how breakpoints are set and taken away.
 
-`then.core.granting` asks before a start, `then.core.ending` and the engine at an
-end, all of them only where `State.is_watched`. Hits are facts of the
+`then.core.granting` asks before a start, `then.core.asking` before a step of a
+script, `then.core.ending` and the engine at an end, all of them only where `State.is_watched`. Hits are facts of the
 transaction in which they happen; the fact that holds the record comes behind
 them. Of several breakpoints that a record meets at one place each counts its
 hit, and the first that stops holds.
 
 A record that was released from a place is not looked at again there: its
 `Hold` stays until it leaves the state.
+
+A script that is held before a step is taken off its thread, and keeps what it
+has taken (a limit, a lock) and its times; its release starts it again, and it
+comes to the same step by those that are recorded.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Iterable, Mapping
 
 from then.core import facts as f
 from then.core.breakpoints import Stop, Stops
-from then.core.causes import Release, SetBreakpoint, SwitchBreakpoint
+from then.core.causes import Ask, Release, SetBreakpoint, SwitchBreakpoint
 from then.core.edition import Edition
 from then.core.errors import ConfigError, UnknownName
 from then.core.evaluate import Scope
@@ -55,7 +59,7 @@ def hold_before(at: Stepping, task: Task, edition: Edition) -> str | None:
         task: as it would be given to its executor.
     """
     stops = stops_of(at, edition).before(task)
-    if not stops or _was_held(at, task, is_before=True):
+    if not stops or _was_held(at, task, "before"):
         return None
     names: dict[str, Json | Task] = {}
     return _meet(at, task, [(stop, names) for stop in stops], "before")
@@ -89,7 +93,7 @@ def hold_after(at: Stepping, record: Task, *, was_held: bool = False) -> str | N
     flow = at.state.flows[record.flow]
     if record.outcome == "cancelled" and (flow.bent is not None or was_held):
         return None
-    if _was_held(at, record, is_before=False):
+    if _was_held(at, record, "after"):
         return None
     edition = at.terms.editions[flow.version]
     stops = stops_of(at, edition)
@@ -102,9 +106,28 @@ def hold_after(at: Stepping, record: Task, *, was_held: bool = False) -> str | N
     return _meet(at, record, meeting, "after")
 
 
-def _was_held(at: Stepping, record: Task, *, is_before: bool) -> bool:
+def hold_step(at: Stepping, task: Task, cause: Ask) -> bool:
+    """Holds a script before a step that it asks for. Whether it is held; it is taken off its thread then."""
+    place = f"step {cause.n} at {cause.place}"
+    if at.state.holds.at_step(task.id):
+        return True  # It came back, while it was held.
+    edition = at.terms.editions[at.state.flows[task.flow].version]
+    stops = stops_of(at, edition).at_step(task, cause.place)
+    if not stops or task.id in at.state.stopping or _was_held(at, task, place):
+        return False
+    names: dict[str, Json | Task] = {}
+    reason = _meet(at, task, [(stop, names) for stop in stops], place)
+    if reason is not None:
+        at.add(task.flow, f.Held(task.id, reason))
+    return reason is not None
+
+
+def _was_held(at: Stepping, record: Task, place: str) -> bool:
+    """Whether it was released from that place; a script that has taken a step was from its start."""
     hold = at.state.holds.stops.get(record.id)
-    return hold is not None and hold.is_released and hold.is_before == is_before
+    if hold is None or not hold.is_released:
+        return False
+    return hold.is_at(place) or (place == "before" and hold.step is not None)
 
 
 def _meet(
@@ -135,8 +158,14 @@ def _meet(
             shown = stop.shown(scope) if stops else {}
             at.add(record.flow, f.Hit(record.id, point.name, where, stops, stops and point.once, text, shown))
             if stops:
-                reason = f"held at breakpoint {point.name} ({where if where.startswith('rule') else f'{where} {record.type}'})"
+                reason = f"held at breakpoint {point.name} ({_said(where, record.type)})"
     return reason
+
+
+def _said(place: str, type: str) -> str:
+    """`before pay`, `rule pack`, `step of fan at fan.py:7`."""
+    word, _, rest = place.partition(" ")
+    return f"step of {type} {rest.partition(' ')[2]}" if word == "step" else place if rest else f"{place} {type}"
 
 
 # -- on a rule ------------------------------------------------------------------------
@@ -248,6 +277,8 @@ def edit(at: Stepping, task: Task, cause: Release) -> Task:
     if body is None and result is None and cause.rule is None:
         return task
     edition = at.terms.editions[at.state.flows[task.flow].version]
+    if body is not None and at.state.holds.at_step(task.id):
+        raise ConfigError(f"{task.type} ({task.id}) is under way: the steps that it has taken stand on its body")
     if body is not None:
         body = edition.check_body(task.type, body)
     if result is not None:

@@ -53,7 +53,7 @@ class Hold(msgspec.Struct, array_like=True, gc=False):
     flow: str
     breakpoint: str
     place: str
-    """`before`, `after`, or `rule` and its name."""
+    """`before`, `after`, `rule` and its name, or `step`, its number, `at` and its line."""
     since: int
     hit: int
     """The number of the hit, counted from the setting."""
@@ -64,6 +64,17 @@ class Hold(msgspec.Struct, array_like=True, gc=False):
     def is_before(self) -> bool:
         """Whether it holds what would start; else what would be matched."""
         return self.place == "before"
+
+    @property
+    def step(self) -> int | None:
+        """The step of a script before which it holds that."""
+        word, _, rest = self.place.partition(" ")
+        return int(rest.partition(" ")[0]) if word == "step" else None
+
+    def is_at(self, place: str) -> bool:
+        """Whether it holds there: `before`, `after` (what has ended, be it on a rule), or a certain step."""
+        own = "after" if self.place.startswith("rule ") else self.place
+        return own == place
 
 
 _decode_point = msgspec.msgpack.Decoder(Point).decode
@@ -125,6 +136,11 @@ class Holds:
         """The stop that holds a record now; None where a guard does, or nothing."""
         hold = self.stops.get(task.id)
         return hold if hold is not None and task.is_held and not hold.is_released else None
+
+    def at_step(self, id: str) -> bool:
+        """Whether a script is held before a step."""
+        hold = self.stops.get(id)
+        return hold is not None and hold.step is not None and not hold.is_released
 
     def held_by(self, name: str) -> list[Hold]:
         """What a breakpoint holds now."""

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from then.core import facts as f
 from then.core.attempts import Again, further, next_attempt, try_again
-from then.core.causes import Cancel, DropBreakpoint, Post, Release, Retry
+from then.core.causes import Cancel, DropBreakpoint, Post, Release, Retry, Start
 from then.core.chains import PostKey
 from then.core.emitting import sets_with
 from then.core.ending import bend, complete, end_live, lost_continuation, runs_here
@@ -152,6 +152,10 @@ def let_go(at: Stepping, task: Task) -> None:
     if task.outcome is None or (task.event and not is_stop):
         is_asked = task.outcome is None and not task.is_call and not runs_here(at, task)
         at.add(task.flow, f.Released(task.id, is_asked))
+        if task.id in at.state.running:
+            # A script before a step: it is run again from its begin, in what it has.
+            edition = at.terms.editions[at.state.flows[task.flow].version]
+            at.orders.append(Start(replace(task, is_held=False), edition.kind_of(task.type) or "", edition, True))
     elif (lost := lost_continuation(at, task, task.outcome)) is not None:
         at.add(task.flow, f.FlowHeld(gone(lost)))
     else:

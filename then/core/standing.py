@@ -20,7 +20,8 @@ def standing(state: State, flow: Flow) -> AllHeld | None:
     ):
         return None  # Calls and scripts move by what they wait for.
     if flow.held is not None and any(
-        _flow_of(state, id) == flow.id and not _awaits_records(state, id) for id in state.running
+        _flow_of(state, id) == flow.id and not _awaits_records(state, id) and not state.holds.at_step(id)
+        for id in state.running
     ):
         return None
     if stuck:

@@ -34,6 +34,11 @@ class Access:
     """Carries out an operation of `then.app.commands.OPS`, given its name and arguments."""
     close: Callable[[], None]
 
+    def root(self, version: str) -> Path:
+        """The root of the project that rules were loaded from."""
+        kept = Editions(self.journal).kept(version)
+        return Path(kept.root) if kept is not None else Path()
+
     def history(self, upto: int | None = None) -> History:
         """What is durable now; or what was when an entry of the journal had been written."""
         return History(self.journal, state_at(self.journal, upto) if upto is not None else None)

@@ -7,6 +7,7 @@ in `then.debugger.moving` and `then.debugger.looking`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from then.core.source import Span
 from then.core.tasks import Body, Json
 from then.core.values import CannotSay, json_text
 from then.debugger.session import Session, Stop
+from then.debugger.view import View
 
 AROUND = 2
 """Lines shown before and after the one that matters."""
@@ -123,13 +125,15 @@ class Console:
         if stop.id is None:
             return Reply(stop.text, {"stop": stop.reason, "why": stop.text, "flow": stop.flow, **self._end()})
         view = self.session.view
-        task, span = view.task, view.span(view.rule)
+        task, span = view.task, view.here
         data: Body = {
             "stop": stop.reason, "why": stop.text, "breakpoint": stop.breakpoint, "flow": stop.flow, "id": task.id,
             "type": task.type, "outcome": task.outcome, "body": task.body, "result": task.result, "error": task.error,
             "rule": view.rule, "file": span.file if span is not None else None,
             "line": span.line if span is not None else None, "display": {},
         }  # fmt: skip
+        if view.script is not None:
+            data |= {"script": view.script.file, "step": view.script.step, "locals": locals_of(view)}
         lines = [stop.text, *self.place()]
         for expr in self.displays:
             value = displayed(self, expr)
@@ -140,19 +144,21 @@ class Console:
     def place(self) -> list[str]:
         """The rule in view, with a few lines round it."""
         view = self.session.view
-        span = view.span(view.rule)
+        span, script = view.here, view.script
         if span is None:
             return [f"at {view.rule}"] if view.rule is not None else []
         self.listed = None
+        name = script.frames[0].function if script is not None and script.frames else view.rule
         return [
-            f"{view.rule} at {span.file}:{span.line}",
+            *([f"(where the script is cannot be told: {script.wrong})"] if script is not None and script.wrong else []),
+            f"{name} at {span.file}:{span.line}",
             *self.source(span.file, span.line - AROUND, span.line + AROUND),
         ]
 
     def source(self, file: str, first: int, last: int) -> list[str]:
         """Lines of a file of rules, `->` at the rule in view, `B` where a breakpoint is."""
         view = self.session.view
-        here = view.span(view.rule)
+        here = view.here
         text = view.lines(Span(file))
         marked = breaks_at(self, file)
         rows = []
@@ -179,7 +185,19 @@ def breaks_at(console: Console, file: str) -> set[int]:
         rule = view.declared(place) if place else None
         if rule is not None and rule.span is not None and rule.span.file == file:
             lines.add(rule.span.line)
+        line = re.search(r' on step of \S+ at "([^"]+):(\d+)"', set_.text)
+        if line is not None and line[1] == file:
+            lines.add(int(line[2]))
     return lines
+
+
+def locals_of(view: View) -> list[Body]:
+    """The functions of the script in view, the innermost first, each with what its names hold."""
+    frames = view.script.frames if view.script is not None else ()
+    return [
+        {"function": one.function, "line": one.line, "names": {name.name: name.text for name in one.names}}
+        for one in frames
+    ]
 
 
 def displayed(console: Console, expr: str) -> Json | CannotSay:

@@ -9,9 +9,10 @@ import msgspec
 from then.app.objects import breakpoint_object, record_object
 from then.core import facts as f
 from then.core.errors import ConfigError
+from then.core.source import Span
 from then.core.tasks import Body, Json, Task
 from then.core.values import CannotSay, json_text
-from then.debugger.console import Command, Console, Reply, displayed, json_of, value_shown
+from then.debugger.console import Command, Console, Reply, displayed, json_of, locals_of, value_shown
 from then.debugger.past import entry_at
 from then.debugger.preview import Preview
 
@@ -21,9 +22,15 @@ HISTORY: Final = 10
 
 
 def _where(console: Console, rest: str) -> Reply:
-    rows, data = [], []
+    rows, data = [], list[Body]()
     for number, frame in enumerate(console.session.view.stack()):
         place = f" ({frame.span.file}:{frame.span.line})" if frame.span is not None else ""
+        if frame.function is not None:
+            rows.append(f"#{number}  {frame.function}{place}, of {said(frame.task)}")
+            if rest == "full":
+                rows += [f"      {name.name} = {name.text}" for name in frame.names]
+            data.append({"id": frame.task.id, "type": frame.task.type, "function": frame.function})
+            continue
         by = f"{', at' if number == 0 else ' by'} {frame.rule}" if frame.rule is not None else ""
         rows.append(f"#{number}  {said(frame.task)}{by}{place}")
         if rest == "full":
@@ -40,11 +47,8 @@ def said(task: Task) -> str:
 
 
 def _list(console: Console, rest: str) -> Reply:
-    view = console.session.view
-    rule = view.declared(rest or view.rule)
-    if rule is None or rule.span is None:
-        raise ConfigError(f'no text of "{rest or view.rule}" is known')
-    file, line = rule.span.file, rule.span.line
+    span = _shown(console, rest)
+    file, line = span.file, span.line
     first = max(1, line - LISTED // 2)
     if not rest and console.listed is not None and console.listed[0] == file:
         first = console.listed[1] + 1
@@ -53,11 +57,17 @@ def _list(console: Console, rest: str) -> Reply:
 
 
 def _list_all(console: Console, rest: str) -> Reply:
+    return Reply("\n".join(console.source(_shown(console, rest).file, 1, 1_000_000)))
+
+
+def _shown(console: Console, rest: str) -> Span:
+    """Where what is to be listed stands: a rule, or the place in view."""
     view = console.session.view
-    rule = view.declared(rest or view.rule)
-    if rule is None or rule.span is None:
+    rule = view.declared(rest) if rest else None
+    span = view.here if not rest else rule.span if rule is not None else None
+    if span is None:
         raise ConfigError(f'no text of "{rest or view.rule}" is known')
-    return Reply("\n".join(console.source(rule.span.file, 1, 1_000_000)))
+    return span
 
 
 def _print(console: Console, rest: str) -> Reply:
@@ -75,6 +85,10 @@ def _pretty(console: Console, rest: str) -> Reply:
 def _valued(console: Console, rest: str) -> Json | CannotSay:
     if not rest:
         raise ConfigError("print: what? such as `print body`, `print amount * 2`, `print flow.total`")
+    script = console.session.view.script
+    for name in (name for frame in (script.frames if script is not None else ()) for name in frame.names):
+        if name.name == rest:
+            return name.value if name.value is not None or name.text == "null" else CannotSay(name.text)
     return console.session.view.value(rest)
 
 
@@ -122,17 +136,23 @@ def _preview(console: Console, rest: str) -> Reply:
     if not view.task.is_held:
         raise ConfigError(f"{view.task.type} ({view.id}) is not held: what the rules did with it, `history` shows")
     found = view.preview
-    return Reply("\n".join(foretold(found, view.task)), {
+    script = view.script
+    word = f"go on with `{script.step}`" if script is not None and script.step else "start"
+    return Reply("\n".join(foretold(found, view.task, word)), {
         "fired": list(found.fired), "emitted": [{"type": task.type, "body": task.body} for task in found.emitted],
         "starts": len(found.starts), "saves": found.saves, "ends": found.ends, "refused": found.refused,
     })  # fmt: skip
 
 
-def foretold(found: Preview, task: Task) -> list[str]:
-    """What would follow, a line each."""
+def foretold(found: Preview, task: Task, word: str = "start") -> list[str]:
+    """What would follow, a line each.
+
+    Args:
+        word: what a task does that is given to its executor; a script before a step goes on.
+    """
     if found.refused is not None:
         return [f"it would be refused: {found.refused}"]
-    rows = [f"{task.type} would start"] if task.id in found.starts else []
+    rows = [f"{task.type} would {word}"] if task.id in found.starts else []
     rows += [f"{rule} would fire" for rule in found.fired]
     rows += [f"  {one.type} {json_text(one.body)} would be emitted, by {one.rule}" for one in found.emitted]
     rows += [f"  flow.{name} would be {json_text(value)}" for name, value in found.saves.items()]
@@ -169,6 +189,8 @@ def _happened(console: Console, seq: int) -> str:
                 said_.append(f"{task.type} emitted")
             case f.Completed(id=id, outcome=outcome):
                 said_.append(f"{records[id].task.type} {outcome.replace('_', ' ')}")
+            case f.Asked(id=id, what=what) | f.Awaited(id=id, what=what):
+                said_.append(f"{records[id].task.type} asks `{what}`")
             case f.Hit(name=name, stops=True):
                 said_.append(f"held at {name}")
             case f.Released(id=id) | f.Taken(id=id) if records[id].hits:
@@ -262,6 +284,20 @@ def _variables(console: Console) -> Reply:
     return Reply("\n".join(rows) or "the flow has no variable", {"variables": variables})
 
 
+def _locals(console: Console) -> Reply:
+    view = console.session.view
+    script = view.script
+    if script is None or script.wrong is not None:
+        raise ConfigError(
+            f"{said(view.task)} is at no step of a script" if script is None else f"{script.file}: {script.wrong}"
+        )
+    rows = []
+    for frame in script.frames:
+        rows.append(f"{frame.function} at {script.file}:{frame.line}")
+        rows += [f"  {name.name} = {name.text}" for name in frame.names]
+    return Reply("\n".join(rows), {"step": script.step, "locals": locals_of(view)})
+
+
 def _captures(console: Console) -> Reply:
     found = console.session.view.bindings()
     rows = [f"{name} = {said(value) if isinstance(value, Task) else json_text(value)}" for name, value in found.items()]
@@ -279,6 +315,7 @@ _INFO: Final = {
     "captures": _captures,
     "flows": _flows,
     "held": _held,
+    "locals": _locals,
     "rules": _rules,
     "tasks": _tasks,
     "variables": _variables,
@@ -296,7 +333,7 @@ LOOKING: Final = (
     Command("args", ("a",), "", "The body of the record in view.", _args),
     Command("task", ("t",), "[ID|TYPE]", "The record in view; or takes another of the flow into view.", _task),
     Command("preview", (), "", "What the rules would do, if it went on now.", _preview),
-    Command("info", ("i",), "b|captures|flows|held|rules|tasks|variables", "Lists.", _info),
+    Command("info", ("i",), "b|captures|flows|held|locals|rules|tasks|variables", "Lists.", _info),
     Command("history", (), "[N]", "The last entries of the flow in the journal.", _history),
     Command("back", ("rn", "rs"), "", "Looks at the flow as it was one entry before.", _back),
     Command("rcontinue", ("rc",), "", "Looks at the flow as it was at the last stop before.", _back_to_hit),

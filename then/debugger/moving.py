@@ -139,8 +139,9 @@ def _add(console: Console, place: str, prints: str | None) -> Reply:
 
 def _place(console: Console, text: str) -> str:
     view = console.session.view
-    own = view.declared(view.rule)
-    return place_of(view.edition.rules, text, own.span.file if own is not None and own.span is not None else "")
+    here = view.here
+    root = view.access.root(view.flow.flow.version)
+    return place_of(view.edition.rules, text, here.file if here is not None else "", root)
 
 
 def _switching(op: str, said: str) -> Action:

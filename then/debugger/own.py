@@ -54,23 +54,22 @@ class OwnBreakpoints:
         self._flow = flow
         self._who = who
         self._count = 0
-        self.step: str | None = None
-        """The name of the one that the step under way stops at."""
+        self.steps: list[str] = []
+        """The names of those that the step under way stops at."""
         self.catches: dict[str, str] = {}
         """By what is stopped on, the name."""
         self.watches: dict[str, Watch] = {}
         """By name."""
 
-    def stop_once(self, place: str) -> None:
-        """Stops once, at the next record for which the place is right."""
+    def stop_once(self, *places: str) -> None:
+        """Stops once, at the next record for which one of the places is right."""
         self.take_step_back()
-        self.step = self._add(STEP, f"{place} once {_EXPIRES}")
+        self.steps += [self._add(STEP, f"{place} once {_EXPIRES}") for place in places]
 
     def take_step_back(self) -> None:
         """The step is over."""
-        if self.step is not None:
-            self._remove(self.step)
-            self.step = None
+        while self.steps:
+            self._remove(self.steps.pop())
 
     def catch(self, what: str) -> None:
         """Stops on records that failed, that failed and nothing takes up, or on which nothing fires.

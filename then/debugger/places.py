@@ -1,4 +1,4 @@
-"""Places at which a flow may stop, from what people write and editors point at: tasks, rules, lines."""
+"""Places at which a flow may stop, from what people write and editors point at: tasks, rules, lines of rules and scripts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from typing import Final
 from then.core.errors import ConfigError
 from then.core.rules import RuleSet
 from then.core.source import Span
+from then.debugger.script import scripts_of
+from then.scripts.sources import read, step_lines
 
+HERE: Final = Path()
 _LINE: Final = re.compile(r"(?:(?P<file>[^\s:]+):)?(?P<line>\d+)")
 
 
-def place_of(rules: RuleSet, text: str, here: str = "") -> str:
+def place_of(rules: RuleSet, text: str, here: str = "", root: Path = HERE) -> str:
     """`pay`, `shop.then:12`, `12`, `after pay`, each perhaps with `if EXPR`, as a place of the language.
 
     Args:
         here: the file that a line alone is in.
+        root: the project's, where its scripts are found.
 
     Raises:
-        ConfigError: no rule stands at that line.
+        ConfigError: no rule, and no step of a script, stands at that line.
     """
     text = re.sub(r"\bif\b", "where", text, count=1)
     head, _, condition = text.partition(" where ")
     head, condition = head.strip(), f" where {condition}" if condition else ""
     line = _LINE.fullmatch(head)
     if line is not None:
-        return place_at_line(rules, line["file"] or here, int(line["line"]))[0] + condition
+        return place_at_line(rules, line["file"] or here, int(line["line"]), root)[0] + condition
     if " " in head:
         return text
     if rules.rule(head) is not None and head not in rules.tasks and head not in rules.procedures:
@@ -36,14 +40,23 @@ def place_of(rules: RuleSet, text: str, here: str = "") -> str:
     return f"{'after' if is_event else 'before'} {head}{condition}"
 
 
-def place_at_line(rules: RuleSet, file: str, line: int) -> tuple[str, Span]:
+def place_at_line(rules: RuleSet, file: str, line: int, root: Path = HERE) -> tuple[str, Span]:
     """The place of what covers a line, a rule or the head of a procedure: the last that begins at it or before.
+
+    Of a script it is the step at the line, or the next one after it.
 
     Raises:
         ConfigError: nothing does, or it has no name.
     """
+    own = script_at(rules, file)
+    if own is not None:
+        found = next((at for at in _steps(own, file, root) if at >= line), None)
+        if found is None:
+            raise ConfigError(f"{own}:{line}: no step (`run`, `wait`, …) stands there or after it")
+        types = [type for type, of in scripts_of(rules).items() if of == own]
+        return f'on step of {types[0] if len(types) == 1 else "any"} at "{own}:{found}"', Span(own, found)
     beside = [(span, place) for span, place in _standing(rules) if is_file(span.file, file) and span.line <= line]
-    if not beside or line > len(lines_of(rules, beside[0][0])):
+    if not beside or line > len(lines_of(rules, beside[0][0], root)):
         raise ConfigError(f"{file}:{line}: no rule stands there")
     span, place = max(beside, key=lambda one: one[0].line)
     if place.rpartition(".")[2].isdigit():
@@ -53,8 +66,20 @@ def place_at_line(rules: RuleSet, file: str, line: int) -> tuple[str, Span]:
     return place, span
 
 
-def lines_with_places(rules: RuleSet, file: str) -> list[int]:
-    """The lines of a file on which rules and procedures begin."""
+def script_at(rules: RuleSet, file: str) -> str | None:
+    """The script that a file is, from the project's root; None where no task runs it."""
+    return next((own for own in scripts_of(rules).values() if is_file(own, file)), None)
+
+
+def _steps(own: str, file: str, root: Path) -> list[int]:
+    return step_lines(read(Path(file) if Path(file).is_absolute() else root / own, own))
+
+
+def lines_with_places(rules: RuleSet, file: str, root: Path = HERE) -> list[int]:
+    """The lines of a file on which rules and procedures begin, or steps of a script stand."""
+    own = script_at(rules, file)
+    if own is not None:
+        return _steps(own, file, root)
     return sorted({span.line for span, _ in _standing(rules) if is_file(span.file, file)})
 
 
@@ -63,14 +88,14 @@ def is_file(one: str, other: str) -> bool:
     return one == other or one.endswith(f"/{other}") or other.endswith(f"/{one}")
 
 
-def lines_of(rules: RuleSet, span: Span) -> list[str]:
+def lines_of(rules: RuleSet, span: Span, root: Path = HERE) -> list[str]:
     """The text that a place is in; empty where it is not known."""
     for key, text in rules.sources.items():
         if text and (span.file == key or span.file.endswith(f"/{key}")):
             return text.splitlines()
     try:
-        return Path(span.file).read_text(encoding="utf-8").splitlines()
-    except OSError:
+        return (root / span.file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         return []
 
 

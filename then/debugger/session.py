@@ -12,7 +12,8 @@ between the two. What a record is changed to is handed to its release.
 
 Steps, all to a record that has ended and is about to be matched: `step` to the
 next of the flow, `next` to the next outside calls that are entered meanwhile,
-`finish` to the next after the innermost call is over.
+`finish` to the next after the innermost call is over. From a script both `step`
+and `next` go to its next step (`run`, `wait`, …), before that is taken, or to its end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from then.core.tasks import Body, Json, Task, own_copy
 from then.core.values import CannotSay, json_text
 from then.debugger.access import Access
 from then.debugger.own import OwnBreakpoints, Watch
+from then.debugger.script import file_of
 from then.debugger.sight import Sight
 from then.debugger.view import View, check_place
 
@@ -88,9 +90,10 @@ class Session(Sight):
                 hold.id for hold in held if hold.flow == self.flow and not hold.is_released and hold.id != view.id
             ]
             self._known = others
-            stop_at = self._place(how, place, view)
-            check_place(stop_at, view.edition)
-            self.own.stop_once(stop_at)
+            places = self._places(how, place, view)
+            for one in places:
+                check_place(one, view.edition)
+            self.own.stop_once(*places)
         if view.task.is_held and view.hold is not None:
             try:
                 self.access.call("continue", id=view.id, **self._given())
@@ -106,6 +109,14 @@ class Session(Sight):
 
     def _going(self) -> None:
         self._edits, self._view, self._id, self.stop = {}, None, None, None
+
+    def _places(self, how: How, place: str, view: View) -> tuple[str, ...]:
+        task = view.task
+        is_script = task.outcome is None and file_of(task.type, view.edition.rules) is not None
+        if is_script and how in ("step", "next"):
+            mine = f'where record.id == "{task.id}"'
+            return f"on step of {task.type} {mine}", f"after {task.type} {mine}"
+        return (self._place(how, place, view),)
 
     def _place(self, how: How, place: str, view: View) -> str:
         calls = [call.id for call in view.flow.stack(view.task)]
@@ -174,9 +185,9 @@ class Session(Sight):
         if hold is None:
             return None
         name, where = hold.breakpoint, described(hold, view.task)
-        hits = [hit for _, hit in view.flow.records[view.id].hits if (hit.place == "before") == hold.is_before]
+        hits = [hit for _, hit in view.flow.records[view.id].hits if hold.is_at(_kind(hit.place))]
         met = {hit.name for hit in hits if hit.unsaid is None and hit.text is None}
-        ours = {own.step, *own.catches.values(), *own.watches}
+        ours = {*own.steps, *own.catches.values(), *own.watches}
         if name not in ours:
             return Stop("breakpoint", f"breakpoint {name}, hit {hold.hit}: {where}", self.flow, view.id, name)
         if any(point in met for point in own.watches) and (changes := own.changes(view)):
@@ -185,7 +196,7 @@ class Session(Sight):
         for what, point in own.catches.items():
             if point in met and is_caught(what, view):
                 return Stop("catch", f"{what}: {where}", self.flow, view.id, name)
-        if own.step in met:
+        if not met.isdisjoint(own.steps):
             return Stop("step", f"step: {where}", self.flow, view.id, name)
         others = sorted(met - ours)
         return Stop("breakpoint", f"breakpoint {others[0]}: {where}", self.flow, view.id, others[0]) if others else None
@@ -207,6 +218,8 @@ class Session(Sight):
         task = view.task
         if not task.is_held:
             raise ConfigError(f"{task.type} ({task.id}) is not held: what goes on is not changed")
+        if view.hold is not None and view.hold.step is not None:
+            raise ConfigError(f"{task.type} ({task.id}) is under way: the steps that it has taken stand on its body")
         steps = _steps(path)
         if steps[0] not in ("body", "result"):
             steps.insert(0, "result" if task.result is not None and steps[0] in task.result else "body")
@@ -303,9 +316,15 @@ class Session(Sight):
         self._going()
 
 
+def _kind(place: str) -> str:
+    return "after" if place.startswith("rule ") else place
+
+
 def described(hold: Hold, task: Task) -> str:
     """Where a record is held: `before pay`, `after pay done`, `pack on pay done`."""
     ended = "" if task.outcome is None or task.event else f" {task.outcome.replace('_', ' ')}"
+    if hold.step is not None:
+        return f"{hold.place.partition(' at ')[2]}, {task.type} ({task.id})"
     what = "before" if hold.is_before else f"on {hold.place}, after" if hold.place.startswith("rule ") else "after"
     return f"{what} {task.type}{ended} ({task.id})"
 

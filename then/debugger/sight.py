@@ -20,6 +20,8 @@ class Sight:
         self.at: int | None = None
         """The entry after which the past is looked at; None: now."""
         self._id: str | None = None
+        self._id_then: str | None = None
+        """The record that was taken into view in the past; None: the one that the entry is about."""
         self._edits: dict[str, Body] = {}
         """What the record in view is to go on with, by `body` and `result`."""
         self._view: View | None = None
@@ -32,7 +34,8 @@ class Sight:
                 edits = self._edits
                 self._view = View(self.access, self.flow, self._id, None, edits.get("body"), edits.get("result"))
             else:
-                self._view = View(self.access, self.flow, _subject(self.access, self.at), self.at)
+                id = self._id_then or _subject(self.access, self.at)
+                self._view = View(self.access, self.flow, id, self.at)
         return self._view
 
     def look_at(self, id: str) -> None:
@@ -58,14 +61,14 @@ class Sight:
             before = [seq for seq in before if any(_is_stop(fact) for fact in entry_at(self.access.journal, seq).facts)]
         if not before:
             raise ConfigError("nothing of this flow was before that" if not to_hit else "no stop was before that")
-        self.at, self._view = before[-1], None
+        self.at, self._view, self._id_then = before[-1], None, None
 
     def forward(self, *, to_end: bool = False) -> None:
         """One entry on, or to now."""
         entries = self.access.history().seqs(self.flow)
         later = [seq for seq in entries if self.at is not None and seq > self.at]
         self.at = later[0] if len(later) > 1 and not to_end else None
-        self._view = None
+        self._view = self._id_then = None
 
     def jump_targets(self) -> list[str]:
         """The rules that the record in view can be answered by, those of its call first."""
@@ -79,7 +82,11 @@ class Sight:
     def _show(self, id: str, *, keeps: bool = False) -> None:
         if not keeps:
             self._edits = {}
-        self._id, self._view = id, None
+        self._view = None
+        if self.at is None:
+            self._id = id
+        else:
+            self._id_then = id
 
     def _check_now(self) -> None:
         if self.at is not None:
@@ -95,7 +102,7 @@ def _subject(access: Access, seq: int) -> str | None:
         return stopped
     for fact in facts:
         match fact:
-            case f.Held(id=id) | f.Completed(id=id) | f.Taken(id=id) | f.Released(id=id) | f.Entered(id=id):
+            case f.Asked(id=id) | f.Awaited(id=id) | f.Held(id=id) | f.Completed(id=id) | f.Taken(id=id) | f.Released(id=id) | f.Entered(id=id):
                 return id
             case f.Posted(task=task) | f.Emitted(task=task):
                 born = task.id

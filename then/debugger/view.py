@@ -21,6 +21,7 @@ from then.core.values import CannotSay
 from then.debugger.access import Access
 from then.debugger.places import lines_of
 from then.debugger.preview import Preview, preview
+from then.debugger.script import Name, Whereabouts, file_of, whereabouts
 
 
 class Frame(NamedTuple):
@@ -31,7 +32,11 @@ class Frame(NamedTuple):
     rule: str | None
     """What brought it forth."""
     span: Span | None
-    """Where that stands."""
+    """Where that stands; of a function of a script the line that it is at."""
+    function: str | None = None
+    """Of a script, which is the frames of its functions."""
+    names: tuple[Name, ...] = ()
+    """What that function's names hold."""
 
 
 class View:
@@ -111,6 +116,24 @@ class View:
         fired = self.preview.fired or tuple(self.flow.records[self.id].fired)
         return fired[0] if fired else self.task.rule
 
+    @cached_property
+    def script(self) -> Whereabouts | None:
+        """Where the script is that the record runs; None where it runs none, or has not begun, or has ended."""
+        recorded = self.state.waits.scripts.recorded(self.id)
+        has_begun = recorded is not None or (self.hold is not None and self.hold.step is not None)
+        file = file_of(self.task.type, self.edition.rules) if self.task.outcome is None and has_begun else None
+        if file is None:
+            return None
+        return whereabouts(self.task, recorded, self.access.root(self.flow.flow.version), file)
+
+    @property
+    def here(self) -> Span | None:
+        """The line that matters: of a script where it is, else where the rule in view stands."""
+        script = self.script
+        if script is not None and script.frames:
+            return Span(script.file, script.frames[0].line)
+        return self.span(self.rule)
+
     def declared(self, name: str | None) -> Rule | None:
         """The rule of a name such as `pack`, `pack/1/else`; None where these rules have none."""
         return self.edition.rules.rule(name.partition("/")[0]) if name is not None else None
@@ -121,11 +144,17 @@ class View:
 
     def lines(self, span: Span) -> list[str]:
         """The text that a place is in; empty where it is not known."""
-        return lines_of(self.edition.rules, span)
+        return lines_of(self.edition.rules, span, self.access.root(self.flow.flow.version))
 
     def stack(self) -> list[Frame]:
         """The record, and the calls that it runs in, the innermost first."""
         frames = [Frame(self.task, self.rule, self.span(self.rule))]
+        script = self.script
+        if script is not None and script.frames:
+            frames = [
+                Frame(self.task, self.task.rule, Span(script.file, one.line), one.function, one.names)
+                for one in script.frames
+            ]
         for call in self.flow.stack(self.task):
             frames.append(Frame(call, call.rule, self.span(call.rule)))
         return frames

@@ -56,7 +56,19 @@ CLOSE_S: Final = 2.0
 class _Live:
     """A script that was started and has not ended."""
 
-    __slots__ = ("gate", "is_given_up", "is_rung", "is_stopped", "job", "place", "play", "started", "thread", "told")
+    __slots__ = (
+        "gate",
+        "is_again",
+        "is_given_up",
+        "is_rung",
+        "is_stopped",
+        "job",
+        "place",
+        "play",
+        "started",
+        "thread",
+        "told",
+    )
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -70,6 +82,8 @@ class _Live:
         self.is_rung = False
         self.told: Told | None = None
         self.is_stopped = False
+        self.is_again = False
+        """It is to be run again, as soon as it has left its thread."""
         self.is_given_up = False
 
     def heard(self) -> Told | None:
@@ -133,6 +147,11 @@ class ScriptExecutor:
             if self._is_closing:
                 return
             for job in jobs:
+                held = self._live.get(job.task.id)
+                if held is not None and held.told is not None and held.told.is_over:
+                    # It was held before a step and is released, and its run to there has not left its thread.
+                    held.job, held.is_again = job, True
+                    continue
                 live = self._live[job.task.id] = _Live(job)
                 self._queue.append(live)
             self._call_threads(len(jobs))
@@ -225,7 +244,7 @@ class ScriptExecutor:
         with self._lock:
             answer = live.heard()
             if answer is not None and not live.is_to_end():
-                live.place = "running"
+                live.place = "leaving" if answer.is_over else "running"
                 return answer
             if live.is_to_end() or self._is_closing:
                 live.place = "leaving"
@@ -242,7 +261,7 @@ class ScriptExecutor:
                 live.is_rung = False
             answer = live.heard()
             if answer is not None and not live.is_to_end():
-                live.place = "running"
+                live.place = "leaving" if answer.is_over else "running"
                 return answer
             live.place = "leaving"
             raise Unwound
@@ -293,7 +312,7 @@ class ScriptExecutor:
                     return
                 if report is not None:
                     live.place = "over"
-                    self._live.pop(live.job.task.id, None)
+                    self._drop(live)
             if report is not None:
                 self._report((report,))
 
@@ -326,6 +345,9 @@ class ScriptExecutor:
         except Unwound:
             # Told to end where it waited for nothing of ours, or taken off its thread.
             with self._lock:
+                if not live.is_stopped and live.told is not None and live.told.is_over:
+                    self._left(live)
+                    return None
                 if not live.is_stopped:
                     is_answered = live.place == "leaving" and live.told is not None
                     live.place = "queued" if is_answered else "parked"
@@ -333,6 +355,21 @@ class ScriptExecutor:
                         self._queue.append(live)  # This thread looks there next.
                     return None
             return self._cancelled(live)
+
+    def _left(self, live: _Live) -> None:
+        """It is held before a step, and has left its thread: it goes on where it was released meanwhile; under the lock."""
+        live.told = None
+        if live.is_again:
+            live.is_again, live.place = False, "queued"
+            self._queue.append(live)
+        else:
+            live.place = "over"
+            self._drop(live)
+
+    def _drop(self, live: _Live) -> None:
+        """It is known no more; under the lock."""
+        if self._live.get(live.job.task.id) is live:
+            del self._live[live.job.task.id]
 
     def _run(self, live: _Live) -> Report:
         task, options = live.job.task, live.job.options

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from then.core.edition import SCRIPT
 from then.core.errors import RuleError, RulesRefused, UnknownName
 from then.core.rules import (
     ANY,
@@ -104,6 +105,8 @@ class _Reader:
         point = Breakpoint(name, "before", text=text, span=self._unit.span(name_token))
         if place.data == "on_rule":
             point, scope = self._on_rule(point, place)
+        elif place.data == "on_step":
+            point, scope = self._on_step(point, place)
         else:
             point, scope = self._at(point, place)
         where = place.find("where")
@@ -154,6 +157,22 @@ class _Reader:
         shape, aliases = (LOOSE, {}) if rule is None else bound_by(rule, step, self._compiler.patterns.shape)
         point = attrs.evolve(point, place="rule", family=ANY, rule=name)
         return point, self._scope(shape, aliases, is_open=rule is None or rule.consequence is None)
+
+    def _on_step(self, point: Breakpoint, place: Tree) -> tuple[Breakpoint, Scope]:
+        patterns = self._compiler.patterns
+        family, _ = patterns.named(place)
+        declared = self._compiler.declared.type(family)
+        if declared is None:
+            patterns.check_outcomes(family, FINISHED, place.children[0], None, is_unmatched=False)
+        elif getattr(getattr(declared, "run", None), "kind", "") != SCRIPT:
+            message = f'"{family}" is no script, which alone takes steps: write `before {family}` or `after {family}`'
+            self._unit.refuse(Misplaced(message), place.children[0])
+        line = next((child for child in place.children if isinstance(child, Token) and child.type == "STRING"), None)
+        text = str(line)[1:-1] if line is not None else ""
+        if line is not None and not text.rpartition(":")[2].isdigit():
+            self._unit.refuse(Misplaced(f'{line} names no line of a script: write "fan.py:7"'), line)
+        shape = attrs.evolve(patterns.shape(family, frozenset()), result=None)  # It has not ended.
+        return attrs.evolve(point, place="step", family=family, line=text), self._scope(shape, {})
 
     def _names(self) -> list[str]:
         return [
@@ -236,7 +255,7 @@ def seen_at(point: Breakpoint, rules: RuleSet) -> Scope:
         found, aliases = bound_by(rule, step, shape) if rule is not None else (LOOSE, {})
         return Scope("clause", {}, found, None, aliases)
     is_event = isinstance(declared.type(point.family), EventDecl)
-    outcomes = EVENTS if is_event else frozenset() if point.place == "before" else point.outcomes or FINISHED
+    outcomes = EVENTS if is_event else frozenset() if point.place in ("before", "step") else point.outcomes or FINISHED
     return Scope("clause", {}, shape(point.family, outcomes), None, {})
 
 

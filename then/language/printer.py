@@ -211,6 +211,10 @@ class _Printer:
         family = "any" if point.family == ANY else point.family
         if point.place == "rule":
             place = f"on rule {point.rule}"
+        elif point.place == "step":
+            place = f"on step of {family}" + (
+                f" at {text_literal(point.line, is_template=False)}" if point.line else ""
+            )
         else:
             words = f" {outcomes_text(point.outcomes)}" if point.outcomes else ""
             place = f"{point.place} {family}{words}"

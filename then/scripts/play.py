@@ -119,6 +119,8 @@ class Play:
         self.write: Callable[[str], object] = _to_nobody
         """Where what it prints goes."""
         self.is_over = False
+        self.is_unwound = False
+        """It was taken off its thread: how it ends is no end of its task."""
         self.differs: ScriptDiffers | None = None
         self._n = 0
         self._steps = recorded.steps() if recorded is not None else []
@@ -199,10 +201,10 @@ class Play:
         try:
             told = self._ask(ask, n)
         except Unwound:
-            self.is_over = True
+            self.is_over = self.is_unwound = True
             raise
         if told.is_over:
-            self.is_over = True
+            self.is_over = self.is_unwound = True
             raise Unwound
         return told
 

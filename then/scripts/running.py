@@ -32,6 +32,8 @@ def run_script(play: Play, root: Path) -> object:
         main = load_main(path, play.file, {"print": _printer(play)})
         body = own_copy(play.task.body)
         given = _run_async(main, body) if is_async(main) else main(**body)
+        if play.is_unwound:
+            raise Unwound  # The script caught it, which does not make it end.
         play.finish("the end of main")
     except (Unwound, ScriptDiffers):
         if play.differs is not None:
@@ -40,6 +42,8 @@ def run_script(play: Play, root: Path) -> object:
     except BaseException as error:
         if play.differs is not None:
             raise play.differs from error  # The script caught it, and ended by another.
+        if play.is_unwound:
+            raise Unwound from error
         play.finish(f"the end of main by {type(error).__name__}")
         raise
     else:

@@ -127,6 +127,25 @@ def started(tree: ast.Module, file: str) -> tuple[Started, ...]:
     return tuple(sorted(found, key=lambda one: (one.span.line, one.span.column)))
 
 
+_STEPS: Final = frozenset(("run", "call", "emit", "wait", "load", "save", "sleep", "now", "random", "log"))
+
+
+def step_lines(tree: ast.Module) -> list[int]:
+    """The lines of a script that ask for a step, as far as that can be read: its words, `handle.wait()`, `await`."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=word)) if word in _STEPS:
+                found.add(node.lineno)
+            case ast.Call(func=ast.Attribute(attr="wait")):
+                found.add(node.lineno)
+            case ast.Await():
+                found.add(node.lineno)
+            case _:
+                pass
+    return sorted(found)
+
+
 def starts_containers(tree: ast.Module) -> bool:
     """Whether a script may start containers: by `run` with host, name and image, or with what it unpacks."""
     return any(
