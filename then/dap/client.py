@@ -44,6 +44,10 @@ class Thread:
     def flow(self) -> str:
         return self.session.flow
 
+    def shown(self, place: int) -> Frame:
+        """A frame, as it was shown."""
+        return (self.frames or self.session.view.stack())[place]
+
 
 class Stoppable(Protocol):
     """What follows the flows of a client."""
@@ -165,9 +169,8 @@ class Client(Voice):
         """What there is to see at a frame."""
         if place == 0:
             return thread.session.view
-        frames = thread.frames or thread.session.view.stack()
-        session = thread.session
-        return View(session.access, session.flow, frames[place].task.id, session.at)
+        session, id = thread.session, thread.shown(place).task.id
+        return session.view if id == session.view.id else View(session.access, session.flow, id, session.at)
 
     def refresh(self, thread: Thread) -> None:
         """What was shown of a thread is to be asked for anew, in other words: it was changed, or another moment is seen."""

@@ -59,9 +59,11 @@ def stack_trace(client: Client, desk: Desk, given: StackTraceArguments) -> Body:
 
 def _frame(client: Client, thread: Thread, place: int, frame: Frame) -> Body:
     past = " (past)" if thread.session.at is not None else ""
-    by = f", at {frame.rule}" if frame.rule is not None and place == 0 else f", by {frame.rule}" if frame.rule else ""
+    function = f"{frame.function}, of " if frame.function is not None else ""
+    word = "at" if place == 0 else "by"
+    by = f", {word} {frame.rule}" if frame.rule is not None and not function else ""
     row: Body = {
-        "id": client.frame_number(thread, place), "name": f"{said(frame.task)}{by}{past}", "line": 0, "column": 0,
+        "id": client.frame_number(thread, place), "name": f"{function}{said(frame.task)}{by}{past}", "line": 0, "column": 0,
         "canRestart": place == 0 and frame.task.outcome in FAILURES and not past,
     }  # fmt: skip
     if frame.span is not None:
@@ -72,9 +74,11 @@ def _frame(client: Client, thread: Thread, place: int, frame: Frame) -> Body:
 
 def source_body(client: Client, view: View, span: Span) -> Body:
     """Where a text is to be had: its path, where it is there as these rules have it; else by a reference."""
-    path = os.path.abspath(span.file)
+    root = view.access.root(view.flow.flow.version)
+    # Scripts are named from the project's root, rules as they were given.
+    path = os.path.abspath(span.file if os.path.isfile(span.file) else root / span.file)
     name = os.path.basename(span.file)
-    known = lines_of(view.edition.rules, span)
+    known = lines_of(view.edition.rules, span, root)
     try:
         with open(path, encoding="utf-8") as file:
             if file.read().splitlines() == known:
@@ -122,7 +126,9 @@ def scopes(client: Client, desk: Desk, given: FrameArguments) -> Body:
     view = client.view(thread, place)
     task, owner = view.task, given.frame_id
     can_change = place == 0 and task.is_held and thread.session.at is None
-    found: list[tuple[str, str, Body, str | None]] = [("Body", "arguments", task.body, "body" if can_change else None)]
+    names = {name.name: name.value if name.is_json else name.text for name in thread.shown(place).names}
+    found: list[tuple[str, str, Body, str | None]] = [("Names", "locals", names, None)] if names else []
+    found += [("Body", "arguments", task.body, "body" if can_change and not names else None)]
     if task.result is not None and not task.event:
         has_result = can_change and task.outcome is not None
         found.append(("Result", "returnValue", task.result, "result" if has_result else None))

@@ -88,7 +88,7 @@ def _valued(console: Console, rest: str) -> Json | CannotSay:
     script = console.session.view.script
     for name in (name for frame in (script.frames if script is not None else ()) for name in frame.names):
         if name.name == rest:
-            return name.value if name.value is not None or name.text == "null" else CannotSay(name.text)
+            return name.value if name.is_json else CannotSay(name.text)
     return console.session.view.value(rest)
 
 

@@ -42,6 +42,7 @@ class Name(NamedTuple):
     value: Json
     """As JSON; of anything else null."""
     text: str
+    is_json: bool = True
 
 
 class ScriptFrame(NamedTuple):
@@ -151,7 +152,7 @@ def _name(name: str, value: object) -> Name:
     try:
         plain = msgspec.json.decode(msgspec.json.encode(value))
     except Exception:  # noqa: BLE001 (whatever a value is: it is shown as it shows itself)
-        return Name(name, None, _shown(value))
+        return Name(name, None, _shown(value), False)
     return Name(name, plain, json_text(plain))
 
 

@@ -102,7 +102,15 @@ def _subject(access: Access, seq: int) -> str | None:
         return stopped
     for fact in facts:
         match fact:
-            case f.Asked(id=id) | f.Awaited(id=id) | f.Held(id=id) | f.Completed(id=id) | f.Taken(id=id) | f.Released(id=id) | f.Entered(id=id):
+            case (
+                f.Asked(id=id)
+                | f.Awaited(id=id)
+                | f.Held(id=id)
+                | f.Completed(id=id)
+                | f.Taken(id=id)
+                | f.Released(id=id)
+                | f.Entered(id=id)
+            ):
                 return id
             case f.Posted(task=task) | f.Emitted(task=task):
                 born = task.id
