@@ -17,6 +17,8 @@ from then.core.masking import Mask
 
 Stream = Literal["out", "err"]
 
+OWN: Final = ("task.json", "container")
+"""Files that are of no use once the end of a task is on the disk."""
 TAIL_BYTES: Final = 64 * 1024
 """So much of the end of an output is looked at for its last lines."""
 
@@ -89,7 +91,7 @@ def sync(folder: Path, id: str) -> None:
 
 
 def _written(path: str) -> list[str]:
-    """Files with something in them, the task's record left out, then the folders they are in, innermost first."""
+    """Files with something in them, our own left out, then the folders they are in, innermost first."""
     files: list[str] = []
     folders: list[str] = []
     with os.scandir(path) as entries:
@@ -98,7 +100,7 @@ def _written(path: str) -> list[str]:
                 found = _written(entry.path)
                 files += found
                 folders += [entry.path] if found else []
-            elif entry.is_file(follow_symlinks=False) and entry.name != "task.json" and entry.stat().st_size:
+            elif entry.is_file(follow_symlinks=False) and entry.name not in OWN and entry.stat().st_size:
                 files.append(entry.path)
     return files + folders
 

@@ -18,7 +18,7 @@ from then.core.launch import CannotRead
 from then.core.tasks import Body
 from then.executors import outputs, results
 from then.executors.docker import endings
-from then.executors.docker.calls import Missing, exec_create, exec_inspect
+from then.executors.docker.calls import Missing, exec_create, exec_inspect, stop
 from then.executors.docker.folders import TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Shop, look_for_image, read, task_variables
@@ -118,7 +118,7 @@ class Act:
 
     def _stop(self, wanted: Wanted) -> Body:
         calls = self.host.calls
-        calls.stop(str(wanted.name), GRACE_S)
+        stop(calls, str(wanted.name), GRACE_S)
         code = int(calls.inspect(str(wanted.name))["State"]["ExitCode"])
         return {"code": endings.code_of(code, self.job.options)}
 
@@ -143,13 +143,9 @@ class Act:
             self._look_at_command()
             return
         self._folder.prepare(record_of(self.job.task))
-        more = {
-            key: value
-            for key, value in (("user", wanted.config.get("User")), ("workdir", wanted.config.get("WorkingDir")))
-            if value
-        }
+        more = {key: wanted.config[key] for key in ("User", "WorkingDir") if wanted.config.get(key)}
         variables = {**dict(one.split("=", 1) for one in wanted.config["Env"]), **task_variables(self.job)}
-        self._exec = exec_create(self.host.calls, str(wanted.name), wanted.args, variables, **more)
+        self._exec = exec_create(self.host.calls, str(wanted.name), wanted.args, variables, more)
         self._folder.note(self.host.address.text, self._exec)
         link = self.host.stream("POST", f"/exec/{self._exec}/start", {}, {"Detach": False, "Tty": False})
         self._follow(Flow(link, Frames(self._folder), lambda _: self._command_drained()))

@@ -76,6 +76,8 @@ class Container:
         self._was_out = False
         """The engine could not be reached while it ran."""
         self._is_copied = False
+        self._is_first = True
+        """Nothing was tried yet."""
 
     # -- its beginning
 
@@ -106,6 +108,9 @@ class Container:
 
     def _find(self) -> Body | None:
         """The container that is there for this task, if one is."""
+        is_first, self._is_first = self._is_first, False
+        if is_first and not self._is_old:
+            return None
         noted = self.folder.noted()
         id = self.id or (noted[1] if noted is not None else None)
         if id is None and not self._is_old:

@@ -146,10 +146,10 @@ class DockerExecutor:
             if self._is_closed:
                 return  # It stays in the journal as ordered, and the next engine asks for it.
         try:
-            host = self._host_of(job)
+            host, is_noted = self._host_of(job)
             is_own = job.options.get("action") in (None, "run")
             make = Container if is_own else Act
-            container: Member = make(job, host, self._shop(), self._over, is_old=is_old)
+            container: Member = make(job, host, self._shop(), self._over, is_old=is_old or is_noted)
         except Refused as error:
             self._report((endings.failed(job, error.error),))
             return
@@ -161,18 +161,18 @@ class DockerExecutor:
             self._running[id] = host.containers[id] = container
         host.submit(BEGIN, container.begin, container)
 
-    def _host_of(self, job: Job) -> Host:
-        """The engine that it is for; of one from before, the engine that had it."""
+    def _host_of(self, job: Job) -> tuple[Host, bool]:
+        """The engine that it is for; of one from before, the engine that had it. And whether it is from before."""
         id = job.task.id
         with self._lock:
             left = self._left.get(id)
         if left is not None:
-            return left[0]
+            return left[0], True
         noted = TaskFolder(self._folder, id).noted()
         given = noted[0] if noted is not None else job.options.get("host")
         if given is not None and not isinstance(given, str):
             raise Refused("engine", "docker: host is no text; it is the address of a Docker engine")
-        return self._host(address_of(given, os.environ))
+        return self._host(address_of(given, os.environ)), noted is not None
 
     def _host(self, address: Address) -> Host:
         with self._lock:

@@ -24,7 +24,10 @@ IDENTITY: Final = "docker.state"
 INSIDE: Final = "/then"
 """Where the box is for a container."""
 FILES: Final = ("result.json", "messages.jsonl")
+NOTE: Final = "container"
+"""Where the container of a task is, and its id."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def identity(folder: Path) -> str:
@@ -75,22 +78,22 @@ class TaskFolder:
 
     def prepare(self, record: bytes) -> None:
         """Makes it, as far as it is not there: again after a crash, it changes nothing that was written."""
-        os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
         for path, mode in ((self.path, 0o700), (self.box, 0o777), (f"{self.box}/artifacts", 0o777)):
             try:
                 os.mkdir(path)
             except FileExistsError:
                 continue
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)  # The first of all.
+                os.mkdir(path)
             # Above them nobody else may go; in the container every user may write, whoever its image makes it.
             os.chmod(path, mode)
-        for name in ("out", "err"):
-            os.close(os.open(f"{self.path}/{name}", _NEW, 0o600))
-        for path, mode in ((f"{self.path}/task.json", 0o600), (f"{self.box}/task.json", 0o644)):
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), "wb") as file:
-                file.write(record)
+        with open(os.open(f"{self.box}/task.json", _ANEW, 0o644), "wb", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(record)
 
     def append(self, stream: str, data: memoryview) -> None:
-        """Adds to `out` or `err`."""
+        """Adds to `out` or `err`; where nothing is written there is no file."""
         fd = os.open(f"{self.path}/{stream}", _NEW, 0o600)
         try:
             while data:
@@ -108,13 +111,14 @@ class TaskFolder:
 
     def note(self, host: str, id: str) -> None:
         """Remembers what was made for the task, and where: once that has gone, the task is not run again."""
-        with open(os.open(f"{self.path}/container", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(f"{host}\n{id}\n")
+        with open(os.open(f"{self.path}/{NOTE}", _ANEW, 0o600), "wb", buffering=0) as file:
+            file.write(f"{host}\n{id}\n".encode())
 
     def noted(self) -> tuple[str, str] | None:
         """Where and what, if something was made for it."""
         try:
-            words = Path(self.path, "container").read_text().split("\n")
+            with open(f"{self.path}/{NOTE}") as file:
+                words = file.read().split("\n")
         except FileNotFoundError:
             return None
         return (words[0], words[1]) if len(words) == 3 else None
@@ -152,16 +156,29 @@ class TaskFolder:
 
     def unbox(self, *, is_copy: bool = False) -> None:
         """Moves what was left to where readers look for it; done again after a crash, it goes on."""
-        for name in (*FILES, "artifacts"):
+        for name in (*FILES, "task.json", "artifacts"):
             source, target = f"{self.box}/{name}", f"{self.path}/{name}"
-            if not os.path.lexists(source):
-                continue
-            if name in FILES and os.lstat(source).st_size == 0 and is_copy:
+            if name in FILES and is_copy and _is_empty(source):
                 continue  # As it was given.
-            if name == "artifacts":
-                shutil.rmtree(target, ignore_errors=True)  # A copy from before a crash.
-            os.rename(source, target)
-        shutil.rmtree(self.box, ignore_errors=True)
+            try:
+                os.rename(source, target)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                # Something is there: a copy from before a crash.
+                shutil.rmtree(target, ignore_errors=True)
+                os.rename(source, target)
+        try:
+            os.rmdir(self.box)
+        except OSError:
+            shutil.rmtree(self.box, ignore_errors=True)
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.lstat(path).st_size == 0
+    except FileNotFoundError:
+        return False
 
 
 def _of_root(info: tarfile.TarInfo, mode: int) -> tarfile.TarInfo:

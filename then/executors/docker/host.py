@@ -92,7 +92,11 @@ class Host:
         self.containers: dict[str, Member] = {}
         """By the id of the task; those that are not yet reported."""
         self._state = state
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        """Waited for by the watcher, and by who closes this."""
+        self._work_came = threading.Condition(lock)
+        """Waited for by workers: one is woken by each piece of work, since none else waits here."""
         self._queue: list[tuple[int, int, Callable[[], None], Member | None]] = []
         self._count = itertools.count()
         self._workers: set[threading.Thread] = set()
@@ -126,10 +130,7 @@ class Host:
         """Wakes a worker, or takes one on."""
         if not self._is_up or not self._queue:
             return
-        if self._is_leaving:
-            self._changed.notify_all()
-        else:
-            self._changed.notify(len(self._queue))
+        self._work_came.notify()
         if self._idle >= len(self._queue) or len(self._workers) >= WORKERS_MAX:
             return
         worker = threading.Thread(target=self._work, name="then-docker-worker", daemon=True)
@@ -156,7 +157,7 @@ class Host:
         while True:
             with self._changed:
                 self._idle += 1
-                has_work = self._changed.wait_for(
+                has_work = self._work_came.wait_for(
                     lambda: self._is_closed or (self._is_up and bool(self._queue)), IDLE_S
                 )
                 self._idle -= 1
@@ -194,6 +195,8 @@ class Host:
             self._down_since = time.monotonic()
         if self._events is not None:
             _shut(self._events)
+        if self._calls is not None:
+            self._calls.exchange.drop_kept()
 
     # -- events
 
@@ -323,10 +326,13 @@ class Host:
             if self._events is not None:
                 _shut(self._events)
             self._changed.notify_all()
+            self._work_came.notify_all()
             threads = [*self._workers, *([self._watcher] if self._watcher is not None else [])]
         for thread in threads:
             if wait and thread is not threading.current_thread():
                 thread.join()
+        if self._calls is not None:
+            self._calls.close()
 
 
 def odd(error: Exception) -> str:
