@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Self
 
-from tests.seams.executor_suite import Reports, job
+from tests.seams.executor_suite import PATIENCE_S, Reports, job
 from then.abc import Report
 from then.executors.outputs import Stream, open_output
 from then.executors.process import ProcessExecutor
+
+
+def wait_gone(pid: int) -> None:
+    """Until a process has ended; at once where there is none."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert select.select([fd], [], [], PATIENCE_S)[0], pid
+    os.close(fd)
 
 
 class Signal:
@@ -72,9 +83,10 @@ class Desk:
         return int((self.folder / "state" / "keeper.lock").read_text())
 
     def kill_keeper(self) -> int:
-        """Kills the keeper, as the kernel does when memory is short; gives its pid."""
+        """Kills the keeper, as the kernel does when memory is short, and sees it gone; gives its pid."""
         pid = self.keeper_pid
         os.kill(pid, signal.SIGKILL)
+        wait_gone(pid)
         return pid
 
     def output(self, report: Report, stream: Stream = "out") -> bytes:

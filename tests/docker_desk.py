@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from tests.docker_engine import DockerEngine
-from tests.seams.executor_suite import Reports, job
+from tests.seams.executor_suite import PATIENCE_S, Reports, job
 from then.abc import Job, Report, Secrets
 from then.executors.docker.executor import DockerExecutor
 from then.executors.outputs import Stream, open_output
-
-LOOKS_MAX: Final = 20_000
-"""A question to the engine each; it bounds a test that would never end."""
 
 
 class DockerDesk:
@@ -98,7 +96,8 @@ class DockerDesk:
 
     def wait_running(self, id: str) -> dict[str, Any]:
         """What the engine says of the container of a task, once it runs."""
-        for _ in range(LOOKS_MAX):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
             found = self.engine.client.api.containers(filters={"label": [f"then={id}"]})
             if found:
                 inspected: dict[str, Any] = self.engine.client.api.inspect_container(found[0]["Id"])
@@ -108,7 +107,8 @@ class DockerDesk:
 
     def wait_output(self, id: str, data: bytes) -> None:
         """Until a task has written this."""
-        for _ in range(LOOKS_MAX):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
             if self.output(id) == data:
                 return
             self.engine.client.api.ping()

@@ -207,8 +207,11 @@ def test_a_folder_without_journal_is_refused_and_left_as_it_is(folder: Path) -> 
     assert not folder.exists()
 
 
-def test_an_engine_that_ends_while_a_command_looks_for_it_is_waited_for(folder: Path, tmp_path: Path) -> None:
+def test_an_engine_that_ends_while_a_command_looks_for_it_is_waited_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock is held, and nothing listens: so it is while an engine begins, and while it ends."""
+    monkeypatch.setattr("then.app.desk.PATIENCE_S", 60.0)  # However long it takes to end.
     (tmp_path / "rules.then").write_text("event go()\n")
     engine = then.Engine(then.Rules().load(tmp_path / "rules.then"), folder)
     (folder / SOCKET).rename(folder / "elsewhere")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -109,8 +108,6 @@ def test_any_user_of_the_container_may_write_what_it_hands_back(desk: DockerDesk
 
 
 def test_options_reach_the_engine(desk: DockerDesk) -> None:
-    there = desk.folder / "there"
-    os.mkfifo(there)
     desk.start(
         "opts", "hostname; pwd; echo $A; cat /etc/shadow; sleep 100000",
         memory=64 << 20, cpus=0.5, pids=50, shm=16 << 20, workdir="/tmp", hostname="box", env={"A": "b c"},
@@ -124,9 +121,9 @@ def test_options_reach_the_engine(desk: DockerDesk) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges"]
     labels = found["Config"]["Labels"]
     assert (labels["then"], labels["then.type"], labels["team"]) == ("opts", "work", "x")
+    desk.wait_output("opts", b"box\n/tmp\nb c\n")
     desk.executor.stop("opts", 0)
     assert desk.reports.one().outcome == "cancelled"
-    assert desk.output("opts") == b"box\n/tmp\nb c\n"
 
 
 def test_standard_input_is_empty_or_the_text_given(desk: DockerDesk) -> None:
@@ -359,7 +356,7 @@ def test_a_job_for_an_engine_that_is_not_there_can_be_stopped(desk: DockerDesk) 
 
 
 def test_a_container_that_runs_is_followed_again(desk: DockerDesk) -> None:
-    desk.start("long", "echo one; trap 'echo three; exit 4' TERM; sleep 1000000 & wait")
+    desk.start("long", "trap 'echo three; exit 4' TERM; echo one; sleep 1000000 & wait")
     desk.wait_output("long", b"one\n")
     found = desk.restart()
     assert found == ["long"]
@@ -373,7 +370,7 @@ def test_a_container_that_runs_is_followed_again(desk: DockerDesk) -> None:
 
 def test_what_ended_meanwhile_is_collected_whole(desk: DockerDesk) -> None:
     script = (
-        "echo one; echo '{\"n\": 1}' > $THEN_RESULT; trap 'echo two; echo err >&2; exit 0' TERM; sleep 1000000 & wait"
+        "trap 'echo two; echo err >&2; exit 0' TERM; echo '{\"n\": 1}' > $THEN_RESULT; echo one; sleep 1000000 & wait"
     )
     desk.start("ended", script)
     desk.wait_output("ended", b"one\n")
@@ -468,15 +465,14 @@ def test_two_states_on_one_engine_leave_each_others_containers_alone(
 
 def test_a_service_is_started_used_stopped_and_removed(desk: DockerDesk) -> None:
     name = f"service-{desk.executor.state}"
-    script = "trap 'exit 5' TERM; sleep 1000000 & wait"
+    script = "trap 'exit 5' TERM; echo > /up; sleep 1000000 & wait"
     started = desk.run("sh", "-c", script, name=name, action="start")
     assert started.outcome == "done"
     assert started.result is not None
     assert started.result["name"] == name
     assert desk.run("sh", "-c", script, name=name, action="start").outcome == "done"
-    inside = desk.run(
-        "sh", "-c", "echo in $A $THEN_TASK_ID; echo err >&2; exit 3", target=name, action="exec", env={"A": 1}
-    )
+    script = "until test -e /up; do :; done; echo in $A $THEN_TASK_ID; echo err >&2; exit 3"
+    inside = desk.run("sh", "-c", script, target=name, action="exec", env={"A": 1})
     assert (inside.outcome, inside.result) == ("failed", {"code": 3})
     assert desk.output(inside.id) == f"in 1 {inside.id}\n".encode()
     assert desk.output(inside.id, "err") == b"err\n"

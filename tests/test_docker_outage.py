@@ -114,7 +114,7 @@ def test_an_engine_that_does_not_see_our_files_gets_copies_and_gives_them_back(
             assert (folder / "messages.jsonl").read_text() == "{}\n"
             assert report.result is not None
             assert report.result["files"]["f"]["size"] == 5
-        desk.start("far", "echo one; trap 'echo {} > $THEN_RESULT; exit 2' TERM; sleep 1000000 & wait")
+        desk.start("far", "trap 'echo {} > $THEN_RESULT; exit 2' TERM; echo one; sleep 1000000 & wait")
         desk.wait_output("far", b"one\n")
         container = desk.wait_running("far")["Id"]
         desk.restart(lambda desk: desk.engine.client.api.kill(container, "TERM"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk
+from tests.desk import Desk, wait_gone
 from tests.seams.executor_suite import PATIENCE_S, Reports, job
 from then.executors.process import ProcessExecutor
 
@@ -29,20 +28,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def wait_gone(pid: int) -> None:
-    """Until a process has ended; at once where there is none."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    assert select.select([fd], [], [], PATIENCE_S)[0], pid
-    os.close(fd)
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def is_alive(pid: int) -> bool:
     try:
         # Z is a zombie, X one that its parent takes leave of at this moment.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return state_of(pid) not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -78,8 +71,11 @@ def test_one_that_ignores_the_request_is_killed_when_its_grace_is_over(desk: Des
 
 def test_one_that_is_halted_is_woken_for_the_request(desk: Desk) -> None:
     there = desk.signal("there")
-    desk.start_shell("halted", f"trap 'exit 4' TERM; echo > {there}; kill -STOP $$; exit 5")
-    there.wait()
+    desk.start_shell("halted", f"trap 'exit 4' TERM; echo $$ > {there}; while :; do sleep 0.01; done")
+    pid = int(there.wait())
+    os.kill(pid, signal.SIGSTOP)
+    while state_of(pid) != "T":
+        pass
     desk.executor.stop("halted", 3600)
     assert desk.reports.one().result == {"code": 4}
 

@@ -396,6 +396,12 @@ def clock() -> StillClock:
 
 
 @pytest.fixture
+def no_relief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is given up by the test's clock alone: where its worker stands still, nobody heeds that."""
+    monkeypatch.setattr("then.executors.function.RELIEF_S", PATIENCE_S)
+
+
+@pytest.fixture
 def executor(desk: Desk, clock: StillClock) -> Iterator[FunctionExecutor]:
     executor = FunctionExecutor(desk.report, desk.report, clock, OwnLoop(), give_back=desk.give_back)
     yield executor
@@ -406,6 +412,7 @@ def row(*jobs: Job) -> list[Job]:
     return [jobs[0], *(Job(job.task, job.options, True) for job in jobs[1:])]
 
 
+@pytest.mark.usefixtures("no_relief")
 def test_a_row_is_run_in_order_and_reported_in_one_call(executor: FunctionExecutor, desk: Desk) -> None:
     ran: list[int] = []
 
@@ -437,6 +444,7 @@ def test_a_slow_one_holds_up_neither_who_was_before_it_nor_who_is_behind(
     assert set(desk.reports.wait(4)) == {"before", "slow", "b1", "b2"}
 
 
+@pytest.mark.usefixtures("no_relief")
 def test_a_row_of_which_each_takes_a_while_is_given_up_too(
     executor: FunctionExecutor, desk: Desk, clock: StillClock
 ) -> None:
@@ -449,6 +457,7 @@ def test_a_row_of_which_each_takes_a_while_is_given_up_too(
     assert set(desk.reports.wait(3)) == {"t0", "t1", "t2"}
 
 
+@pytest.mark.usefixtures("no_relief")
 def test_one_that_waits_in_a_row_is_stopped_without_a_run(executor: FunctionExecutor, desk: Desk) -> None:
     ran: list[str] = []
 
@@ -461,6 +470,7 @@ def test_one_that_waits_in_a_row_is_stopped_without_a_run(executor: FunctionExec
     assert (found["first"].outcome, found["behind"].outcome, ran) == ("done", "cancelled", ["first"])
 
 
+@pytest.mark.usefixtures("no_relief")
 def test_one_in_a_row_that_nobody_took_up_is_stopped_without_a_run(executor: FunctionExecutor, desk: Desk) -> None:
     began, may_end = threading.Event(), threading.Event()
 
@@ -497,6 +507,7 @@ def test_a_type_is_quick_after_some_quick_runs_and_no_more_after_a_slow_one(
     assert not executor.quick
 
 
+@pytest.mark.usefixtures("no_relief")
 def test_closing_leaves_what_was_not_begun_of_a_row_to_the_next_engine(desk: Desk, clock: StillClock) -> None:
     executor = FunctionExecutor(desk.report, desk.report, clock, OwnLoop(), give_back=desk.give_back)
     executor.start(row(body_job("first", lambda: executor.close(wait=False)), body_job("behind", lambda: None)))

@@ -124,7 +124,7 @@ def test_a_programs_answer_serves_the_starts_of_the_next_seconds_a_failure_too(t
 
 
 def test_many_that_start_at_once_ask_once(tmp_path: Path) -> None:
-    secrets = Secrets(tmp_path, SystemClock())
+    secrets = Secrets(tmp_path, Hand())
     secret = SecretDecl("a", "command", "sh -c 'echo x >>asked; wc -l asked'")
     threads = [threading.Thread(target=secrets.value, args=(secret,)) for _ in range(8)]
     for thread in threads:

@@ -209,9 +209,9 @@ def _wait_for_keeper(state: Path) -> None:
 
 
 def _take_away(state: Path) -> None:
-    """The folder and all in it; what the keeper removes meanwhile is gone as well."""
-    shutil.rmtree(state, ignore_errors=True)
-    assert not state.exists()
+    """The folder and all in it, whatever the keeper makes or removes there meanwhile."""
+    while state.exists():
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def _fill(ballast: Path, leave: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 
 import click
 import pytest
 
-from tests.cli.shell import RULES, Shell
+from tests.cli.shell import RULES, Program, Shell
 from tests.cli.terminal import ROOT
 from then.cli import entry
 from then.cli.entry import COMMANDS, andthen
@@ -147,17 +148,23 @@ def test_an_error_of_ours_ends_with_the_code_of_its_class(shell: Shell, monkeypa
     assert shell("ps").code == 70
 
 
+def _unread(shell: Shell, *arguments: str) -> Program:
+    """A program whose output nobody reads from the beginning."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return shell.start(*arguments, stdout=writer)
+    finally:
+        os.close(writer)
+
+
 @pytest.mark.slow
 def test_output_that_nobody_reads_ends_with_141_and_no_word(shell: Shell) -> None:
     shell.write("rules.py", RULES)
     for _ in range(3):
         shell("run", "rules.py", "build", "ref=x")
     for arguments in (["ps", "--all"], ["flows", "--json"], ["--help"], ["--version"]):
-        program = shell.start(*arguments)
-        assert program.process.stdout is not None
-        program.process.stdout.close()
-        program.process.stdout = None
-        said = program.end()
+        said = _unread(shell, *arguments).end()
         assert (said.code, said.err) == (141, ""), arguments
 
 
@@ -165,11 +172,7 @@ def test_output_that_nobody_reads_ends_with_141_and_no_word(shell: Shell) -> Non
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["lines", "json"])
 def test_a_run_that_nobody_reads_ends_with_141_and_says_what_is_open(shell: Shell, more: list[str]) -> None:
     shell.write("r.then", "event go()\ntask ask()\nrule a when go then ask()\nstart go()\n")
-    program = shell.start("run", "r.then", *more)
-    assert program.process.stdout is not None
-    program.process.stdout.close()
-    program.process.stdout = None
-    said = program.end()
+    said = _unread(shell, "run", "r.then", *more).end()
     assert (said.code, said.err) == (141, "1 flow is open; `andthen resume` goes on\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 RULES = """
 event go()
-task wait() run process ["sh", "-c", r"read line < gate; echo came"]
+task wait() run process ["sh", "-c", r"echo > there; read line < gate; echo came"]
 task next() run process ["true"]
-task deaf() run process ["sh", "-c", r"trap '' TERM INT; while :; do read line < gate; done"]
+task deaf() run process ["sh", "-c", r"trap '' TERM INT; echo > there; while :; do read line < gate; done"]
 task tidy() run process ["sh", "-c", r"echo tidied > tidied"]
 rule first when go then wait()
 rule second when wait done then next()
@@ -29,12 +30,15 @@ start go()
 def gate(shell: Shell) -> object:
     """What `wait` reads from: it goes on when somebody writes there."""
     shell.write("rules.then", RULES)
+    shell.fifo("there")
     return shell.fifo("gate")
 
 
-def _begin(shell: Shell, *arguments: object) -> Program:
-    program = shell.start("run", "rules.then", *arguments)
+def _begin(shell: Shell, *arguments: object, **more: Any) -> Program:
+    """A run that has said that its task is started, and whose task has begun."""
+    program = shell.start("run", "rules.then", *arguments, **more)
     program.read_until("started    (wait|deaf)")
+    assert (shell.folder / "there").read_text() == "\n"
     return program
 
 
@@ -148,8 +152,7 @@ def test_killed_it_leaves_all_to_resume_with_every_change_told(shell: Shell, gat
 
 
 def test_ctrl_c_of_a_person_at_a_terminal_reaches_no_task(shell: Shell, gate: object) -> None:
-    program = shell.start("run", "rules.then", start_new_session=True)
-    program.read_until("started    wait")
+    program = _begin(shell, start_new_session=True)
     os.killpg(program.process.pid, SIGINT)
     program.hear_until("stopping")
     _open_gate(shell)
