@@ -1,8 +1,9 @@
 """An engine that is debugged, to be killed: `python -m tests.crash.held FOLDER [--kill N --when before|after]`.
 
-Four records of a flow are held: a task before its start, tasks after their
+Six records of a flow are held: tasks before their start, tasks after their
 ends, and one on a rule; one breakpoint is added while the flow runs. A person
-continues each, changed. The engine ends itself by SIGKILL at its N-th append to
+continues each, changed; one is skipped with a result, and one sent to another
+rule than the one that is for it. The engine ends itself by SIGKILL at its N-th append to
 the journal, before or after it is made. Started again it goes on. At the end it
 prints how many it made, and what came of all.
 """
@@ -27,12 +28,21 @@ task mark(n: int) -> (m: int)
   run process ["sh", "-c", r'echo "$0" >> "$MARKS"; printf "{\\"m\\": %s}" "$0" > "$THEN_RESULT"', "{n}"]
 task last(m: int) -> (m: int)
   run process ["sh", "-c", r'printf "{\\"m\\": %s}" "$0" > "$THEN_RESULT"', "{m}"]
+task bye(m: int) -> (m: int)
+  run process ["sh", "-c", r'echo bye >> "$MARKS"; exit 1', "{m}"]
+task stop(m: int)
+  run process ["true"]
 rule begin when go as g then mark(n: 1)
 rule on when mark done as x where x.m < 4 then mark(n: x.m + 1)
 rule over when mark done as x where x.m >= 4 then last(m: x.m)
+rule part when last done as x then bye(m: x.m)
+rule never when bye done as x where x.m == 51 then mark(n: 99)
+rule always when bye done as x where x.m == 52 then stop(m: x.m)
 breakpoint b1 before mark where n == 2
 breakpoint b2 after mark done where m == 3 once
 breakpoint b3 on rule over show x.m
+breakpoint b5 before bye
+breakpoint b6 after bye
 """
 ADDED = "after last done where m == 50"
 
@@ -68,6 +78,10 @@ def change(engine: Engine, task: Task, hold: Hold) -> None:
                 engine.release(task, result={"m": 2, "code": 0}, who="ann")
             case "b3":
                 engine.release(task, result={"m": 50, "code": 0}, who="ann")
+            case "b5":
+                engine.release(task, result={"m": 51}, who="ann", skips=True)
+            case "b6":
+                engine.release(task, rule="always", who="ann")
             case _:
                 engine.release(task)
     except ConfigError:

@@ -142,7 +142,14 @@ class Breakpoints:
         self._editions = editions
 
     def add(
-        self, name: str, place: str, *, prints: str | None = None, flow: str | None = None, who: str = ""
+        self,
+        name: str,
+        place: str,
+        *,
+        prints: str | None = None,
+        flow: str | None = None,
+        who: str = "",
+        replaces: bool = False,
     ) -> SetPoint:
         """Sets one; it meets every record that starts or ends after this returns.
 
@@ -151,6 +158,7 @@ class Breakpoints:
             prints: it never stops, and prints this text: a logpoint.
             flow: the id of the one open flow that it is for.
             who: sets it.
+            replaces: one of this name that was added makes room for it; hits are counted anew.
 
         Raises:
             RulesRefused: the text, or a name in it, is not right, with the column.
@@ -165,7 +173,7 @@ class Breakpoints:
             text = f"logpoint {name} {place} print {text_literal(prints, is_template=False)}"
         version = self._loop.look(lambda state: of.version if (of := state.flows.get(flow)) else state.version)
         point = read_breakpoint(text, self._editions[version].rules)
-        self._loop.ask(SetBreakpoint(point.name, text, flow, point.expires_us, who))
+        self._loop.ask(SetBreakpoint(point.name, text, flow, point.expires_us, who, replaces))
         return self[name]
 
     def remove(self, name: str, *, release: bool = False) -> None:

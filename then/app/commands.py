@@ -101,12 +101,18 @@ class Commands:
         return task.id
 
     def break_add(
-        self, name: str, place: str, prints: str | None = None, flow: str | None = None, who: str = ""
+        self,
+        name: str,
+        place: str,
+        prints: str | None = None,
+        flow: str | None = None,
+        who: str = "",
+        replaces: bool = False,
     ) -> Json:
-        """Sets a breakpoint; gives it."""
+        """Sets a breakpoint, perhaps in the place of one of its name; gives it."""
         if flow is not None:
             flow = self._engine.history().find(flow)[1]
-        self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who)
+        self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who, replaces=replaces)
         return self._breakpoint(name)
 
     def break_rm(self, name: str, release: bool = False) -> Json:

@@ -17,10 +17,11 @@ SYNC_S: Final = 0.005
 
 
 def wait_for_stop(engine: Engine, flow: str, known: Collection[str], timeout_s: float) -> Body:
-    """Waits until a record of the flow is held that was not, or nothing of it can move, or the time is over.
+    """Waits until a record of the flow is held that was not, or nothing of it can move, or a logpoint speaks, or the
+    time is over.
 
-    Gives what is durable then: `held`, the ids of its records that breakpoints hold, `is_over`, and `still`,
-    why nothing of it moves without a person; null where something does.
+    Gives what is durable then: `held`, the ids of its records that breakpoints hold, `is_over`, `still`, why
+    nothing of it moves without a person (null where something does), and `is_said`, whether a logpoint spoke.
 
     Args:
         known: ids of what is held and need not be told of.
@@ -28,10 +29,12 @@ def wait_for_stop(engine: Engine, flow: str, known: Collection[str], timeout_s: 
     Raises:
         ThenError: the engine ended by itself.
     """
-    moved = threading.Event()
+    moved, said = threading.Event(), threading.Event()
 
     def watch(page: f.Page) -> None:
         if page.flow == flow:
+            if any(isinstance(fact, f.Hit) and fact.text is not None for fact in page.facts):
+                said.set()
             moved.set()
 
     loop, clock = engine.loop, engine.clock
@@ -46,8 +49,8 @@ def wait_for_stop(engine: Engine, flow: str, known: Collection[str], timeout_s: 
             left = end - clock.monotonic()
             is_durable = loop.journal.last >= seq
             is_news = found["is_over"] or found["still"] is not None or any(id not in known for id in found["held"])
-            if is_durable and (is_news or left <= 0):
-                return found
+            if is_durable and (is_news or said.is_set() or left <= 0):
+                return {**found, "is_said": said.is_set()}
             moved.wait(SYNC_S if not is_durable else left)
     finally:
         loop.watchers.remove(watch)

@@ -96,6 +96,8 @@ class SetBreakpoint(NamedTuple):
     flow: str | None = None
     expires_us: int | None = None
     by: str = ""
+    replaces: bool = False
+    """One of this name that was added by hand makes room for it."""
 
 
 class SwitchBreakpoint(NamedTuple):

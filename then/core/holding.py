@@ -240,7 +240,8 @@ def set_breakpoint(at: Stepping, cause: SetBreakpoint) -> None:
         ConfigError: its name is taken, or its flow is not open.
     """
     state = at.state
-    if cause.name in state.holds.points:
+    known = state.holds.points.get(cause.name)
+    if known is not None and not (cause.replaces and known.version is None):
         raise ConfigError(
             f'there is a breakpoint "{cause.name}" already; `andthen break rm {cause.name}` takes it away'
         )

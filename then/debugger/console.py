@@ -8,8 +8,9 @@ in `then.debugger.moving` and `then.debugger.looking`.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -17,7 +18,7 @@ from then.core.errors import ConfigError, ThenError, nearest
 from then.core.source import Span
 from then.core.tasks import Body, Json
 from then.core.values import CannotSay, json_text
-from then.debugger.session import Session, Stop
+from then.debugger.session import Logged, Session, Stop
 from then.debugger.view import View
 
 AROUND = 2
@@ -34,6 +35,9 @@ class Reply:
     is_last: bool = False
     """The session is over."""
 
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What would move a terminal's cursor."""
 
 Action: TypeAlias = Callable[["Console", str], Reply]
 
@@ -69,6 +73,17 @@ class Console:
         """File and line after which `list` goes on."""
         self.commands = {command.name: command for command in (*MOVING, *LOOKING, HELP)}
         self._again = ""
+        self.scripts: dict[str, list[str]] = {}
+        """By breakpoint: what is carried out at each of its stops."""
+        self.recording: str | None = None
+        """The breakpoint that what is typed now is for, up to `end`."""
+        self.due: deque[str] = deque()
+        """What is to be carried out next: whoever reads lines takes them from here first."""
+
+    def record(self, name: str) -> None:
+        """What is typed from now on, up to `end`, is for the stops of this breakpoint."""
+        self.recording = name
+        self.scripts[name] = []
 
     def run(self, line: str) -> Reply:
         """Carries a line out.
@@ -77,6 +92,12 @@ class Console:
             ThenError: it cannot be done; nothing has changed.
         """
         line = line.strip()
+        if self.recording is not None:
+            if line == "end":
+                self.recording = None
+            elif line:
+                self.scripts[self.recording].append(line)
+            return Reply()
         if line.startswith("#"):
             return Reply()
         line = line or self._again
@@ -121,7 +142,8 @@ class Console:
     # -- stops -----------------------------------------------------------------------------
 
     def stopped(self, stop: Stop) -> Reply:
-        """A stop, told: why, where, and what is displayed."""
+        """A stop, told: why, where, and what is displayed. What was to be carried out there is due."""
+        self.due = deque(self.scripts.get(stop.breakpoint or "", ()))
         if stop.id is None:
             return Reply(stop.text, {"stop": stop.reason, "why": stop.text, "flow": stop.flow, **self._end()})
         view = self.session.view
@@ -134,7 +156,8 @@ class Console:
         }  # fmt: skip
         if view.script is not None:
             data |= {"script": view.script.file, "step": view.script.step, "locals": locals_of(view)}
-        lines = [stop.text, *self.place()]
+        lines = [*(logged_text(one) for one in self.session.logged), stop.text, *self.place()]
+        self.session.logged.clear()
         for expr in self.displays:
             value = displayed(self, expr)
             data["display"][expr] = None if isinstance(value, CannotSay) else json_of(value)
@@ -143,7 +166,7 @@ class Console:
 
     def place(self) -> list[str]:
         """The rule in view, with a few lines round it."""
-        view = self.session.view
+        view = self.session.framed
         span, script = view.here, view.script
         if span is None:
             return [f"at {view.rule}"] if view.rule is not None else []
@@ -157,7 +180,7 @@ class Console:
 
     def source(self, file: str, first: int, last: int) -> list[str]:
         """Lines of a file of rules, `->` at the rule in view, `B` where a breakpoint is."""
-        view = self.session.view
+        view = self.session.framed
         here = view.here
         text = view.lines(Span(file))
         marked = breaks_at(self, file)
@@ -171,6 +194,11 @@ class Console:
     def _end(self) -> Body:
         flow = self.session.access.history().flow(self.session.flow).flow
         return {"outcome": flow.outcome, "state": flow.state}
+
+
+def logged_text(one: Logged) -> str:
+    """A line for what a logpoint said."""
+    return f"{one.breakpoint}: {_CONTROL.sub(lambda found: ascii(found[0])[1:-1], one.text)}"
 
 
 def breaks_at(console: Console, file: str) -> set[int]:

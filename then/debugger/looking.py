@@ -46,6 +46,31 @@ def said(task: Task) -> str:
     return " ".join(word for word in (task.type, f"({task.id})", state, held) if word)
 
 
+def _frame(console: Console, rest: str) -> Reply:
+    session = console.session
+    if rest:
+        if not rest.isdigit():
+            raise ConfigError("frame: a number is needed; `where` shows them")
+        session.choose(int(rest))
+    return _framed(console)
+
+
+def _up(console: Console, rest: str) -> Reply:
+    console.session.choose(console.session.frame + 1)
+    return _framed(console)
+
+
+def _down(console: Console, rest: str) -> Reply:
+    console.session.choose(console.session.frame - 1)
+    return _framed(console)
+
+
+def _framed(console: Console) -> Reply:
+    number, view = console.session.frame, console.session.framed
+    data = {"frame": number, "id": view.id, "type": view.task.type, "rule": view.rule}
+    return Reply("\n".join([f"#{number}  {said(view.task)}", *console.place()]), data)
+
+
 def _list(console: Console, rest: str) -> Reply:
     span = _shown(console, rest)
     file, line = span.file, span.line
@@ -62,7 +87,7 @@ def _list_all(console: Console, rest: str) -> Reply:
 
 def _shown(console: Console, rest: str) -> Span:
     """Where what is to be listed stands: a rule, or the place in view."""
-    view = console.session.view
+    view = console.session.framed
     rule = view.declared(rest) if rest else None
     span = view.here if not rest else rule.span if rule is not None else None
     if span is None:
@@ -85,11 +110,12 @@ def _pretty(console: Console, rest: str) -> Reply:
 def _valued(console: Console, rest: str) -> Json | CannotSay:
     if not rest:
         raise ConfigError("print: what? such as `print body`, `print amount * 2`, `print flow.total`")
-    script = console.session.view.script
+    view = console.session.framed
+    script = view.script
     for name in (name for frame in (script.frames if script is not None else ()) for name in frame.names):
         if name.name == rest:
             return name.value if name.is_json else CannotSay(name.text)
-    return console.session.view.value(rest)
+    return view.value(rest)
 
 
 def _data(expr: str, value: Json | CannotSay) -> Body:
@@ -114,7 +140,7 @@ def _undisplay(console: Console, rest: str) -> Reply:
 
 
 def _args(console: Console, rest: str) -> Reply:
-    task = console.session.view.task
+    task = console.session.framed.task
     rows = [f"{name} = {json_text(value)}" for name, value in task.body.items()]
     return Reply("\n".join(rows) or "(an empty body)", {"body": task.body})
 
@@ -299,7 +325,7 @@ def _locals(console: Console) -> Reply:
 
 
 def _captures(console: Console) -> Reply:
-    found = console.session.view.bindings()
+    found = console.session.framed.bindings()
     rows = [f"{name} = {said(value) if isinstance(value, Task) else json_text(value)}" for name, value in found.items()]
     return Reply("\n".join(rows) or "no name is bound", {name: json_of(value) for name, value in found.items()})
 
@@ -324,6 +350,11 @@ _INFO: Final = {
 
 LOOKING: Final = (
     Command("where", ("w", "bt"), "[full]", "The record in view, and the calls that it runs in.", _where),
+    Command("up", ("u",), "", "The call that the record, or call, in view was made in.", _up),
+    Command("down", ("d",), "", "Back down towards the record.", _down),
+    Command(
+        "frame", ("f",), "[N]", "Looks from this floor of the call stack, with the names that are known there.", _frame
+    ),
     Command("list", ("l",), "[RULE]", "The rules round the one in view; again: what comes after.", _list, True),
     Command("ll", (), "[RULE]", "The whole file.", _list_all),
     Command("print", ("p",), "EXPR", "The value of an expression of the language.", _print),

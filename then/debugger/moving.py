@@ -7,10 +7,9 @@ from typing import Final
 import msgspec
 
 from then.core.errors import ConfigError
+from then.debugger.breaking import BREAKING
 from then.debugger.console import Action, Command, Console, Reply
-from then.debugger.places import place_of
 from then.debugger.session import How
-from then.debugger.view import check_place
 
 WAITS: Final = "it goes on; `wait` waits for it again, `pause` stops it at the next record that ends"
 
@@ -22,6 +21,7 @@ def _wait(console: Console, rest: str = "") -> Reply:
     try:
         stop = console.session.wait()
     except KeyboardInterrupt:
+        console.due.clear()
         return Reply(WAITS, {"waits": False})
     assert stop is not None
     return console.stopped(stop)
@@ -103,74 +103,6 @@ def _emit(console: Console, rest: str) -> Reply:
     return Reply(f"{type} is in this flow")
 
 
-# -- breakpoints -----------------------------------------------------------------------------
-
-
-def _breaking(prefix: str, options: str = "") -> Action:
-    def run(console: Console, rest: str) -> Reply:
-        if not rest:
-            raise ConfigError(
-                f"{prefix}: where? such as `before pay where amount > 5`, `after pay failed`, `on rule pack`, a line"
-            )
-        place = _place(console, rest)
-        return _add(console, f"{place} {options}".strip(), None)
-
-    return run
-
-
-def _logpoint(console: Console, rest: str) -> Reply:
-    place, quote, text = rest.partition('"')
-    if not quote or not text.endswith('"'):
-        raise ConfigError('logpoint: write a place and a text, such as `logpoint after pay "{order} took {took}"`')
-    return _add(console, _place(console, place.strip()), text[:-1])
-
-
-def _add(console: Console, place: str, prints: str | None) -> Reply:
-    session = console.session
-    check_place(place, session.view.edition)
-    taken, number = session.view.state.holds.points, 1
-    while f"b{number}" in taken:
-        number += 1
-    name = f"b{number}"
-    session.access.call("break_add", name=name, place=place, prints=prints, who=session.who)
-    session.refresh()
-    return Reply(f"breakpoint {name} {place}", {"name": name, "place": place})
-
-
-def _place(console: Console, text: str) -> str:
-    view = console.session.view
-    here = view.here
-    root = view.access.root(view.flow.flow.version)
-    return place_of(view.edition.rules, text, here.file if here is not None else "", root)
-
-
-def _switching(op: str, said: str) -> Action:
-    def run(console: Console, rest: str) -> Reply:
-        name = f"b{rest}" if rest.isdigit() else rest
-        console.session.access.call(op, name=name)
-        console.session.refresh()
-        return Reply(f"{name} {said}")
-
-    return run
-
-
-def _catch(console: Console, rest: str) -> Reply:
-    console.session.own.catch(rest)
-    return Reply(f"stops on {rest}")
-
-
-def _watch(console: Console, rest: str) -> Reply:
-    if not rest:
-        raise ConfigError("watch: which variable of the flow? such as `watch total`, `watch order.items`")
-    console.session.own.watch(rest, console.session.view)
-    return Reply(f"stops when {rest} was written with another value")
-
-
-def _forget(console: Console, rest: str) -> Reply:
-    console.session.own.forget(rest)
-    return Reply(f"{rest}: no stop any more")
-
-
 # -- leaving -----------------------------------------------------------------------------------
 
 
@@ -197,21 +129,7 @@ MOVING: Final = (
     Command("drop", (), "", "Ends the record here: no task is started, no rule sees it.", _drop),
     Command("retry", (), "", "Tries the failure in view again, in its place.", _retry),
     Command("emit", (), "TASK [JSON]", "A record by hand, into this flow.", _emit),
-    Command("break", ("b",), "PLACE [if EXPR]", "A breakpoint, for all flows.", _breaking("break")),
-    Command("tbreak", (), "PLACE [if EXPR]", "A breakpoint that stops once.", _breaking("tbreak", "once")),
-    Command("logpoint", ("dprintf",), 'PLACE "TEXT"', "Never stops; notes a text with its {fields}.", _logpoint),
-    Command("enable", ("en",), "NAME", "Switches a breakpoint on.", _switching("break_enable", "is on")),
-    Command("disable", ("dis",), "NAME", "Switches a breakpoint off.", _switching("break_disable", "is off")),
-    Command("delete", ("del", "clear"), "NAME", "Takes a breakpoint away.", _switching("break_rm", "is gone")),
-    Command(
-        "catch",
-        (),
-        "failed|unhandled|no-match",
-        "Stops on failures, on those that nothing takes up, on what no rule is for.",
-        _catch,
-    ),
-    Command("watch", (), "VARIABLE", "Stops when a variable of the flow was changed.", _watch),
-    Command("forget", ("unwatch",), "VARIABLE|failed|…", "Takes a catch or a watch back.", _forget),
+    *BREAKING,
     Command("quit", ("q", "detach", "exit"), "", "Leaves; what is held stays held.", _quit),
     Command("kill", ("k",), "", "Cancels the flow, and leaves.", _kill),
 )

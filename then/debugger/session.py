@@ -19,10 +19,12 @@ and `next` go to its next step (`run`, `wait`, …), before that is taken, or to
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
 
+from then.core import facts as f
 from then.core.errors import ConfigError, ThenError, nearest
 from then.core.holds import Hold
 from then.core.state import FAILURES
@@ -54,6 +56,16 @@ class Stop:
     breakpoint: str | None = None
 
 
+@attrs.frozen
+class Logged:
+    """What a logpoint said in the flow."""
+
+    id: str
+    """The record's."""
+    breakpoint: str
+    text: str
+
+
 class Session(Sight):
     """One flow under the eyes of a person.
 
@@ -69,6 +81,11 @@ class Session(Sight):
         """The last one; None while it goes on."""
         self._known: list[str] = []
         """What was held when a step began: it is not what the step is for."""
+        self.logged: list[Logged] = []
+        """What logpoints said and `hear` did not take."""
+        self.hear: Callable[[Logged], None] = self.logged.append
+        """Takes what logpoints say, as soon as it is heard of."""
+        self._heard = access.journal.last
 
     # -- going on ------------------------------------------------------------------------
 
@@ -149,8 +166,11 @@ class Session(Sight):
         left = timeout_s
         while self.stop is None:
             patience = WAIT_S if left is None else min(left, WAIT_S)
+            self._listen()
             told = self.access.call("wait", flow=self.flow, known=self._known, timeout_s=patience)
+            self._listen()
             self.stop, is_moved = self._judge(told)
+            is_moved |= told["is_said"]
             if self.stop is None and left is not None and not is_moved:
                 left -= patience
                 if left <= 0:
@@ -158,6 +178,15 @@ class Session(Sight):
         self.own.take_step_back()
         self._id, self._view = self.stop.id, None
         return self.stop
+
+    def _listen(self) -> None:
+        """Hands on what logpoints of the flow have said since."""
+        for entry in self.access.journal.read(self._heard):
+            self._heard = entry.seq
+            page = f.decode(entry.data)
+            for fact in page.facts if page.flow == self.flow else ():
+                if isinstance(fact, f.Hit) and fact.text is not None:
+                    self.hear(Logged(fact.id, fact.name, fact.text))
 
     # -- why it stands -------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class Sight:
         self._edits: dict[str, Body] = {}
         """What the record in view is to go on with, by `body` and `result`."""
         self._view: View | None = None
+        self._chosen: tuple[View, int] | None = None
 
     @property
     def view(self) -> View:
@@ -37,6 +38,28 @@ class Sight:
                 id = self._id_then or _subject(self.access, self.at)
                 self._view = View(self.access, self.flow, id, self.at)
         return self._view
+
+    @property
+    def frame(self) -> int:
+        """The floor of the call stack that is looked at; 0: the record itself."""
+        return self._chosen[1] if self._chosen is not None and self._chosen[0] is self._view else 0
+
+    @property
+    def framed(self) -> View:
+        """What there is to see from that floor: the call, and the names of the rule that made it."""
+        number = self.frame
+        return View(self.access, self.flow, self.view.stack()[number].task.id, self.at) if number else self.view
+
+    def choose(self, frame: int) -> None:
+        """Looks from another floor of the call stack.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        last = len(self.view.stack()) - 1
+        if not 0 <= frame <= last:
+            raise ConfigError(f"no frame {frame}: " + (f"there are 0 to {last}" if last else "this runs in no call"))
+        self._chosen = (self.view, frame)
 
     def look_at(self, id: str) -> None:
         """Takes another record of the flow into view, by the beginning of its id or by its type."""

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from then.core.errors import ThenError
-from then.debugger.console import Console, Reply
-from then.debugger.session import Stop
+from then.debugger.console import Console, Reply, logged_text
+from then.debugger.session import Logged, Stop
 
 HISTORY_LINES: Final = 1000
 
@@ -36,6 +36,7 @@ class Terminal(cmd.Cmd):
         self._is_batch = is_batch
         self.exit_code = 0
         """Of a batch that was ended by a refusal."""
+        console.session.hear = self._hear
 
     # -- the ways in -----------------------------------------------------------------------
 
@@ -85,6 +86,8 @@ class Terminal(cmd.Cmd):
     @property
     def prompt(self) -> str:  # type: ignore[override]
         """`(then) `; with the type of the record that is held."""
+        if self._console.recording is not None:
+            return "> "
         session = self._console.session
         if session.at is not None:
             return "(then:past) "
@@ -98,7 +101,7 @@ class Terminal(cmd.Cmd):
             return True
         source, _, name = line.strip().partition(" ")
         try:
-            if source == "source" and name:
+            if source == "source" and name and self._console.recording is None:
                 return self._all_of(Path(name.strip()).read_text(encoding="utf-8").splitlines())
             reply = self._console.run(line)
         except ThenError as error:
@@ -106,7 +109,21 @@ class Terminal(cmd.Cmd):
         except OSError as error:
             return self._refused(f"{name}: {(error.strerror or str(error)).lower()}", 2)
         self._write(reply)
-        return reply.is_last
+        return reply.is_last or self._all_due()
+
+    def _all_due(self) -> bool:
+        """Carries out what is to be done at the stop that was just told. Whether the session is over."""
+        while self._console.due:
+            line = self._console.due.popleft()
+            try:
+                reply = self._console.run(line)
+            except ThenError as error:
+                self._console.due.clear()
+                return self._refused(str(error), error.exit_code)
+            self._write(reply)
+            if reply.is_last:
+                return True
+        return False
 
     def emptyline(self) -> bool:
         """Does a step again."""
@@ -132,6 +149,9 @@ class Terminal(cmd.Cmd):
             sys.stdout.flush()
         self.exit_code = code if self._is_batch else 0
         return self._is_batch
+
+    def _hear(self, one: Logged) -> None:
+        self._write(Reply(logged_text(one), {"log": one.text, "breakpoint": one.breakpoint, "id": one.id}))
 
     def _write(self, reply: Reply) -> None:
         if self._is_json:

@@ -187,29 +187,27 @@ class View:
         Raises:
             ConfigError: it is none.
         """
-        refusal: RuleError | None = None
-        for place in self._places():
+        refusals = []
+        for place, seen_from in [(self._place(), one) for one in (*self._rules(), None)] + [("after any", None)]:
             try:
-                expr = _expression(place, text, self.edition)
+                expr = _expression(place, text, self.edition, seen_from)
             except RuleError as error:
-                refusal = refusal or error
+                refusals.append(error)
                 continue
             return compile_value(expr)(Scope(self.task, self.bindings(), self.variables))
-        assert refusal is not None
-        raise ConfigError(f"{text}: {refusal.message}")
+        raise ConfigError(f"{text}: {refusals[-2].message}")
 
-    def _places(self) -> list[str]:
-        task, rule = self.task, self.declared(self.rule)
-        places = []
-        if (
-            rule is not None
-            and task.outcome is not None
-            and self.rule != task.rule
-            and "/late" not in (self.rule or "")
-        ):
-            places.append(f"on rule {self.rule}")
-        places.append(f"after {task.type}" if task.outcome is not None else f"before {task.type}")
-        return [*places, "after any"]
+    def _place(self) -> str:
+        return f"{'before' if self.task.outcome is None else 'after'} {self.task.type}"
+
+    def _rules(self) -> list[str]:
+        """The rules whose names are known here: what fires on it, and of a call where that returns to."""
+        task = self.task
+        chain = self.state.chains.get(task.cont or "")
+        if task.is_call and task.outcome is None and chain is not None and chain.step > 0:
+            return [f"{chain.rule}/{chain.step}"]
+        is_fired = task.outcome is not None and self.rule != task.rule and "/late" not in (self.rule or "")
+        return [self.rule] if self.rule is not None and self.declared(self.rule) is not None and is_fired else []
 
 
 def check_place(place: str, edition: Edition) -> None:
@@ -226,10 +224,11 @@ def check_place(place: str, edition: Edition) -> None:
         raise ConfigError(f"{place}: {error.message}") from error
 
 
-def _expression(place: str, text: str, edition: Edition) -> Expr:
+def _expression(place: str, text: str, edition: Edition, seen_from: str | None) -> Expr:
     from then.language.breakpoints import read_breakpoint
 
-    where = read_breakpoint(f"breakpoint look {place} where ({text}) in []", edition.rules).where
+    item = f"breakpoint look {place} where ({text}) in []"
+    where = read_breakpoint(item, edition.rules, seen_from=seen_from).where
     if not isinstance(where, In):
         raise RuleError("one expression is needed")
     return where.item

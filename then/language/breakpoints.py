@@ -50,11 +50,14 @@ class ShapeOf(Protocol):
     def __call__(self, family: str, outcomes: frozenset[str], callee: str | None = None) -> Shape: ...
 
 
-def read_breakpoint(text: str, rules: RuleSet, *, is_strict: bool | None = None) -> Breakpoint:
+def read_breakpoint(
+    text: str, rules: RuleSet, *, is_strict: bool | None = None, seen_from: str | None = None
+) -> Breakpoint:
     """The breakpoint of a text: `breakpoint NAME PLACE …`, or `logpoint NAME PLACE print "…"`.
 
     Args:
         rules: what it is set for; types and fields that it names are theirs.
+        seen_from: the rule, or step, whose names its condition uses, in the place of those of its own place.
         is_strict: types must be declared; None: where all rules are of `.then`.
 
     Raises:
@@ -71,10 +74,34 @@ def read_breakpoint(text: str, rules: RuleSet, *, is_strict: bool | None = None)
         raise RulesRefused(
             [Misplaced("here stands one breakpoint: a place, and what belongs to it", span_of(tree, _FILE))]
         )
-    point = breakpoint_of(items[0], Compiler(unit, Declared(rules, rules.procedures)), (rules,), text)
+    reader = _Reader(Compiler(unit, Declared(rules, rules.procedures)), (rules,))
+    point = reader.point(items[0], text, seen_from)
     findings.check()
     assert point is not None
     return point
+
+
+def rewritten(text: str, *, where: str | None = None, from_hit: int | None = None) -> str:
+    """The text of a breakpoint, with another condition, or from another hit on.
+
+    Args:
+        where: an expression; empty: it has none any more.
+    """
+    item = parse(text, _FILE).children[0]
+    assert isinstance(item, Tree)
+    name, place, *rest = item.children
+    assert isinstance(place, Tree)
+    condition = place.find("where")
+    said = text[place.start_pos : place.end_pos if condition is None else condition.start_pos].rstrip()
+    if where is None and condition is not None:
+        said += f" {text[condition.start_pos : condition.end_pos]}"
+    elif where:
+        said += f" where {where}"
+    pieces = [f"from hit {from_hit}"] if from_hit is not None else []
+    for node in rest:
+        if isinstance(node, Tree) and not (node.data == "from_hit" and from_hit is not None):
+            pieces.append(text[node.start_pos : node.end_pos])
+    return " ".join([item.data, str(name), said, *pieces])
 
 
 def breakpoint_of(tree: Tree, compiler: Compiler, rules: Sequence[RuleSet], text: str) -> Breakpoint | None:
@@ -93,7 +120,7 @@ class _Reader:
         self._unit = compiler.unit
         self._rules = rules
 
-    def point(self, tree: Tree, text: str) -> Breakpoint | None:
+    def point(self, tree: Tree, text: str, seen_from: str | None = None) -> Breakpoint | None:
         name_token, place = tree.children[0], tree.children[1]
         assert isinstance(name_token, Token)
         assert isinstance(place, Tree)
@@ -109,6 +136,8 @@ class _Reader:
             point, scope = self._on_step(point, place)
         else:
             point, scope = self._at(point, place)
+        if seen_from is not None:
+            scope = self._scope_on(seen_from)
         where = place.find("where")
         if where is not None:
             clause = self._compiler.resolver.clause(where.children[0], scope)
@@ -146,7 +175,7 @@ class _Reader:
         assert isinstance(node, Tree)
         name = rule_address(node)
         base, _, step = name.partition("/")
-        rule = next((found for rules in self._rules if (found := rules.rule(base)) is not None), None)
+        rule = self._rule(base)
         if rule is None and not any(base in rules.continuations for rules in self._rules):
             self._unit.refuse(UnknownName("rule", base, self._names()), node)
         if rule is not None and step == "late":
@@ -154,9 +183,20 @@ class _Reader:
             self._unit.refuse(Misplaced(message), node)
         elif rule is not None and step.partition("/")[0].isdigit():
             check_step(rule, step.partition("/")[0], self._unit, node)
+        return attrs.evolve(point, place="rule", family=ANY, rule=name), self._scope_on(name)
+
+    def _rule(self, base: str) -> Rule | None:
+        return next((found for rules in self._rules if (found := rules.rule(base)) is not None), None)
+
+    def _scope_on(self, name: str) -> Scope:
+        """What is bound when a rule, or a step of it, fires."""
+        base, _, step = name.partition("/")
+        rule = self._rule(base)
         shape, aliases = (LOOSE, {}) if rule is None else bound_by(rule, step, self._compiler.patterns.shape)
-        point = attrs.evolve(point, place="rule", family=ANY, rule=name)
-        return point, self._scope(shape, aliases, is_open=rule is None or rule.consequence is None)
+        scope = self._scope(shape, aliases, is_open=rule is None or rule.consequence is None)
+        of = base.rpartition(".")[0]
+        inputs = next((one.procedures[of].inputs for one in self._rules if of in one.procedures), None)
+        return attrs.evolve(scope, names={field.name: field.type for field in inputs or ()})
 
     def _on_step(self, point: Breakpoint, place: Tree) -> tuple[Breakpoint, Scope]:
         patterns = self._compiler.patterns
