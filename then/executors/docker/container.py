@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Callable
@@ -428,14 +429,24 @@ def memory_text(size_bytes: int) -> str:
 
 
 def _send(link: object, text: str) -> None:
-    """Standard input, whole and then its end."""
+    """Standard input, whole and then its end.
+
+    The pump reads the same socket, and whether a call on it waits is one for both: none does.
+    """
+    import select
     import socket
 
     assert isinstance(link, socket.socket)
+    left = memoryview(text.encode(errors="surrogateescape"))
+    room = select.poll()
+    room.register(link, select.POLLOUT)
     with link:
         try:
-            link.setblocking(True)
-            link.sendall(text.encode(errors="surrogateescape"))
+            link.setblocking(False)
+            while left:
+                room.poll()
+                with contextlib.suppress(BlockingIOError):
+                    left = left[link.send(left) :]
             link.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # It ended without reading on.
