@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import then
 from tests.dap_client import Adapter, DapClient, Refused, adapter
+from then.core.errors import ConfigError
+from then.dap.link import BACKLOG_BYTES_MAX, Link
+from then.dap.values import Values
+from then.dap.wire import Frames, framed
 
 SHOP = """\
 event order(id: int, total: int)
@@ -82,3 +88,287 @@ def test_what_is_unknown_is_refused_and_the_session_goes_on(desk: Adapter, shop:
     with pytest.raises(Refused, match="thread 99 is no flow"):
         client.request("stackTrace", threadId=99)
     assert len(client.request("threads")["threads"]) == 1
+
+
+# -- stops ---------------------------------------------------------------------------------------
+
+
+def test_a_breakpoint_at_the_first_record_stops_it_where_entry_was_not_asked_for(desk: Adapter, shop: str) -> None:
+    client = desk.connect()
+    client.begin(lines={shop: [{"line": 13}]}, path=shop, post="order", body={"id": 7, "total": 450})
+    stopped = client.event("stopped")
+    assert (stopped["reason"], stopped["hitBreakpointIds"]) == ("breakpoint", [1])
+    assert client.top(stopped["threadId"])["line"] == 12
+
+
+def test_nothing_is_set_and_nothing_stops_where_no_debugging_is_asked_for(desk: Adapter, shop: str) -> None:
+    client = desk.connect()
+    client.begin(lines={shop: [{"line": 13}]}, path=shop, post="order", body={"id": 7, "total": 450}, noDebug=True)
+    client.event("terminated")
+    assert "*stopped" not in client.order()
+
+
+def test_breakpoints_that_stay_keep_their_number(desk: Adapter, shop: str) -> None:
+    client = launched(desk, shop, stopOnEntry=True)
+    client.event("stopped")
+
+    def put(*lines: int) -> list[tuple[int, int]]:
+        points = [{"line": line} for line in lines]
+        rows = client.request("setBreakpoints", source={"path": shop}, breakpoints=points)["breakpoints"]
+        return [(row["id"], row["line"]) for row in rows]
+
+    assert put(12, 17) == [(1, 12), (2, 17)]
+    assert put(17) == [(2, 17)]
+    assert put(12, 17) == [(3, 12), (2, 17)]
+    (row,) = client.request("setBreakpoints", source={"path": shop}, breakpoints=[{"line": 99}])["breakpoints"]
+    assert (row["verified"], row["line"]) == (False, 99)
+    assert row["message"].endswith("shop.then:99: no rule stands there")
+
+
+@pytest.mark.parametrize(
+    ("point", "says"),
+    [
+        ({"line": 17, "hitCondition": "%10"}, 'hits "%10": write 5 for the fifth alone'),
+        ({"line": 17, "condition": "amount >"}, 'amount >: column 9: found ")"; here must stand a value'),
+        ({"line": 17, "condition": "weight > 3"}, "weight"),
+        ({"line": 17, "logMessage": "{amount"}, "{"),
+    ],
+)
+def test_what_is_wrong_with_a_breakpoint_is_said_and_it_is_not_verified(
+    desk: Adapter, shop: str, point: dict[str, Any], says: str
+) -> None:
+    client = launched(desk, shop, stopOnEntry=True)
+    client.event("stopped")
+    (row,) = client.request("setBreakpoints", source={"path": shop}, breakpoints=[point])["breakpoints"]
+    assert not row["verified"]
+    assert says in row["message"]
+
+
+# -- several clients, engines that run, and those that do not --------------------------------------
+
+
+@pytest.fixture
+def held(desk: Adapter, shop: str) -> Iterator[tuple[then.Engine, then.Flow]]:
+    """An engine that runs in the state folder, and a flow of it held at its first record."""
+    with then.Engine(then.Rules().load(shop), desk.folder / ".then") as engine:
+        engine.breakpoints.add("entry", "after order once")
+        yield engine, engine.post("order", id=7, total=450)
+
+
+def attached(desk: Adapter, **given: Any) -> tuple[DapClient, int]:
+    client = desk.connect()
+    client.begin("attach", **given)
+    thread: int = client.event("stopped")["threadId"]
+    return client, thread
+
+
+def test_of_two_that_let_a_flow_go_on_one_does_and_the_other_is_told(desk: Adapter, held: Any) -> None:
+    _, flow = held
+    (one, thread), (other, thread_) = attached(desk, flow=flow.id), attached(desk, flow=flow.id)
+    # Neither is answered before both have asked: what they see is the same, the engine decides.
+    asked = [(one, one.send("continue", threadId=thread)), (other, other.send("continue", threadId=thread_))]
+    refused = []
+    for client, seq in asked:
+        try:
+            client.answer(seq)
+        except Refused as error:
+            refused.append(str(error))
+    assert len(refused) <= 1, "the second may have seen already that the flow went on, and been stopped no more"
+    assert flow.wait(60).outcome == "done"
+    one.event("terminated")
+    other.event("terminated")
+    assert [task.type for task in flow.tasks] == ["order", "tax", "price", "charge"]
+
+
+def test_who_did_not_let_it_go_on_hears_that_it_goes_on_and_cannot_again(desk: Adapter, held: Any) -> None:
+    engine, flow = held
+    engine.breakpoints.add("later", "after charge")
+    (one, thread), (other, thread_) = attached(desk, flow=flow.id), attached(desk, flow=flow.id)
+    one.request("continue", threadId=thread)
+    other.event("continued", threadId=thread_)
+    one.event("stopped")
+    other.event("stopped")
+    engine.release(flow)
+    one.event("terminated")
+    with pytest.raises(Refused, match=r"no flow that is followed|not stopped|not held any more"):
+        one.request("continue", threadId=thread)
+
+
+def test_leaving_takes_the_breakpoints_of_a_client_and_lets_what_is_held_be(
+    desk: Adapter, held: Any, shop: str
+) -> None:
+    engine, flow = held
+    client, _ = attached(desk, flow=flow.id)
+    client.request("setBreakpoints", source={"path": shop}, breakpoints=[{"line": 17}])
+    client.request("setExceptionBreakpoints", filters=["failed", "unhandled"])
+    assert len(engine.breakpoints.list()) == 4
+    client.request("disconnect")
+    client.end()
+    assert desk.ended() == [0]
+    assert [point.name for point in engine.breakpoints] == ["entry"]
+    assert flow.state == "held"
+
+
+def test_a_client_that_is_gone_without_a_word_leaves_no_breakpoint(desk: Adapter, held: Any, shop: str) -> None:
+    engine, flow = held
+    client, _ = attached(desk, flow=flow.id)
+    client.request("setBreakpoints", source={"path": shop}, breakpoints=[{"line": 17}])
+    client.link.shutdown(2)
+    assert desk.ended() == [0]
+    assert [point.name for point in engine.breakpoints] == ["entry"]
+    assert flow.state == "held"
+
+
+def test_all_open_flows_are_threads_and_others_that_are_held_come_to_them(desk: Adapter, held: Any) -> None:
+    engine, flow = held
+    client = desk.connect()
+    client.begin("attach")
+    first = client.event("stopped")
+    assert [one["name"] for one in client.request("threads")["threads"]] == [f"{flow.id} (order)"]
+    client.request("setFunctionBreakpoints", breakpoints=[{"name": "order"}])
+    other = engine.post("order", id=8, total=1)
+    second = client.event("stopped")
+    assert second["threadId"] != first["threadId"]
+    names = [one["name"] for one in client.request("threads")["threads"]]
+    assert names == [f"{flow.id} (order)", f"{other.id} (order)"]
+
+
+def test_where_no_engine_runs_it_is_said_what_would_look(desk: Adapter, shop: str) -> None:
+    with then.Engine(then.Rules().load(shop), desk.folder / ".then"):
+        pass
+    client = desk.connect()
+    client.request("initialize")
+    with pytest.raises(Refused, match=r"no engine runs in .*post-mortem"):
+        client.request("attach")
+
+
+def test_a_flow_that_ended_is_looked_at_and_not_changed(desk: Adapter, shop: str) -> None:
+    with then.Engine(then.Rules().load(shop), desk.folder / ".then") as engine:
+        flow = engine.run("order", id=7, total=450)
+    client, thread = attached(desk, flow=flow.id, readOnly=True)
+    assert client.top(thread)["name"].startswith("charge")
+    client.request("stepBack", threadId=thread)
+    assert "(past)" in client.event("stopped")["text"]
+    client.request("continue", threadId=thread)
+    client.event("stopped")
+    with pytest.raises(Refused, match="only looked at"):
+        client.request("continue", threadId=thread)
+
+
+@pytest.mark.parametrize(("given", "logged"), [({}, "it gave no token"), ({"token": "guess"}, "wrong token")])
+def test_who_does_not_know_the_token_is_refused_logged_and_cut_off(
+    desk: Adapter, shop: str, given: dict[str, str], logged: str
+) -> None:
+    client = desk.connect(token="right")
+    client.request("initialize")
+    with pytest.raises(Refused, match="the token is missing or wrong"):
+        client.request("launch", path=shop, **given)
+    client.end()
+    assert desk.log == [f"a client was refused: {logged}"]
+    client = desk.connect(token="right")
+    client.begin(path=shop, post="order", body={"id": 7, "total": 1}, token="right")
+    client.event("terminated")
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+def test_values_are_unfolded_a_page_at_a_time_and_long_ones_cut() -> None:
+    values = Values()
+    told = values.body({"items": list(range(5000)), "text": "x" * 5000, "none": None, "many": {}}, 1, "body")
+    assert told["value"] == "{4 fields}"
+    items, text, none, many = values.page(told["variablesReference"])
+    assert (items["value"], items["indexedVariables"]) == ("[5,000 items]", 5000)
+    assert text["value"] == '"' + "x" * 1000 + "…"
+    assert (none["value"], many["value"], many["variablesReference"]) == ("null", "{}", 0)
+    page = values.page(items["variablesReference"], 4998, 100, "indexed")
+    assert [row["evaluateName"] for row in page] == ["body.items[4998]", "body.items[4999]"]
+    assert values.page(items["variablesReference"], filter="named") == []
+    assert len(values.page(items["variablesReference"])) == 1001, "a page, and that there is more"
+    values.forget({1})
+    with pytest.raises(ConfigError, match="none any more"):
+        values.page(told["variablesReference"])
+
+
+# -- what cannot be read -------------------------------------------------------------------------------
+
+
+def taken(data: bytes, *, cut: int) -> list[str]:
+    frames, found = Frames(), []
+    for start in range(0, len(data), cut):
+        frames.feed(data[start : start + cut])
+        while (request := frames.take()) is not None:
+            found.append(request.command)
+    return found
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 50, 10_000])
+def test_requests_are_read_however_the_stream_is_cut(cut: int) -> None:
+    one = framed({"seq": 1, "type": "request", "command": "threads"})
+    two = b"content-type: x\r\n" + framed({"seq": 2, "type": "request", "command": "pausé", "arguments": None})
+    assert taken(one + two + one, cut=cut) == ["threads", "pausé", "threads"]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"hello\n", "is no header"),
+        (b"GET / HTTP/1.1\r\n\r\n", "is no header"),
+        (b"\x00\xff\xfe\r\n\r\n", "is no header"),
+        (b"a" * 5000, "is no header"),
+        (b"Content-Length: -5\r\n\r\n", "is no header"),
+        (b"Content-Length: 5 000\r\n\r\n", "is no header"),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", "is no header"),
+        (b"Content-Length: 16777217\r\n\r\n", "a message of 16,777,217 bytes is announced; 16,777,216 are the most"),
+        (b"Content-Length: 99999999999999999999999\r\n\r\n", "is no header"),
+        (b"Content-Length: 2\r\n\r\n[]", "a message is no request"),
+        (b"Content-Length: 0\r\n\r\n", "a message is no request"),
+        (b'Content-Length: 4\r\n\r\n"\xff"x', "a message is no request"),
+        (b"Content-Length: 40000\r\n\r\n" + b"[" * 40000, "a message is no request"),
+        (framed({"seq": 1, "type": "request"}), "a message is no request"),
+    ],
+)
+def test_what_is_no_message_ends_the_connection_and_is_told(desk: Adapter, data: bytes, says: str) -> None:
+    client = desk.connect()
+    client.link.sendall(data)
+    told = client.event("output")
+    assert told["category"] == "important"
+    assert says in told["output"]
+    client.end()
+    assert desk.ended() == [2]
+    assert says in desk.log[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "says"),
+    [
+        ("setBreakpoints", {}, 'request "setBreakpoints": Object missing required field `source`'),
+        ("setBreakpoints", {"source": {}, "breakpoints": [{"line": "x"}]}, "Expected `int`, got `str`"),
+        ("stackTrace", {"threadId": "1"}, "Expected `int`, got `str`"),
+        ("launch", {}, "launch what?"),
+        ("launch", {"path": "nowhere.then"}, "nowhere.then"),
+        ("launch", {"path": "x", "clock": "virtual"}, 'clock "virtual"'),
+        ("variables", {"variablesReference": 7}, "variables 7 are none"),
+        ("evaluate", {"expression": "1"}, "no flow is here yet"),
+        ("setExceptionBreakpoints", {"filters": ["all"]}, 'filter "all" is none of failed'),
+    ],
+)
+def test_a_request_that_is_not_right_is_answered_with_what_is_wrong(
+    desk: Adapter, command: str, arguments: dict[str, Any], says: str
+) -> None:
+    client = desk.connect()
+    client.request("initialize")
+    with pytest.raises(Refused) as error:
+        client.request(command, **arguments)
+    assert says in str(error.value)
+
+
+def test_a_client_that_never_reads_is_given_up_and_holds_nobody_up() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        link = Link(theirs.fileno(), theirs.fileno(), theirs.close)
+        for _ in range(BACKLOG_BYTES_MAX // 2**20 + 2):
+            link.send(b"x" * 2**20)  # Waits for nobody.
+        assert link.is_lost
+        assert link.read() == b""
+        link.close()

@@ -5,7 +5,7 @@ Source: the Debug Adapter Protocol, 1.68; `LaunchArguments` and `AttachArguments
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from then.core.errors import ProtocolError
 from then.core.tasks import Body, Json
 
 T = TypeVar("T")
+ADAPTER: Final = "then"
+"""What editors call it: their `type` of a launch."""
 
 
 class Arguments(msgspec.Struct, rename="camel", kw_only=True):
@@ -30,8 +32,10 @@ class LaunchArguments(Arguments):
 
     path: str | None = None
     """The rules; that of the command line where it is not said."""
+    post: str | None = None
+    """The type of what is posted; else what the `start` lines say."""
     type: str | None = None
-    """What is posted; else what the `start` lines say."""
+    """The same, for clients that do not put the name of the adapter there."""
     body: Body | None = None
     state: str | None = None
     """The state folder; none: nothing is kept."""
@@ -39,6 +43,10 @@ class LaunchArguments(Arguments):
     clock: str = "real"
     no_debug: bool = False
     token: str | None = None
+
+    @property
+    def posted(self) -> str | None:
+        return self.post or (self.type if self.type != ADAPTER else None)
 
 
 class AttachArguments(Arguments):

@@ -35,6 +35,8 @@ class Thread:
     is_stopped: bool = False
     asked: Asked = ""
     """What the client asked of it last."""
+    target: str | None = None
+    """The rule that is to answer the record in view, when that goes on; None: those that would."""
     frames: list[Frame] = attrs.field(factory=list)
     """As they were shown last."""
     numbers: dict[int, int] = attrs.field(factory=dict)
@@ -73,6 +75,8 @@ class Client(Voice):
         """By flow."""
         self.sources: list[tuple[str, str]] = []
         """Name and text of those that have no path; their reference is their place, counted from 1."""
+        self.targets: list[str] = []
+        """Rules that could be gone to, by their place, counted from 1."""
         self._frames: dict[int, tuple[Thread, int]] = {}
         self._numbers: dict[str, int] = {}
         self._last_frame = 0
@@ -131,13 +135,13 @@ class Client(Voice):
     def has_gone_on(self, thread: Thread) -> None:
         """Tells that a thread goes on."""
         self._forget(thread)
-        thread.is_stopped = False
+        thread.is_stopped, thread.target = False, None
         self.event("continued", {"threadId": thread.number, "allThreadsContinued": False})
 
     def goes_on(self, thread: Thread, asked: Asked) -> None:
         """Notes that a thread was let go on by a request that says so itself."""
         self._forget(thread)
-        thread.is_stopped, thread.asked = False, asked
+        thread.is_stopped, thread.asked, thread.target = False, asked, None
 
     def drop(self, thread: Thread) -> None:
         """A flow is no thread any more."""

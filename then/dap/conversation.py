@@ -48,6 +48,8 @@ REQUESTS: Final[dict[str, Answer]] = {
     "stepIn": Answer(going.step_in, a.ThreadArguments),
     "stepOut": Answer(going.step_out, a.ThreadArguments),
     "pause": Answer(going.pause, a.ThreadArguments),
+    "gotoTargets": Answer(going.goto_targets, a.GotoTargetsArguments),
+    "goto": Answer(going.goto, a.GotoArguments),
     "stepBack": Answer(going.step_back, a.ThreadArguments),
     "reverseContinue": Answer(going.reverse_continue, a.ThreadArguments),
     "setVariable": Answer(going.set_variable, a.SetVariableArguments),

@@ -29,7 +29,8 @@ class Follower:
         assert client.access is not None
         self._access = client.access
         self._read = self._access.journal.last
-        self._is_over = False
+        self._is_over = self._had_ours = False
+        self._exit_code = 0
         self._runner = threading.Thread(target=self._run, name="andthen-dap-watch", daemon=True)
 
     def start(self) -> None:
@@ -76,9 +77,6 @@ class Follower:
         if client.has_begun and not ours and self._had_ours:
             client.event("exited", {"exitCode": self._exit_code})
             client.terminate()
-
-    _had_ours = False
-    _exit_code = 0
 
     def _settle(self, thread: Thread, held: set[str], news: Body) -> None:
         """Brings what the client knows of a flow to what is."""
@@ -154,15 +152,23 @@ class Follower:
                 continue
             for fact in page.facts:
                 if isinstance(fact, f.Hit) and fact.text is not None:
-                    self._client.say(fact.text, **self._place(page.flow, fact))
+                    self._client.say(fact.text)
+                elif isinstance(fact, f.Completed) and page.flow in self._client.threads:
+                    self._tell_output(fact.id)
                 elif isinstance(fact, f.Fault):
                     self._client.say(fact.text, "important")
 
-    def _place(self, flow: str, hit: f.Hit) -> Body:
-        return {}
+    def _tell_output(self, id: str) -> None:
+        """What a task wrote, when it has ended: the last of it, where that is much."""
+        for stream, category in (("out", "stdout"), ("err", "stderr")):
+            lines = self._access.written(id, "out" if stream == "out" else "err", LINES_MAX)
+            if lines:
+                self._client.say("\n".join(lines), category)
 
 
 THREADS_MAX: Final = 200
+LINES_MAX: Final = 500
+"""Of what a task wrote."""
 
 
 def _met(thread: Thread) -> set[str]:

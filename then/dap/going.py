@@ -9,9 +9,17 @@ import msgspec
 
 from then.core.errors import ConfigError
 from then.core.tasks import Body
-from then.dap.arguments import FrameArguments, SetVariableArguments, ThreadArguments
+from then.dap.arguments import (
+    FrameArguments,
+    GotoArguments,
+    GotoTargetsArguments,
+    SetVariableArguments,
+    ThreadArguments,
+)
 from then.dap.client import Client, Thread
 from then.dap.desk import Desk
+from then.dap.looking import source_file
+from then.debugger.places import place_at_line
 from then.debugger.session import How
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -46,7 +54,7 @@ def _go(client: Client, number: int, how: How) -> None:
         raise ConfigError("this is only looked at: the flow is not let go on; stepBack leads into its past")
     if session.stop is not None and session.stop.id is not None and not _is_held(thread):
         raise ConfigError(f"flow {thread.flow} is not held any more: somebody else let it go on")
-    session.go(how)
+    session.go(how, rule=thread.target)
     client.goes_on(thread, "" if how == "continue" else "step")
 
 
@@ -62,6 +70,36 @@ def pause(client: Client, desk: Desk, given: ThreadArguments) -> None:
         return
     thread.session.pause()
     thread.asked = "pause"
+
+
+def goto_targets(client: Client, desk: Desk, given: GotoTargetsArguments) -> Body:
+    """The rule at a line, where it is one that could answer the record in view."""
+    thread = client.foremost()
+    session = thread.session
+    if not thread.is_stopped or session.at is not None or not session.view.task.is_held:
+        return {"targets": []}
+    place, span = place_at_line(session.view.edition.rules, source_file(client, given.source), given.line)
+    name = place.removeprefix("on rule ")
+    rows: list[Body] = []
+    for rule in session.jump_targets():
+        if rule.partition("/")[0] == name:
+            client.targets.append(rule)
+            rows.append({"id": len(client.targets), "label": rule, "line": span.line})
+    return {"targets": rows}
+
+
+def goto(client: Client, desk: Desk, given: GotoArguments) -> None:
+    """That rule alone will answer the record, when it goes on."""
+    thread = client.stopped(given.thread_id)
+    session = thread.session
+    if not 1 <= given.target_id <= len(client.targets):
+        raise ConfigError(f"target {given.target_id} is none; gotoTargets gives those that there are")
+    rule = client.targets[given.target_id - 1]
+    if session.at is not None or not session.view.task.is_held or rule not in session.jump_targets():
+        raise ConfigError(f"{session.view.task.type} ({session.view.id}) cannot be answered by {rule}")
+    thread.target = rule
+    text = f"{rule} alone will answer {session.view.task.type} ({session.view.id})"
+    client.after(lambda: client.has_stopped(thread, {"reason": "goto", "description": text, "text": text}))
 
 
 # -- the past ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from then.dap.arguments import (
     CompletionsArguments,
     EvaluateArguments,
     FrameArguments,
+    Source,
     SourceArguments,
     StackTraceArguments,
     ThreadArguments,
@@ -28,6 +29,9 @@ from then.debugger.console import json_of
 from then.debugger.looking import foretold, said
 from then.debugger.places import lines_of, lines_with_places
 from then.debugger.view import Frame, View
+
+LINES_MAX: Final = 50
+"""Of what a failed task wrote last."""
 
 
 def threads(client: Client, desk: Desk, given: Arguments) -> Body:
@@ -47,7 +51,11 @@ def stack_trace(client: Client, desk: Desk, given: StackTraceArguments) -> Body:
     thread = client.thread(given.thread_id)
     if not thread.is_stopped:
         raise ConfigError(f"flow {thread.flow} goes on; a stack is seen when it stands still")
-    thread.frames = thread.frames or thread.session.view.stack()
+    if not thread.frames:
+        thread.frames = thread.session.view.stack()
+        if thread.target is not None:
+            span = thread.session.view.span(thread.target)
+            thread.frames[0] = thread.frames[0]._replace(rule=thread.target, span=span)
     frames = thread.frames
     end = given.start_frame + given.levels if given.levels else len(frames)
     rows = [
@@ -104,13 +112,13 @@ def breakpoint_locations(client: Client, desk: Desk, given: BreakpointLocationsA
     if client.points.edition is None:
         raise ConfigError("no rules are loaded yet: launch or attach first")
     last = given.end_line if given.end_line is not None else given.line
-    lines = lines_with_places(client.points.edition.rules, source_file(client, given.source.path, given.source))
+    lines = lines_with_places(client.points.edition.rules, source_file(client, given.source))
     return {"breakpoints": [{"line": line} for line in lines if given.line <= line <= last]}
 
 
-def source_file(client: Client, path: str | None, given: object) -> str:
+def source_file(client: Client, given: Source) -> str:
     """The file that a source means: its path, or the name of one that was told by a reference."""
-    reference = getattr(given, "source_reference", None) or 0
+    reference, path = given.source_reference or 0, given.path
     if 1 <= reference <= len(client.sources):
         return client.sources[reference - 1][0]
     if path is None:
@@ -226,7 +234,8 @@ def exception_info(client: Client, desk: Desk, given: ThreadArguments) -> Body:
     error = task.error or {}
     message = str(error.get("message", ""))
     details: Body = {"message": message, "typeName": str(error.get("kind", task.outcome))}
-    text = _trace(error, message)
+    rows = [f"{name}: {whole(value)}" for name, value in error.items() if name not in ("kind", "message")]
+    text = "\n".join([*rows, *thread.session.access.written(task.id, "err", LINES_MAX)])
     if text:
         details["stackTrace"] = text
     return {
@@ -235,12 +244,3 @@ def exception_info(client: Client, desk: Desk, given: ThreadArguments) -> Body:
         "breakMode": "always",
         "details": details,
     }
-
-
-def _trace(error: Body, message: str) -> str:
-    rows: list[str] = [f"{name}: {whole(value)}" for name, value in error.items() if name not in ("kind", "message")]
-    return "\n".join(rows)
-
-
-LINES_MAX: Final = 50
-"""Of what a failed task wrote last."""

@@ -18,7 +18,7 @@ from then.dap.points import FILTERS, Wanted
 
 
 def set_breakpoints(client: Client, desk: Desk, given: SetBreakpointsArguments) -> Body:
-    file = source_file(client, given.source.path, given.source)
+    file = source_file(client, given.source)
     wanted = [
         Wanted(
             "breakpoint", file, one.line, condition=one.condition or "", hits=one.hit_condition or "",

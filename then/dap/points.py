@@ -15,11 +15,10 @@ from typing import Final, Literal
 import attrs
 
 from then.core.edition import Edition
-from then.core.errors import ConfigError, ThenError
+from then.core.errors import ConfigError, RuleError, ThenError
 from then.core.tasks import Body
 from then.debugger.access import Access
 from then.debugger.places import place_at_line, place_of
-from then.debugger.view import check_place
 
 Kind = Literal["breakpoint", "function breakpoint", "exception"]
 FILTERS: Final[dict[str, tuple[str, str, str | None]]] = {
@@ -134,7 +133,7 @@ class Points:
         point.wrong = None
         try:
             place = self._place(point, edition)
-            check_place(place, edition)
+            _check(place, wanted, edition)
             if not self.are_on:
                 return
             name = f"{self._prefix}_{point.id}"
@@ -170,6 +169,24 @@ class Points:
         if point.line is not None:
             body["line"] = point.line
         return body
+
+
+def _check(place: str, wanted: Wanted, edition: Edition) -> None:
+    """Nothing, where a breakpoint may stand there.
+
+    Raises:
+        ConfigError: what is wrong with it, and in which column of what the client wrote.
+    """
+    from then.language.breakpoints import read_breakpoint
+
+    head = "breakpoint look "
+    try:
+        read_breakpoint(f"{head}{place}", edition.rules)
+    except RuleError as error:
+        written = wanted.condition or wanted.text
+        column = error.span.column - len(head) - place.find(written) if error.span is not None else 0
+        at = f"column {min(column, len(written) + 1)}: " if written in place and column > 0 else ""
+        raise ConfigError(f"{written or place}: {at}{error.message}") from error
 
 
 def _hits(text: str) -> str:

@@ -12,7 +12,7 @@ from then.app.rules import Rules
 from then.core.errors import ConfigError, ThenError
 from then.core.tasks import Body
 from then.dap.arguments import Arguments, AttachArguments, DisconnectArguments, InitializeArguments, LaunchArguments
-from then.dap.client import Client
+from then.dap.client import Client, Thread
 from then.dap.desk import Desk
 from then.dap.following import THREADS_MAX, Follower
 from then.dap.points import FILTERS
@@ -28,10 +28,9 @@ CAPABILITIES: Final = {
     "supportsEvaluateForHovers": True,
     "supportsStepBack": True,
     "supportsSetVariable": True,
+    "supportsGotoTargetsRequest": True,
     "supportsRestartFrame": True,
     "supportsCompletionsRequest": True,
-    "supportsExceptionOptions": False,
-    "supportsValueFormattingOptions": False,
     "supportsExceptionInfoRequest": True,
     "supportTerminateDebuggee": True,
     "supportSuspendDebuggee": True,
@@ -54,7 +53,7 @@ def initialize(client: Client, desk: Desk, given: InitializeArguments) -> Body:
          "supportsCondition": place is not None}
         for name, (label, says, place) in FILTERS.items()
     ]  # fmt: skip
-    return {name: True for name, is_so in CAPABILITIES.items() if is_so} | {"exceptionBreakpointFilters": filters}
+    return CAPABILITIES | {"exceptionBreakpointFilters": filters}
 
 
 def launch(client: Client, desk: Desk, given: LaunchArguments) -> None:
@@ -64,9 +63,9 @@ def launch(client: Client, desk: Desk, given: LaunchArguments) -> None:
         raise ConfigError(f'clock "{given.clock}": there is "real" alone; `andthen test` has a clock of its own')
     path = given.path or desk.path
     if path is None:
-        raise ConfigError('launch what? "path" names a file of rules, "type" what is posted')
+        raise ConfigError('launch what? "path" names a file of rules, "post" what is posted')
     rules = Rules().load(path)
-    posts = posts_of(rules.edition, given.type or desk.type, {}, given.body or {}, path)
+    posts = posts_of(rules.edition, given.posted or desk.type, {}, given.body or {}, path)
     state = given.state or desk.private_state
     engine = Engine(rules, state)
     flows: list[str] = []
@@ -207,10 +206,7 @@ def _started(client: Client, follower: Follower) -> None:
     follower.start()
 
 
-def _catch(client: Client, thread: object) -> None:
-    from then.dap.client import Thread
-
-    assert isinstance(thread, Thread)
+def _catch(client: Client, thread: Thread) -> None:
     for what in client.points.catches:
         thread.session.own.catch(what)
 

@@ -22,6 +22,7 @@ from then.core.edition import Edition
 from then.core.errors import ConfigError, ThenError
 from then.core.tasks import Json
 from then.debugger.past import state_at
+from then.executors.outputs import Stream, tail
 
 
 @attrs.frozen
@@ -33,6 +34,8 @@ class Access:
     call: Callable[..., Json]
     """Carries out an operation of `then.app.commands.OPS`, given its name and arguments."""
     close: Callable[[], None]
+    written: Callable[[str, Stream, int], list[str]] = attrs.field(default=lambda id, stream, lines: [])
+    """The last lines that a task wrote to a stream; none where they are not to be had masked."""
 
     def root(self, version: str) -> Path:
         """The root of the project that rules were loaded from."""
@@ -51,7 +54,10 @@ def to_engine(engine: Engine) -> Access:
     def call(op: str, **arguments: Json) -> Json:
         return OPS[op](commands, **arguments)
 
-    return Access(engine.loop.journal, engine.editions, call, lambda: None)
+    def written(id: str, stream: Stream, lines: int) -> list[str]:
+        return tail(engine._task_folder(), id, lines, stream, engine.secrets.mask)  # noqa: SLF001 (made with its first use)
+
+    return Access(engine.loop.journal, engine.editions, call, lambda: None, written)
 
 
 def to_running(folder: Path) -> Access:

@@ -89,11 +89,12 @@ class Session(Sight):
 
     # -- going on ------------------------------------------------------------------------
 
-    def go(self, how: How = "continue", place: str = "") -> None:
+    def go(self, how: How = "continue", place: str = "", rule: str | None = None) -> None:
         """Lets the record in view go on, as it was changed; `wait` tells of the next stop.
 
         Args:
             place: of `until`: a task, an event, or a whole place such as `after pay where amount > 5`.
+            rule: it alone answers the record, one of `jump_targets`.
 
         Raises:
             ConfigError: the record is not held, a place is none, or this is the past.
@@ -113,7 +114,8 @@ class Session(Sight):
             self.own.stop_once(*places)
         if view.task.is_held and view.hold is not None:
             try:
-                self.access.call("continue", id=view.id, **self._given())
+                jump = {"rule": rule} if rule is not None else {}
+                self.access.call("continue", id=view.id, **self._given(), **jump)
             except ThenError:
                 self.own.take_step_back()
                 raise
