@@ -73,21 +73,28 @@ def tail(folder: Path, id: str, lines: int, stream: Stream = "err", mask: Mask |
     return data.decode(errors="backslashreplace").splitlines()[-lines:]
 
 
-def sync(folder: Path, id: str) -> None:
-    """Brings to the disk what a task left; nothing where it left nothing.
+def sync(folder: Path, *ids: str) -> None:
+    """Brings to the disk what tasks left; nothing where they left nothing.
 
     What cannot be synced is left as it is: the record of the task is what counts.
     """
-    path = str(_task_folder(folder, id))
-    try:
-        names = _written(path)
-        for name in names:
-            _sync_file(name)
-        if names:
-            _sync_file(path)
-            _sync_file(os.path.dirname(path))
-    except OSError:
-        pass
+    is_new = False
+    for id in ids:
+        path = str(_task_folder(folder, id))
+        try:
+            names = _written(path)
+            for name in names:
+                _sync_file(name)
+            if names:
+                _sync_file(path)
+                is_new = True
+        except OSError:
+            pass
+    if is_new:
+        try:
+            _sync_file(str(folder / "tasks"))  # Once for all of them.
+        except OSError:
+            pass
 
 
 def _written(path: str) -> list[str]:

@@ -348,8 +348,7 @@ class ProcessExecutor:
                     if self._asked is not None:
                         self._asked.set()
         if unsynced and self._syncs:
-            for id in unsynced:
-                outputs.sync(self._folder, id)
+            outputs.sync(self._folder, *unsynced)
         for job, fields, is_stopped in unmasked:
             threading.Thread(
                 target=self._report_unmasked,

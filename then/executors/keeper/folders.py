@@ -11,6 +11,9 @@ and tells us by SIGIO (`let_go`). So what was empty at the look is empty at the 
 
 The keeper holds the files and folders of such a folder open from its making: that
 they are unchanged is then seen by five fstat, without a path.
+
+Where tasks leave something, and so none is passed on, the next folder is made while
+a task runs (`make_ahead`): its start is not to wait for that, nor its end to be seen.
 """
 
 # ruff: noqa: TID251  (Times are compared with those that the file system stamps.)
@@ -23,11 +26,24 @@ import time
 
 from .processes import Child, task_id_of
 
+TYPE_CHECKING = False  # (`typing` costs 5 ms)
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 FRESH = ["artifacts", "err", "out", "task.json"]
+REMOVALS = (
+    (os.unlink, b"/out"),
+    (os.unlink, b"/err"),
+    (os.unlink, b"/task.json"),
+    (os.rmdir, b"/artifacts"),
+    (os.rmdir, b""),
+)
 HELD_MAX = max(0, min(64, os.sysconf("SC_OPEN_MAX") // 10 - 10))
 """So many folders are held open at once: five descriptors each. All others stay where they are."""
 REUSE_BELOW = 256
 """With more children than this the look for strays costs more than a new folder."""
+AHEAD = b"../keeper.spare"
+"""The folder that is made ahead, seen from `tasks`."""
 AGED_NS = 10_000_000_000
 READ_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,6 +55,15 @@ def make_folder(path: bytes) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
+
+
+def remove_fresh(path: bytes) -> None:
+    """Takes away a folder that no task has, or what was made of it; nothing where it is not there."""
+    for remove, name in REMOVALS:
+        try:
+            remove(path + name)
+        except OSError:
+            pass  # It was not made yet, or somebody was quicker; what is left is harmless.
 
 
 class Folder:
@@ -87,6 +112,10 @@ class Folder:
         """Whether somebody waits for the end of a lease."""
         return any(fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK for fd in (self.out, self.err))
 
+    def is_silent(self) -> bool:
+        """Nothing was written to the outputs: most of what is not untouched is told by that."""
+        return not os.fstat(self.out).st_size and not os.fstat(self.err).st_size
+
     def is_untouched(self) -> bool:
         """Whether it is as it was given: files empty, of their mode, and no others."""
         fstat = os.fstat
@@ -106,6 +135,15 @@ class Folder:
             os.close(fd)
 
 
+def _whole(pieces: Generator[None, None, Folder]) -> Folder:
+    """A folder whose making was begun, or was not."""
+    try:
+        while True:
+            next(pieces)
+    except StopIteration as made:
+        return made.value  # type: ignore[no-any-return]
+
+
 class Folders:
     """Gives each task its folder, mostly that of an earlier task which left nothing in it."""
 
@@ -118,6 +156,12 @@ class Folders:
         """Of tasks that have ended: empty, and leased."""
         self.strays: dict[int, bytes | None] = {}
         """Adopted descendants of tasks, and whose: their task's folder stays as it is."""
+        self.is_short = False
+        """The next task would have to wait for its folder."""
+        self.made = 0
+        """How many were made since the start. A lone task is no reason to make another ahead."""
+        self.ahead: Generator[None, None, Folder] | None = None
+        """The one that is being made."""
         self.children_fd = -1
         make_folder(self.tasks)
         self.tasks_fd = os.open(self.tasks, FOLDER)
@@ -136,12 +180,43 @@ class Folders:
 
     def take(self, id: bytes, record: bytes) -> None:
         """Makes the task's folder, with its record in it. Raises OSError."""
+        if self.ahead is not None and not self.spares:
+            try:
+                self._add(_whole(self.ahead))
+            except OSError:
+                self.ahead = None
         folder = self._pass_on(id) if self.spares else None
         if folder is None:
             folder = self._make(id)
-        folder.write_record(record)
+            self.made += 1
+        try:
+            folder.write_record(record)
+        except OSError:
+            folder.close()
+            raise
         if self.children_fd >= 0 and len(self.held) < HELD_MAX:
             self.held[id] = folder
+            self.is_short = not self.spares and self.made > 1
+        else:
+            folder.close()
+
+    def make_ahead(self) -> None:
+        """Makes a piece of the folder of the next task: who calls it can look about between two."""
+        if self.ahead is None:
+            remove_fresh(self.tasks + AHEAD)  # What a keeper that was killed has left.
+            self.ahead = self._pieces(AHEAD, is_new=True)
+        try:
+            next(self.ahead)
+        except StopIteration as made:
+            self._add(made.value)
+        except OSError:
+            self.ahead, self.is_short = None, False
+
+    def _add(self, folder: Folder) -> None:
+        """Puts the folder that was made ahead to those that wait for a task."""
+        self.ahead, self.is_short = None, False
+        if folder.lease() and folder.is_untouched():
+            self.spares.append(folder)
         else:
             folder.close()
 
@@ -166,24 +241,27 @@ class Folders:
     def clear(self) -> None:
         """Takes away what is kept for others."""
         for spare in self.spares:
-            path = self.tasks + spare.name
-            try:
-                for name in (b"/out", b"/err", b"/task.json"):
-                    os.unlink(path + name)
-                os.rmdir(path + b"/artifacts")
-                os.rmdir(path)
-            except OSError:
-                pass  # Somebody was quicker; what is left is harmless.
+            remove_fresh(self.tasks + spare.name)
             spare.close()
         self.spares.clear()
+        remove_fresh(self.tasks + AHEAD)
 
     def _make(self, id: bytes) -> Folder:
+        return _whole(self._pieces(id))
+
+    def _pieces(self, id: bytes, is_new: bool = False) -> Generator[None, None, Folder]:
+        """Makes a folder, an inode at a time. Raises OSError; also where there is one that was to be new."""
         path = self.tasks + id
-        make_folder(path)
-        make_folder(path + b"/artifacts")
         fds: list[int] = []
         try:
+            if is_new:
+                os.mkdir(path, 0o700)
+            else:
+                make_folder(path)
+            yield
+            make_folder(path + b"/artifacts")
             for name in (b"/out", b"/err", b"/task.json"):
+                yield
                 fds.append(os.open(path + name, READ_WRITE | os.O_CREAT, 0o600))
             for name in (b"", b"/artifacts"):
                 fds.append(os.open(path + name, FOLDER))
@@ -198,7 +276,7 @@ class Folders:
         if len(self.spares) >= HELD_MAX or len(self.own) > REUSE_BELOW or self._has_strays(folder.name):
             return False
         try:
-            return folder.lease() and folder.is_untouched()
+            return folder.is_silent() and folder.lease() and folder.is_untouched()
         except OSError:
             return False
 

@@ -88,7 +88,10 @@ class Keeper:
     def run(self) -> None:
         while self._is_needed() or self._accept():
             busy = self.queue and self.full_until is None
-            for fd, _ in self.poll.poll(0 if busy else self._wait_ms()):
+            events = self.poll.poll(0 if busy or self.folders.is_short else self._wait_ms())
+            if not events and not busy and self.folders.is_short:
+                self.folders.make_ahead()
+            for fd, _ in events:
                 if fd == self.signals.fd:
                     self._take_signals(self.signals.read())
                 elif self.wire is not None and fd == self.wire.fd:

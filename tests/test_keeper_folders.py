@@ -1,0 +1,116 @@
+"""The keeper's folders: made while a task runs, and passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.desk import Desk, wait_gone
+from then.executors.keeper.folders import FRESH, Folders
+
+PIECES = 5
+"""So many calls make a whole folder ahead."""
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Folders]:
+    found = Folders(os.fsencode(tmp_path), {})
+    found.watch_children(is_reaper=True)
+    if found.children_fd < 0:
+        pytest.skip("this kernel has no /proc/PID/task/TID/children: no folder is passed on")
+    yield found
+    found.clear()
+    for folder in found.held.values():
+        folder.close()
+
+
+def names(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "tasks").iterdir())
+
+
+def write_output(tmp_path: Path, id: str) -> None:
+    (tmp_path / "tasks" / id / "out").write_text("left\n")
+
+
+def leave_two(folders: Folders, tmp_path: Path) -> None:
+    for id in ("first", "second"):
+        folders.take(id.encode(), b"{}")
+        write_output(tmp_path, id)
+
+
+def test_a_lone_task_is_no_reason_to_make_a_folder_ahead(folders: Folders) -> None:
+    folders.take(b"first", b"{}")
+    assert not folders.is_short
+
+
+@pytest.mark.parametrize("pieces", range(PIECES + 1))
+def test_a_task_gets_the_folder_that_was_begun_for_it_however_far_it_came(
+    folders: Folders, tmp_path: Path, pieces: int
+) -> None:
+    leave_two(folders, tmp_path)
+    assert folders.is_short
+    for _ in range(pieces):
+        folders.make_ahead()
+    assert folders.is_short == (pieces < PIECES)
+    folders.take(b"third", b'{"id": "third"}')
+    assert names(tmp_path) == ["first", "second", "third"]
+    third = tmp_path / "tasks" / "third"
+    assert sorted(path.name for path in third.iterdir()) == FRESH
+    assert (third / "task.json").read_text() == '{"id": "third"}'
+    assert folders.made == (2 if pieces else 3)
+    assert folders.is_short
+    # It is as good as another: without output it goes on to the next task.
+    assert folders.leave(b"third")
+    folders.take(b"fourth", b"{}")
+    assert names(tmp_path) == ["first", "fourth", "second"]
+
+
+def test_where_folders_are_passed_on_none_is_made_ahead(folders: Folders) -> None:
+    for id in (b"first", b"second"):
+        folders.take(id, b"{}")
+    for id in (b"first", b"second"):
+        assert folders.leave(id)
+    folders.take(b"third", b"{}")
+    assert not folders.is_short
+
+
+def test_what_a_killed_keeper_began_is_taken_away(folders: Folders, tmp_path: Path) -> None:
+    left = tmp_path / "keeper.spare"
+    left.mkdir()
+    (left / "out").touch()
+    leave_two(folders, tmp_path)
+    for _ in range(PIECES):
+        folders.make_ahead()
+    assert len(folders.spares) == 1
+    folders.clear()
+    assert not left.exists()
+
+
+def test_a_folder_with_something_in_it_is_given_to_no_task(folders: Folders, tmp_path: Path) -> None:
+    left = tmp_path / "keeper.spare"
+    left.mkdir()
+    (left / "mine").touch()
+    leave_two(folders, tmp_path)
+    folders.make_ahead()
+    assert not folders.is_short
+    assert not folders.spares
+    folders.take(b"third", b"{}")
+    assert sorted(path.name for path in (tmp_path / "tasks" / "third").iterdir()) == FRESH
+    assert [path.name for path in left.iterdir()] == ["mine"]
+
+
+def test_each_task_that_leaves_something_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    with Desk(tmp_path) as desk:
+        reports = [desk.shell(f"echo {number}; cp $THEN_TASK $THEN_ARTIFACTS/record") for number in range(5)]
+        for number, report in enumerate(reports):
+            assert desk.output(report) == b"%d\n" % number
+            folder = tmp_path / "state" / "tasks" / report.id
+            assert sorted(path.name for path in folder.iterdir()) == FRESH
+            assert f'"id":"{report.id}"' in (folder / "artifacts" / "record").read_text()
+        desk.executor.forget([report.id for report in reports])
+        pid = desk.keeper_pid
+    wait_gone(pid)
+    assert not (tmp_path / "state" / "keeper.spare").exists()
