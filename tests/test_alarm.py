@@ -40,7 +40,7 @@ def test_a_clock_that_is_set_back_does_not_put_spans_off() -> None:
     keeper, waits = Timekeeper(hands, lambda: None), _waits(hands)
     hands.pass_s(30)
     hands.wall_us -= HOUR_US
-    keeper.heed_clock(waits)
+    waits.dues.shift(keeper.step_us())
     assert waits.take_due(hands.wall_us + 29_000_000) is None
     assert waits.take_due(hands.wall_us + 30_000_000) == ("start", "after")
 
@@ -50,23 +50,45 @@ def test_a_clock_that_is_set_forward_does_not_bring_spans_on_and_loses_none() ->
     keeper, waits = Timekeeper(hands, lambda: None), _waits(hands)
     hands.pass_s(30)
     hands.wall_us += HOUR_US
-    keeper.heed_clock(waits)
+    waits.dues.shift(keeper.step_us())
     # What goes by the clock on the wall is due at once, and once.
     assert waits.take_due(hands.wall_us) == ("timer", "daily")
     assert waits.take_due(hands.wall_us) is None
     hands.pass_s(30)
-    keeper.heed_clock(waits)
+    assert keeper.step_us() == 0
     assert waits.take_due(hands.wall_us) == ("start", "after")
     assert waits.next_due is None
 
 
 def test_a_clock_that_drifts_is_not_one_that_was_set() -> None:
     hands = Hands()
-    keeper, waits = Timekeeper(hands, lambda: None), _waits(hands)
-    hands.wall_us += 50_000
-    before = waits.next_due
-    keeper.heed_clock(waits)
-    assert waits.next_due == before
+    keeper = Timekeeper(hands, lambda: None)
+    for _ in range(10):
+        hands.wall_us += 50_000
+        assert keeper.step_us() == 0
+    hands.wall_us -= HOUR_US
+    assert keeper.step_us() == -HOUR_US
+    assert keeper.step_us() == 0
+
+
+def test_a_thread_that_stands_still_between_two_looks_sees_no_clock_that_was_set() -> None:
+    hands, stalls = Hands(), [0.0, 7.0, 0.0, 3.0]
+
+    class Slow(Hands):
+        def now_us(self) -> int:
+            now = hands.wall_us
+            hands.pass_s(stalls.pop() if stalls else 0.0)
+            return now
+
+        def monotonic(self) -> float:
+            return hands.elapsed_s
+
+    keeper = Timekeeper(Slow(), lambda: None)
+    assert stalls == [0.0, 7.0]
+    assert keeper.step_us() == 0
+    stalls += [7.0]
+    assert keeper.step_us() == 0
+    assert not stalls
 
 
 def test_an_alarm_rings_when_it_is_due_and_again_when_it_is_set_again() -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from then.abc import Clock
-from then.core.waits import Waits
 
 CLOCK_STEP_US: Final = 100_000
 """More than a clock drifts between two looks: it was set."""
+TOGETHER_S: Final = 0.01
+LOOKS_MAX: Final = 20
 LOOK_S: Final = 30.0
 """It rings at least so often while something is due: the machine's clock may have been set."""
 
@@ -65,7 +66,7 @@ class Alarm:
 
 
 class Timekeeper:
-    """Has an engine woken when something is due, and heeds that the machine's clock is set."""
+    """Has an engine woken when something is due, and notices that the machine's clock was set."""
 
     def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
         self._clock = clock
@@ -74,14 +75,14 @@ class Timekeeper:
         self._due: int | None = None
         self._offset_us = self._offset()
 
-    def heed_clock(self, waits: Waits) -> None:
-        """Spans that run go by elapsed time: where the machine's clock was set, they move with it."""
-        offset_us = self._offset()
-        step_us = offset_us - self._offset_us
-        if abs(step_us) > CLOCK_STEP_US:
-            waits.dues.shift(step_us)
-            self._offset_us = offset_us
-            self._due = None
+    def step_us(self) -> int:
+        """By how much the machine's clock was set since this was last asked; 0 where it only drifts, which all that is due follows."""
+        before, self._offset_us = self._offset_us, self._offset()
+        step_us = self._offset_us - before
+        if abs(step_us) <= CLOCK_STEP_US:
+            return 0
+        self._due = None
+        return step_us
 
     def set(self, due: int | None) -> None:
         """Rings when that time has come: microseconds since 1970; None: when set again."""
@@ -103,4 +104,9 @@ class Timekeeper:
         self._ring()
 
     def _offset(self) -> int:
-        return self._clock.now_us() - round(self._clock.monotonic() * 1e6)
+        """Of the clock on the wall to the one that is never set, read together: nobody is to stand still between the two."""
+        for _ in range(LOOKS_MAX):
+            before, now_us, after = self._clock.monotonic(), self._clock.now_us(), self._clock.monotonic()
+            if after - before < TOGETHER_S:
+                break
+        return now_us - round(before * 1e6)

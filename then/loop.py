@@ -37,7 +37,22 @@ from then.abc import Cell, Clock, Entry, Executor, Journal, Report, ReportTo
 from then.alarm import Timekeeper
 from then.committer import STAND_IN_S, Committer, Patience
 from then.core import facts as f
-from then.core.causes import AllHeld, Ask, Began, Cause, Order, Over, Proceed, Reports, Start, Step, Stop, Tick, Told
+from then.core.causes import (
+    AllHeld,
+    Ask,
+    Began,
+    Cause,
+    Order,
+    Over,
+    Proceed,
+    Reports,
+    SetClock,
+    Start,
+    Step,
+    Stop,
+    Tick,
+    Told,
+)
 from then.core.claims import Capacity
 from then.core.edition import Edition
 from then.core.engine import Terms, step
@@ -350,9 +365,12 @@ class Loop:
         try:
             self._terms.chance = self.chance()
             waits = self.state.waits
-            if waits.next_due is not None:
-                self._times.heed_clock(waits)
+            has_spans = waits.next_due is not None or bool(waits.marks)
+            if has_spans and (step_us := self._times.step_us()):
+                self._inbox.appendleft((SetClock(step_us), None, None))
             self._turn(must_commit)
+            if not has_spans and waits.next_due is not None:
+                self._times.step_us()  # What was set before is nothing to what is due since now.
             if self.committer is not None and self._heeds_time:
                 # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
                 self._times.set(waits.next_due)

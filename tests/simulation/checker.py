@@ -102,6 +102,8 @@ class Story:
         """Calls, with the place where they began."""
         self.put_off: set[str] = set()
         """What waits for its time."""
+        self.dues: dict[str, int] = {}
+        """Of those that wait for a span to be over, when it is, by the clock as it was set last."""
         self.used: set[tuple[str, str]] = set()
         """Rules, and the records that they used up as parts."""
         self.held: set[str] = set()
@@ -125,6 +127,8 @@ class Story:
                     self.outcomes[task.id] = task.outcome
                 if task.policy is not None and task.policy.due is not None:
                     self.put_off.add(task.id)
+                    if not task.policy.is_due_by_clock:
+                        self.dues[task.id] = task.policy.due
                 if task.rule is not None and task.rule.endswith("/late") and task.attempt == 1:
                     window = (task.rule, task.parent or "")
                     assert window not in self.late, "a window ended twice"
@@ -147,11 +151,14 @@ class Story:
                 assert id not in self.entered, "a call began twice"
                 assert id not in self.put_off, "a call began before its time"
                 self.entered[id] = place
+            case f.ClockSet(by_us=by_us):
+                for id in self.dues:
+                    self.dues[id] += by_us
             case f.Ripened(id=id):
                 assert id in self.put_off, "a time came twice"
                 self.put_off.discard(id)
                 task = self.records[id]
-                due = task.policy.due if task.policy is not None else None
+                due = self.dues.get(id, task.policy.due if task.policy is not None else None)
                 assert due is not None
                 assert page.time >= due, "a time came too early"
                 if task.event:

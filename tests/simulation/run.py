@@ -82,6 +82,8 @@ class Plan:
     fulls_max: int = 0
     has_breakpoints: bool = attrs.field(default=False, repr=False)
     """People set breakpoints, take them away, and continue what is held."""
+    sets_clock: bool = attrs.field(default=False, repr=False)
+    """People set the machine's clock while an engine runs."""
 
 
 class Run:
@@ -175,7 +177,7 @@ class Run:
             ):
                 self.executors["process"].finish_unseen(id)
         if self.chance.random() < 0.3:
-            self.clock.step_back(3600)
+            self.clock.step(-3600)
         self.open()
 
     # -- one turn ------------------------------------------------------------------
@@ -222,6 +224,10 @@ class Run:
         chance = self.chance
         if self.plan.has_breakpoints and chance.random() < 0.3:
             self._debug()
+            return
+        if self.plan.sets_clock and chance.random() < 0.2:
+            self.clock.step(chance.choice((-86400, -3600, -2, 2, 3600, 86400)))
+            self.loop.give(Tick())
             return
         roll = chance.random()
         if self.posts and roll < 0.2:

@@ -136,6 +136,12 @@ class Tick(NamedTuple):
     """Time has come: whatever is due by the terms' time happens. `State.waits.next_due` says when one is wanted."""
 
 
+class SetClock(NamedTuple):
+    """The machine's clock was set by so much, forward or back."""
+
+    by_us: int
+
+
 class GiveBack(NamedTuple):
     """Tasks that were to run after another in its slot wait again: it takes longer than was thought."""
 
@@ -175,7 +181,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 Cause: TypeAlias = (
     Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer | Ask
-    | SetBreakpoint | SwitchBreakpoint | DropBreakpoint
+    | SetBreakpoint | SwitchBreakpoint | DropBreakpoint | SetClock
 )  # fmt: skip
 
 

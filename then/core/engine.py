@@ -39,6 +39,7 @@ from then.core.causes import (
     Reports,
     Retry,
     SetBreakpoint,
+    SetClock,
     SetTimer,
     Step,
     SwitchBreakpoint,
@@ -184,6 +185,8 @@ class _Stepper(Stepping):
                     self.report(Report(task.id, "cancelled", None, {"kind": "cancelled"}, None, time, task.flow))
             case SetTimer(name=name, what=what):
                 set_timer(self, name, what)
+            case SetClock(by_us=by_us):
+                self.add("", f.ClockSet(by_us))
             case Tick() if self.terms.may_start:
                 tick(self)
                 for firing in self.empty[:]:

@@ -347,6 +347,10 @@ class Scheduled(_Fact, tag=33, frozen=True):
     is_paused: bool = False
     queued: int = 0
     """Times that have come and wait for the end of that flow."""
+    is_span: bool = False
+    """It goes by elapsed time, `every 15m`, and not by what clocks show."""
+    times: list[int] = []
+    """When those came that wait; of very many the first."""
 
 
 class Unscheduled(_Fact, tag=34, frozen=True):
@@ -423,6 +427,12 @@ class BreakSet(_Fact, tag=50, frozen=True):
     by: str = ""
 
 
+class ClockSet(_Fact, tag=40, frozen=True):
+    """The machine's clock was set, forward or back: spans that run go by elapsed time, and end so much later on it. On a page of no flow."""
+
+    by_us: int
+
+
 class BreakRemoved(_Fact, tag=51, frozen=True):
     name: str
 
@@ -489,7 +499,7 @@ Fact: TypeAlias = (
     | Stopping | Held | Released | FlowHeld | FlowReleased | FlowBent | FlowEnded | FlowReopened
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
     | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
-    | Asked | Awaited | Answered | TriedAgain
+    | Asked | Awaited | Answered | TriedAgain | ClockSet
     | BreakSet | BreakRemoved | BreakSwitched | Hit | Edited
 )  # fmt: skip
 

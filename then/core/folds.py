@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr, replace
 
 from then.core import facts as f
 from then.core.chains import Chain, PostKey
+from then.core.clocks import clock_set
 from then.core.holds import KINDS as HOLD_KINDS
 from then.core.ids import id_number
 from then.core.lives import RECORD_FOLDS, begin_times, count_idle, drop_frame
@@ -298,11 +299,16 @@ def _tie_set(state: State, key: str, flow: str) -> None:
 
 def _scheduled(state: State, fact: f.Scheduled, flow: str, time: int) -> None:
     state.touch("timer", fact.name, is_new=fact.name not in state.waits.timers)
-    state.waits.schedule(TimerState(fact.name, fact.due, fact.flow, fact.is_paused, fact.queued))
+    state.waits.schedule(
+        TimerState(fact.name, fact.due, fact.flow, fact.is_paused, fact.queued, fact.is_span, fact.times)
+    )
 
 
 def _unscheduled(state: State, fact: f.Unscheduled, flow: str, time: int) -> None:
-    state.waits.unschedule(fact.name)
+    timer = state.waits.timers.get(fact.name)
+    if timer is not None:
+        state.waits.schedule(replace(timer, due=None))
+        del state.waits.timers[fact.name]
     state.drop("timer", fact.name)
 
 
@@ -386,6 +392,7 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.Marked: _marked,
     f.Scheduled: _scheduled,
     f.Unscheduled: _unscheduled,
+    f.ClockSet: clock_set,
     f.Asked: _asked,
     f.Awaited: _awaited,
     f.Answered: _answered,

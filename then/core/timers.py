@@ -27,6 +27,8 @@ from then.core.zones import zone
 
 CATCH_UP_MAX: Final = 10_000
 """Times that `catch up all` makes good at once."""
+TIMES_MAX: Final = 400
+"""Of so many that wait for a flow it is known when they came, a year of days: they are written anew with each."""
 
 
 def arm(at: Stepping, edition: Edition) -> None:
@@ -36,7 +38,7 @@ def arm(at: Stepping, edition: Edition) -> None:
         at.add("", f.Unscheduled(name))
     for name, timer in declared.items():
         if name not in running:
-            at.add("", f.Scheduled(name, _next(timer, at.terms.time)))
+            at.add("", f.Scheduled(name, _next(timer, at.terms.time), is_span=isinstance(timer.schedule, Every)))
 
 
 def _next(timer: TimerDecl, after: int) -> int | None:
@@ -55,7 +57,7 @@ def come(at: Stepping, name: str) -> None:
         return
     came = _came(timer, state.due, now)
     due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
-    at.add("", f.Scheduled(name, due, state.flow, False, state.queued))
+    at.add("", f.Scheduled(name, due, state.flow, False, state.queued, state.is_span, state.times))
     for time in _made_good(timer, came, at.terms.began):
         _fire(at, edition, timer, time)
 
@@ -90,7 +92,7 @@ def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
     if is_open and timer.overlap == "skip":
         return
     if is_open and timer.overlap == "queue":
-        _set(at, state, queued=state.queued + 1)
+        _set(at, state, queued=state.queued + 1, times=[*state.times, due][:TIMES_MAX])
         return
     body: Body = {}
     today = datetime.fromtimestamp(due / 1e6, zone(getattr(timer.schedule, "zone", "UTC"))).date()
@@ -107,15 +109,15 @@ def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
 
 def _set(at: Stepping, state: TimerState, **changes: object) -> None:
     new = replace(state, **changes)
-    at.add("", f.Scheduled(new.name, new.due, new.flow, new.is_paused, new.queued))
+    at.add("", f.Scheduled(new.name, new.due, new.flow, new.is_paused, new.queued, new.is_span, new.times))
 
 
 def flow_ended(at: Stepping, flow: str, name: str) -> None:
     """A flow that a timer started has ended: what waited for that starts."""
     state, edition, timer = _in_force(at, name)
     if state is not None and timer is not None and state.flow == flow and state.queued:
-        _set(at, state, queued=state.queued - 1)
-        _fire(at, edition, timer, at.terms.time)
+        _set(at, state, queued=state.queued - 1, times=state.times[1:])
+        _fire(at, edition, timer, state.times[0] if state.times else at.terms.time)
 
 
 def set_timer(at: Stepping, name: str, what: str) -> None:

@@ -16,7 +16,7 @@ def tick(at: Stepping) -> None:
     waits, now = at.state.waits, at.terms.time
     while (due := waits.take_due(now)) is not None:
         kind, of = due
-        if kind == "timer":
+        if kind in ("timer", "every"):
             # An engine that is ending starts nothing: to the next it is a time that was missed.
             if at.terms.only is None:
                 come(at, of)

@@ -110,6 +110,8 @@ class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     flow: str | None
     is_paused: bool
     queued: int
+    is_span: bool = False
+    times: list[int] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -142,6 +144,10 @@ def without(parts: Iterable[Iterable[Task]], used: Sequence[str]) -> list[list[T
     """What came, part by part, less those of these ids."""
     ids = used if len(used) < _FEW else frozenset(used)
     return [[task for task in part if task.id not in ids] for part in parts]
+
+
+def _kind_of(timer: TimerState) -> str:
+    return "every" if timer.is_span else "timer"
 
 
 def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
@@ -240,6 +246,16 @@ class Waits:
         else:
             self.dues.put(wait.due, "wait", wait.key)
 
+    def shift_windows(self, by_us: int) -> Iterator[str]:
+        """Moves the windows that run, and with them when what is in them came. Gives the keys of their joins."""
+        for wait in self.open_waits():
+            if wait.due is not None:
+                parts = [
+                    [replace(task, completed=(task.completed or 0) + by_us) for task in part] for part in wait.parts
+                ]
+                self._put(replace(wait, parts=parts, due=wait.due + by_us))
+                yield wait.key
+
     def drop(self, key: str) -> None:
         self._waits.pop(key, None)
         self.dues.drop("wait", key)
@@ -262,13 +278,9 @@ class Waits:
         """Sets a timer."""
         self.timers[timer.name] = timer
         if timer.due is None:
-            self.forget_due("timer", timer.name)
+            self.forget_due(_kind_of(timer), timer.name)
         else:
-            self.set_due(timer.due, "timer", timer.name)
-
-    def unschedule(self, name: str) -> None:
-        self.timers.pop(name, None)
-        self.forget_due("timer", name)
+            self.set_due(timer.due, _kind_of(timer), timer.name)
 
     def set_due(self, at: int, kind: str, of: str) -> None:
         """Notes that something is due."""
