@@ -32,6 +32,7 @@ def test_what_ran_on_an_engine_that_was_killed_is_lost_and_what_is_new_is_run(
 ) -> None:
     desk.start("victim", "echo before; sleep 1000000")
     desk.wait_output("victim", b"before\n")
+    desk.wait_running("victim")  # The engine has written down that it runs.
     own_dockerd.kill()
     desk.start("later", "echo after")
     assert desk.reports.all == []
@@ -52,6 +53,7 @@ def test_a_task_on_an_engine_that_is_away_can_be_cancelled_and_its_container_goe
 ) -> None:
     desk.start("held", "echo up; sleep 1000000")
     desk.wait_output("held", b"up\n")
+    desk.wait_running("held")  # The engine has written down that it runs.
     own_dockerd.kill()
     desk.executor.stop("held", 0)
     own_dockerd.start()
@@ -132,6 +134,7 @@ def test_an_engine_that_goes_away_is_told_once_and_when_it_is_back(tmp_path: Pat
     with DockerDesk(tmp_path, DockerEngine(own_dockerd.host, client), notice=told.append) as desk:
         desk.start("victim", "echo up; sleep 1000000")
         desk.wait_output("victim", b"up\n")
+        desk.wait_running("victim")  # The engine has written down that it runs.
         own_dockerd.kill()
         while not told:
             desk.output("victim")

@@ -37,20 +37,25 @@ class Stranger(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None: ...
 
-    def _answer(self, text: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, text: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
 
 
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
-        thread = threading.Thread(target=server.serve_forever)
+def server() -> type[Stranger]:
+    return Stranger
+
+
+@pytest.fixture
+def stranger(server: type[Stranger]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), server) as served:
+        thread = threading.Thread(target=served.serve_forever)
         thread.start()
-        yield f"tcp://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        yield f"tcp://127.0.0.1:{served.server_port}"
+        served.shutdown()
         thread.join()
 
 
@@ -99,3 +104,30 @@ def test_what_a_container_is_given_to_read_makes_nobody_wait_who_reads_what_it_w
         found += iter(lambda: engine.recv(1 << 16), b"")
         sender.join()
     assert b"".join(found).decode() == text
+
+
+class Overrun(Stranger):
+    """As a proxy before an engine that is overrun, or has gone: it lets everybody in."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self._answer(b"Bad Gateway\n", 502)
+
+
+@pytest.mark.parametrize("server", [Overrun])
+def test_an_engine_that_is_there_and_never_does_as_asked_is_given_up_and_named(tmp_path: Path, stranger: str) -> None:
+    reports = Reports()
+    executor = DockerExecutor(tmp_path, reports, patience_s=0)
+    try:
+        executor.start([job("one", target="busybox", host=stranger)])
+        report = reports.one()
+        executor.start([job("two", target="web", host=stranger, action="exec", args=["true"])])
+        second = reports.wait(2)["two"]
+    finally:
+        executor.close(wait=True)
+    for one in (report, second):
+        assert one.error == {
+            "kind": "engine",
+            "message": f"docker: {stranger} is there, and does not do what it is asked: it answers 502: Bad Gateway; is it "
+            "an engine, or something before one?",
+        }

@@ -185,7 +185,7 @@ def refusal(status: int, text: bytes) -> Exception:
     if status == 409:
         return Taken(message)
     if status in (502, 503, 504):
-        return Unreachable(message)
+        return Unreachable(f"it answers {status}: {message}")
     return Refused("engine", f"docker: {message}")
 
 

@@ -67,6 +67,8 @@ class Container:
         """Guards what follows; never held while an engine is asked, or somebody told."""
         self._phase: Phase = "waiting"
         self._is_stopped = False
+        self._has_grace = False
+        """It was told to stop, and may yet do so by itself."""
         self._started: int | None = None
         self._code: int | None = None
         """None while nobody knows: after an outage the engine is asked."""
@@ -156,6 +158,7 @@ class Container:
             self._started = self._started or now_us()
             self._is_whole = False
         self.found(status)
+        self._stop_as_told()
 
     def _know_secrets(self, env: list[str]) -> None:
         """Their values, as the container was given them: what it hands back is masked by them."""
@@ -198,8 +201,7 @@ class Container:
         except Unreachable:
             self._back_to_waiting()
             raise
-        if self._must_stop():
-            self.host.submit(FINISH, lambda: self._signal("SIGTERM"), self)
+        self._stop_as_told()
 
     def _back_to_waiting(self) -> None:
         """Whether it was started is not known: it is asked, once its engine answers."""
@@ -301,6 +303,15 @@ class Container:
             text = f"docker: {where} cannot be reached: {reason}; is a Docker engine running there, and is host right?"
             self._over(endings.failed(self.job, {"kind": "engine", "message": text}))
 
+    def tired(self, reason: str) -> None:
+        self._drop()
+        where = self.host.address.text
+        if self._is_stopped:
+            note = f"{where} does not end it: {reason}; its container may run on; `andthen prune` removes it"
+            self._over(endings.cancelled(self.job, None, self._started, note))
+        else:
+            self._over(endings.tired(self.job, where, reason, self._started))
+
     def broke(self, error: Exception) -> None:
         self._drop()
         self._over(endings.broken(self.job, self.host.address.text, error, self._started))
@@ -396,11 +407,21 @@ class Container:
             if self._phase == "over":
                 return
             self._is_stopped = True
+            self._has_grace = grace_s > 0
         if grace_s <= 0:
             self.host.submit(FINISH, lambda: self._signal("SIGKILL"), self)
             return
         self.host.submit(FINISH, lambda: self._signal("SIGTERM"), self)
-        self._shop.pump.later(grace_s, lambda: self.host.submit(FINISH, lambda: self._signal("SIGKILL"), self))
+        self._shop.pump.later(grace_s, self._force)
+
+    def _force(self) -> None:
+        self._has_grace = False
+        self.host.submit(FINISH, lambda: self._signal("SIGKILL"), self)
+
+    def _stop_as_told(self) -> None:
+        """It may have been told while nobody knew whether it runs: then it was not sent a signal."""
+        if self._must_stop():
+            self.host.submit(FINISH, lambda: self._signal("SIGTERM" if self._has_grace else "SIGKILL"), self)
 
     def _must_stop(self) -> bool:
         """Whether it was told to; that may happen at any time."""

@@ -56,6 +56,12 @@ def failed(job: Job, error: Body, started: int | None = None) -> Report:
     return Report(job.task.id, "failed", None, error, started, now_us())
 
 
+def tired(job: Job, where: str, reason: str, started: int | None) -> Report:
+    """The report on one whose engine is there and does not do what is asked for it."""
+    text = f"docker: {where} is there, and does not do what it is asked: {reason}; is it an engine, or something before one?"
+    return failed(job, {"kind": "engine", "message": text}, started)
+
+
 def broken(job: Job, where: str, error: Exception, started: int | None) -> Report:
     """The report on one for which an error came that nobody foresaw."""
     text = f"docker: {where}: an error that nobody foresaw: {type(error).__name__}: {error}"

@@ -12,22 +12,18 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from then.abc import Job, Report, ReportTo, Secrets
 from then.executors.docker import endings, folders
 from then.executors.docker.actions import Act
 from then.executors.docker.container import Container
 from then.executors.docker.folders import TaskFolder
-from then.executors.docker.host import BEGIN, REMOVE, Host, Member
+from then.executors.docker.host import BEGIN, PATIENCE_S, REMOVE, Host, Member
 from then.executors.docker.making import Shop
 from then.executors.docker.pump import Pump
 from then.executors.docker.refused import Refused, Unreachable
 from then.executors.docker.transport import Address, address_of
 from then.executors.docker.wanted import KEEP_LABEL, LABEL, check_allowances
-
-PATIENCE_S: Final = 60.0
-"""An engine that restarts is back by then; one that was misspelt never is."""
 
 
 class DockerExecutor:
@@ -57,7 +53,8 @@ class DockerExecutor:
             allowed: what containers may ask for beside the usual, as `THEN_DOCKER_ALLOW` says it.
             outlives: containers go on when this is closed; else they are removed, for nobody will come for them.
             notice: takes what the person in front should know.
-            patience_s: how long an engine may be out of reach before a task that never began there fails.
+            patience_s: how long an engine may be out of reach before a task that never began there fails; or be there and
+                leave a request unanswered.
 
         Raises:
             ConfigError: a word of `allowed` is none.
@@ -179,7 +176,7 @@ class DockerExecutor:
             host = self._hosts.get(address.text)
             if host is None:
                 folders.remember_host(self._folder, address.text)
-                host = self._hosts[address.text] = Host(address, lambda: self.state, self._notice)
+                host = self._hosts[address.text] = Host(address, lambda: self.state, self._notice, self._patience_s)
         return host
 
     @property

@@ -26,6 +26,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+import attrs
+
 from then.abc import Job
 from then.core.tasks import Body
 from then.executors.docker import transport
@@ -40,8 +42,12 @@ BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Between attempts to reach an engine; the last holds on."""
 STEADY_S: Final = 10.0
 """A stream of events that lasted so long was a good one: the next attempt is made at once."""
+TRIES_MIN: Final = 6
+"""Work that an engine lets come and does not answer is done so often at least, before it is given up."""
 LEAVE_S: Final = 10.0
 """So long the removal of what is over may hold up the end of the engine."""
+PATIENCE_S: Final = 60.0
+"""An engine that restarts is back by then; one that was misspelt never is."""
 FINISH, BEGIN, REMOVE = 0, 1, 2
 """What goes first: what frees a slot, what fills it, what nobody waits for."""
 
@@ -74,18 +80,46 @@ class Member(Protocol):
     def waits(self, reason: str, since_s: float) -> None:
         """Its engine has not been reached for so long."""
 
+    def tired(self, reason: str) -> None:
+        """Its engine lets us in, and has answered nothing but this for too long."""
+
     def broke(self, error: Exception) -> None:
         """What was done for it ended in an error that nobody foresaw: it fails, and says so."""
+
+
+@attrs.define(order=True)
+class Work:
+    """A piece of it; the least comes first."""
+
+    order: int
+    number: int
+    do: Callable[[], None] = attrs.field(order=False)
+    member: Member | None = attrs.field(order=False)
+    tries: int = attrs.field(default=0, order=False)
+    """How often an engine that was there did not answer it."""
+    since: float = attrs.field(default=0.0, order=False)
+    """When it did not answer first."""
 
 
 class Host:
     """One engine."""
 
     def __init__(
-        self, address: transport.Address, state: Callable[[], str], notice: Callable[[str], None] | None = None
+        self,
+        address: transport.Address,
+        state: Callable[[], str],
+        notice: Callable[[str], None] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        """`state` gives the label of our containers; `notice` takes what the person in front should know."""
+        """Connects to nobody yet.
+
+        Args:
+            state: gives the label of our containers.
+            notice: takes what the person in front should know.
+            patience_s: how long an engine that is there may leave something unanswered.
+        """
         self._notice = notice
+        self._patience_s = patience_s
         self.address = address
         self.copies_box = False
         """The engine does not see our files: boxes are copied there and back."""
@@ -97,7 +131,7 @@ class Host:
         """Waited for by the watcher, and by who closes this."""
         self._work_came = threading.Condition(lock)
         """Waited for by workers: one is woken by each piece of work, since none else waits here."""
-        self._queue: list[tuple[int, int, Callable[[], None], Member | None]] = []
+        self._queue: list[Work] = []
         self._count = itertools.count()
         self._workers: set[threading.Thread] = set()
         self._idle = 0
@@ -119,7 +153,7 @@ class Host:
         with self._changed:
             if self._is_closed or (self._is_leaving and order != REMOVE):
                 return
-            heapq.heappush(self._queue, (order, next(self._count), work, member))
+            heapq.heappush(self._queue, Work(order, next(self._count), work, member))
             if self._watcher is None:
                 self._down_since = time.monotonic()
                 self._watcher = threading.Thread(target=self._watch, name="then-docker-events", daemon=True)
@@ -164,28 +198,37 @@ class Host:
                 if self._is_closed or not has_work:
                     self._workers.discard(threading.current_thread())
                     return
-                order, number, work, member = heapq.heappop(self._queue)
+                work = heapq.heappop(self._queue)
                 self._busy += 1
-            is_done = self._try(work, member)
+            is_done = self._try(work)
             with self._changed:
                 self._busy -= 1
                 if not is_done:
-                    heapq.heappush(self._queue, (order, number, work, member))
+                    heapq.heappush(self._queue, work)
                     self._lose()
                 if self._is_leaving:
                     self._changed.notify_all()
 
-    def _try(self, work: Callable[[], None], member: Member | None) -> bool:
+    def _try(self, work: Work) -> bool:
         """False where the engine did not answer. Nothing ends the worker: tasks that wait for it would wait for ever."""
+        member = work.member
         try:
-            work()
-        except Unreachable:
-            return False
+            work.do()
+        except Unreachable as error:
+            now = time.monotonic()
+            work.tries += 1
+            work.since = work.since or now
+            if work.tries < TRIES_MIN or now - work.since < self._patience_s:
+                return False
+            if member is not None:
+                member.tired(str(error))
+            elif self._notice is not None:
+                self._notice(f"docker: {self.address.text}: {error}; {LEFT}")
         except Exception as error:  # noqa: BLE001 (told to its task, or to the person in front)
             if member is not None:
                 member.broke(error)
             elif self._notice is not None:
-                self._notice(f"docker: {self.address.text}: {odd(error)}; `andthen prune` removes what was left behind")
+                self._notice(f"docker: {self.address.text}: {odd(error)}; {LEFT}")
         return True
 
     def _lose(self) -> None:
@@ -317,7 +360,7 @@ class Host:
         """Nothing more is begun; containers go on. What is over is removed before, if there is time to wait."""
         with self._changed:
             self._is_leaving = True
-            self._queue = [item for item in self._queue if item[0] == REMOVE]
+            self._queue = [work for work in self._queue if work.order == REMOVE]
             heapq.heapify(self._queue)
             if wait and threading.current_thread() not in self._workers:
                 self._changed.wait_for(lambda: self._is_failing or not (self._queue or self._busy), LEAVE_S)
@@ -333,6 +376,9 @@ class Host:
                 thread.join()
         if self._calls is not None:
             self._calls.close()
+
+
+LEFT: Final = "`andthen prune` removes what was left behind"
 
 
 def odd(error: Exception) -> str:

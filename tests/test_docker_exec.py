@@ -1,0 +1,86 @@
+"""Commands inside a container that somebody else made, which we end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker_desk import DockerDesk
+from tests.docker_engine import DockerEngine
+from then.abc import Job
+
+
+@pytest.fixture
+def desk(tmp_path: Path, docker_engine: DockerEngine) -> Iterator[DockerDesk]:
+    with DockerDesk(tmp_path, docker_engine) as desk:
+        assert desk.run("sleep", "1000000", name=warm(desk), action="start").outcome == "done"
+        yield desk
+
+
+def warm(desk: DockerDesk) -> str:
+    """The name of a container that is there for commands."""
+    return f"warm-{desk.executor.state}"
+
+
+def command(desk: DockerDesk, id: str, script: str) -> Job:
+    return desk.job(id, "sh", "-c", f"echo up; {script}", target=warm(desk), action="exec")
+
+
+def inside(desk: DockerDesk) -> list[str]:
+    """What sleeps in the container: beside it may be what was to send a signal."""
+    top: dict[str, list[list[str]]] = desk.engine.client.api.top(warm(desk))
+    return sorted(row[-1] for row in top["Processes"] if row[-1].startswith("sleep "))
+
+
+def test_a_command_that_is_stopped_may_say_goodbye_and_is_gone_with_all_that_it_began(desk: DockerDesk) -> None:
+    desk.executor.start(
+        [
+            command(
+                desk, "polite", "trap 'echo bye; exit 7' TERM; sleep 1000001 & sleep 1000002 & while :; do wait; done"
+            )
+        ]
+    )
+    desk.executor.start([command(desk, "other", "exec sleep 1000003")])
+    desk.wait_output("polite", b"up\n")
+    desk.wait_output("other", b"up\n")
+    desk.executor.stop("polite", 1000)
+    report = desk.report_of("polite")
+    assert (report.outcome, report.result) == ("cancelled", {"code": 7})
+    assert desk.output("polite") == b"up\nbye\n"
+    assert inside(desk) == ["sleep 1000000", "sleep 1000003"]
+    desk.executor.stop("other", 0)
+    assert desk.report_of("other").result == {"code": -9}
+    assert inside(desk) == ["sleep 1000000"]
+
+
+def test_a_command_that_does_not_react_is_killed_when_its_time_is_over(desk: DockerDesk) -> None:
+    desk.executor.start([command(desk, "deaf", "trap '' TERM; while :; do sleep 1000001; done")])
+    desk.wait_output("deaf", b"up\n")
+    desk.executor.stop("deaf", 0.1)
+    report = desk.report_of("deaf")
+    assert (report.outcome, report.result) == ("cancelled", {"code": -9})
+    assert inside(desk) == ["sleep 1000000"]
+
+
+def test_a_command_from_before_is_stopped_too(desk: DockerDesk) -> None:
+    desk.executor.start([command(desk, "old", "exec sleep 1000001")])
+    desk.wait_output("old", b"up\n")
+    desk.restart()
+    desk.executor.recover([command(desk, "old", "never")])
+    desk.executor.stop("old", 0)
+    assert desk.report_of("old").outcome == "cancelled"
+    assert inside(desk) == ["sleep 1000000"]
+
+
+def test_a_command_that_cannot_be_reached_inside_is_given_up_and_that_is_said(desk: DockerDesk) -> None:
+    desk.executor.start([command(desk, "alone", "exec sleep 1000001")])
+    desk.wait_output("alone", b"up\n")
+    assert desk.run("rm", "/bin/sh", "/bin/grep", target=warm(desk), action="exec").outcome == "done"
+    desk.executor.stop("alone", 0)
+    report = desk.report_of("alone")
+    assert report.outcome == "cancelled"
+    assert report.error is not None
+    assert "it goes on in its container" in str(report.error["message"])
+    assert inside(desk) == ["sleep 1000000", "sleep 1000001"]
