@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -74,6 +75,8 @@ class Link:
         self._writer.join()
         for fd in (self._bell, self._string):
             os.close(fd)
+        with contextlib.suppress(OSError):
+            os.set_blocking(self._sink, True)  # A terminal is shared with who comes after.
         self._close_them()
 
     def _lose(self) -> None:

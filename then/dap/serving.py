@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -36,6 +37,9 @@ def serve_standard(make_desk: Callable[[Link], Desk], who: str) -> int:
         os.close(sink)
 
     link = Link(source, sink, close)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # As if the client had left: what it launched is not left behind.
+        signal.signal(number, lambda number, frame: link.hang_up())
     return converse(link, make_desk(link), who)
 
 
@@ -55,30 +59,27 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         raise ConfigError(f"--dap-port {port}: {(error.strerror or str(error)).lower()}; 0 takes a free one") from error
     listener.listen(CLIENTS_MAX)
     say(f"debug adapter on 127.0.0.1:{listener.getsockname()[1]}, token {token}")
-    room = threading.BoundedSemaphore(CLIENTS_MAX)
+    clients: dict[Link, threading.Thread] = {}
+
+    def serve(link: Link) -> None:
+        desk = make_desk(link)
+        desk.token = token
+        try:
+            converse(link, desk, who)
+        finally:
+            clients.pop(link, None)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listener, contextlib.suppress(KeyboardInterrupt):
         while True:
             connection, _ = listener.accept()
-            if not room.acquire(blocking=False):
+            if len(clients) >= CLIENTS_MAX:
                 connection.close()
                 continue
-            threading.Thread(
-                target=_serve_one, args=(connection, make_desk, who, token, room), name="andthen-dap", daemon=True
-            ).start()
+            link = Link(connection.fileno(), connection.fileno(), connection.close)
+            clients[link] = threading.Thread(target=serve, args=(link,), name="andthen-dap", daemon=True)
+            clients[link].start()
+    for link, thread in list(clients.items()):
+        link.hang_up()
+        thread.join()
     return 130
-
-
-def _serve_one(
-    connection: socket.socket,
-    make_desk: Callable[[Link], Desk],
-    who: str,
-    token: str,
-    room: threading.BoundedSemaphore,
-) -> None:
-    try:
-        link = Link(connection.fileno(), connection.fileno(), connection.close)
-        desk = make_desk(link)
-        desk.token = token
-        converse(link, desk, who)
-    finally:
-        room.release()

@@ -1,0 +1,84 @@
+"""The debug adapter as a process of its own: on standard input and output, and on a port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.dap_client import PATIENCE_S, DapClient, Refused
+
+ROOT = Path(__file__).parent.parent.parent
+RULES = """\
+event order(id: int)
+task tell(id: int)
+  run process ["echo", "told"]
+rule placed
+  when order as o
+  then tell(id: o.id)
+"""
+
+
+def started(folder: Path, *words: str, **pipes: int) -> subprocess.Popen[bytes]:
+    (folder / "shop.then").write_text(RULES)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-m", "then", *words], cwd=folder, env=env, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.slow
+def test_a_port_serves_several_clients_that_know_the_token_it_prints(tmp_path: Path) -> None:
+    with started(tmp_path, "debug", "shop.then", "order", "--dap-port", "0", stderr=subprocess.PIPE) as adapter:
+        assert adapter.stderr is not None
+        found = re.fullmatch(rb"debug adapter on 127\.0\.0\.1:(\d+), token (\S+)\n", adapter.stderr.readline())
+        assert found is not None
+        token = found[2].decode()
+        with (
+            socket.create_connection(("127.0.0.1", int(found[1]))) as one_,
+            socket.create_connection(("127.0.0.1", int(found[1]))) as other_,
+        ):
+            one, other = DapClient(one_), DapClient(other_)
+            one.begin(body={"id": 1}, token=token, stopOnEntry=True)
+            thread = one.event("stopped")["threadId"]
+            other.request("initialize")
+            other.request("attach", token=token)
+            other.request("configurationDone")
+            other.event("stopped")
+            one.request("continue", threadId=thread)
+            other.event("continued")
+            assert one.event("output", category="stdout")["output"] == "told\n"
+            one.event("terminated")
+            with socket.create_connection(("127.0.0.1", int(found[1]))) as third_:
+                third = DapClient(third_)
+                third.request("initialize")
+                with pytest.raises(Refused, match="token"):
+                    third.request("attach")
+                third.end()
+            adapter.send_signal(signal.SIGINT)
+            assert adapter.wait(PATIENCE_S) == 130
+            assert b"a client was refused: it gave no token\n" in adapter.stderr.read()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, None])
+def test_on_standard_input_and_output_it_ends_with_its_client_or_as_it_is_told(
+    tmp_path: Path, number: signal.Signals | None
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, started(tmp_path, "debug", "--dap", stdin=theirs.fileno(), stdout=theirs.fileno()) as adapter:
+        theirs.close()
+        client = DapClient(ours)
+        client.begin(path="shop.then", post="order", body={"id": 1}, stopOnEntry=True)
+        client.event("stopped")
+        if number is not None:
+            adapter.send_signal(number)
+        else:
+            ours.shutdown(socket.SHUT_WR)
+        client.event("terminated")
+        client.end()
+        assert adapter.wait(PATIENCE_S) == 0
