@@ -387,6 +387,16 @@ def test_what_ended_meanwhile_is_collected_whole(desk: DockerDesk) -> None:
     assert (desk.output("ended"), desk.output("ended", "err")) == (b"one\ntwo\n", b"err\n")
 
 
+def test_one_that_is_taken_up_and_stopped_at_once_is_stopped(desk: DockerDesk) -> None:
+    desk.start("deaf", "trap '' TERM; echo up; sleep 1000000")
+    desk.wait_output("deaf", b"up\n")
+    assert desk.restart() == ["deaf"]
+    desk.executor.recover([desk.job("deaf", "never run again")])
+    desk.executor.stop("deaf", 0)  # Goes before what takes it up.
+    report = desk.reports.one()
+    assert (report.outcome, report.result) == ("cancelled", {"code": -9})
+
+
 def test_a_report_that_was_not_yet_durable_is_given_again(tmp_path: Path, docker_engine: DockerEngine) -> None:
     with DockerDesk(tmp_path, docker_engine, forgets=False) as desk:
         desk.start("once", "echo hello; echo x > $THEN_ARTIFACTS/x; echo '{\"n\": 1}' > $THEN_RESULT; exit 3")
