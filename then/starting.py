@@ -83,9 +83,10 @@ def left_behind(state: State, terms: Terms, known: AbstractSet[str], now_us: int
         task = state.task(id)
         if task is None or task.outcome is not None or (task.is_held and id not in at_steps):
             continue
-        edition = terms.editions[state.flows[task.flow].version]
+        flow = state.flows[task.flow]
+        edition = terms.editions[flow.version]
         kind = edition.kind_of(task.type)
-        if kind is None or kind not in terms.kinds:
+        if kind is None or flow.is_stubbed or kind not in terms.kinds:
             continue
         is_stopping = id in state.stopping
         declared = edition.runners[task.type].declared

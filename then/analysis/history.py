@@ -43,6 +43,8 @@ class Record:
     edits: list[tuple[int, f.Edited, Task]] = attrs.field(factory=list)
     """What a person changed of it, when, and the record as it was before."""
     is_stopping: bool = False
+    recalled: str | None = None
+    """Of a task of a fork: the record of the origin as which it ended."""
 
 
 @attrs.define
@@ -278,6 +280,9 @@ def _fold(history: FlowHistory, page: f.Page) -> None:
                 records[id].late.append(fact)
             case f.Fault(id=id) if id in records:
                 records[id].faults.append(fact.text)
+            case f.Stubbed(id=id, of=of):
+                records[id].recalled = of
+                records[id].task = msgspec.structs.replace(records[id].task, started=page.time)
             case f.Stopping(id=id):
                 records[id].is_stopping = True
             case f.TakenUp(id=id):

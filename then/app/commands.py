@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from then.app.engine import Engine
+from then.app.forks import fork_flow
 from then.app.objects import breakpoint_object, record_object
 from then.app.posting import body_of, check_type, result_of
 from then.app.retention import Pruned, prune
@@ -115,6 +116,12 @@ class Commands:
         self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who, replaces=replaces)
         return self._breakpoint(name)
 
+    def fork(
+        self, flow: str, seq: int | None = None, real: bool = False, stubs: dict[str, Body] | None = None, who: str = ""
+    ) -> Json:
+        """Begins a flow as another was after an entry of the journal; gives its id. It is held."""
+        return fork_flow(self._engine, flow, seq, is_real=real, stubs=stubs, who=who)
+
     def break_rm(self, name: str, release: bool = False) -> Json:
         """Takes a breakpoint away; gives its name, and what went on."""
         held = [id for id, hold in self._engine.breakpoints.held.items() if hold.breakpoint == name]
@@ -184,6 +191,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "cancel": Commands.cancel,
     "retry": Commands.retry,
     "continue": Commands.go_on,
+    "fork": Commands.fork,
     "break_add": Commands.break_add,
     "break_rm": Commands.break_rm,
     "break_enable": Commands.break_on,

@@ -438,7 +438,8 @@ class Engine(Waits):
         version = self.loop.look(
             lambda state: state.flows[task.flow].version if task.flow in state.flows else state.version
         )
-        return self.editions[str(version)].kind_of(task.type)
+        flow = self.loop.look(lambda state: state.flows.get(task.flow))
+        return None if flow is not None and flow.is_stubbed else self.editions[str(version)].kind_of(task.type)
 
     # -- opening and closing -------------------------------------------------------
 
@@ -487,6 +488,13 @@ class Engine(Waits):
             raise ConfigError(
                 f"flow {flows[0]} stands under rules that do not load: {error}; `andthen resume PATH` moves it to the rules at PATH"
             ) from error
+
+    def attach_for(self, version: str) -> None:
+        """Attaches the executors that rules of before ask for."""
+        if version != self.rules.edition.version:
+            rules = self._load_for(version, [version])
+            self.editions.add(rules.edition, rules, self.loop.note)
+            self._attach_all(rules)
 
     def _attach_all(self, rules: Rules) -> None:
         for kind in {rules.edition.kind_of(name) for name in rules.set.tasks}:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from then.core.declarations import TimerDecl
-from then.core.facts import Flow
+from then.core.facts import Flow, Origin
 from then.core.holds import Hold, Point
 from then.core.rules import Join, RuleSet
 from then.core.tasks import Body, Task
@@ -74,7 +74,21 @@ def flow_object(flow: Flow) -> Body:
         "variables": flow.variables,
         "created": time_text(flow.created),
         "ended": time_text(flow.ended),
+        "origin": origin_object(flow.origin),
     }
+
+
+def origin_object(origin: Origin | None) -> Body | None:
+    """What a fork was begun from: `flow`, `entry` of the journal, `by`, and `real` where it runs its tasks."""
+    if origin is None:
+        return None
+    return {"flow": origin.flow, "entry": origin.seq, "by": origin.by or None, "real": origin.is_real}
+
+
+def origin_text(origin: Origin) -> str:
+    """`fork of 0k3f… after entry 12 by ann`."""
+    how = ", its tasks are run" if origin.is_real else ""
+    return f"fork of {origin.flow} after entry {origin.seq}{f' by {origin.by}' if origin.by else ''}{how}"
 
 
 def wait_object(wait: Wait, rules: RuleSet | None) -> Body:

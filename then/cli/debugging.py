@@ -80,12 +80,13 @@ def look_back(settings: Settings, flow: str, files: Sequence[str], *, is_batch: 
 
 
 def _talk(settings: Settings, session: Session, stop: Stop | None, files: Sequence[str], *, is_batch: bool) -> int:
-    terminal = Terminal(Console(session), is_json=settings.is_json, is_batch=is_batch)
+    console = Console(session)
+    terminal = Terminal(console, is_json=settings.is_json, is_batch=is_batch)
     try:
         terminal.follow(stop, [Path(file) for file in files])
     finally:
-        session.own.clear()  # What is held stays held.
-    return terminal.exit_code or _outcome(session)
+        console.session.own.clear()  # What is held stays held.
+    return terminal.exit_code or _outcome(console.session)
 
 
 def _outcome(session: Session) -> int:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
 
 from then.analysis.history import History
-from then.app.objects import hold_object, record_object, time_text
+from then.app.objects import hold_object, origin_object, origin_text, record_object, time_text
 from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import duration, table
 from then.cli.words import word
 from then.core.edition import FLOW_ENDED
-from then.core.facts import Flow
+from then.core.facts import Flow, Origin
 from then.core.holds import Hold
 from then.core.tasks import State, Task
 
@@ -67,16 +68,31 @@ def seen(task: Task, running: dict[str, int | None], hold: Hold | None = None) -
     return Seen(task, task.state, task.started, hold)
 
 
-def print_records(settings: Settings, found: Iterable[Seen]) -> None:
+def print_records(settings: Settings, found: Iterable[Seen], flows: Mapping[str, Flow]) -> None:
     """One JSON object, or one row, a record."""
+
+    @cache
+    def origin(flow: str) -> Origin | None:
+        open_flow = flows.get(flow)
+        return open_flow.origin if open_flow is not None else None
+
     if settings.is_json:
         for one in found:
             shown = record_object(one.task, one.state, started=one.since)
+            if (of := origin(one.task.flow)) is not None:
+                shown["origin"] = origin_object(of)
             print_object(shown if one.hold is None else {**shown, "held": hold_object(one.hold)})
         return
     now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.
-    rows = ((one.task.id, one.task.type, _state(one), _time(one, now), one.task.flow, _body(one.task)) for one in found)
+    rows = (
+        (one.task.id, one.task.type, _state(one), _time(one, now), _flow(one, origin(one.task.flow)), _body(one.task))
+        for one in found
+    )
     print_table(("ID", "TYPE", "STATE", "TIME", "FLOW", "BODY"), rows)
+
+
+def _flow(one: Seen, origin: Origin | None) -> str:
+    return one.task.flow if origin is None else f"{one.task.flow} (fork of {origin.flow}, entry {origin.seq})"
 
 
 def print_flows(found: Iterable[Flow]) -> None:
@@ -90,7 +106,7 @@ def print_flows(found: Iterable[Flow]) -> None:
             str(flow.records),
             (time_text(flow.created) or "")[:19] + "Z",
             duration(max(0, (flow.ended or now) - flow.created) / 1e6),
-            flow.text or flow.held or "",
+            flow.text or flow.held or (origin_text(flow.origin) if flow.origin is not None else ""),
         )
         for flow in found
     )

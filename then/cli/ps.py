@@ -36,4 +36,4 @@ def command_(settings: Settings, is_all: bool, flow: str | None, type: str | Non
         )
         family = "*" if type is None else type
         shown = (seen for seen in found if family_covers(family, seen.task.type) and state_is in (None, seen.state))
-        print_records(settings, shown)
+        print_records(settings, shown, history.state.flows)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from then.analysis.history import FlowHistory, Record
-from then.app.objects import hold_object, record_object, time_text
+from then.app.objects import hold_object, origin_object, origin_text, record_object, time_text
 from then.app.reading import Frame, Reading
 from then.app.rules import Rules
 from then.cli.listing import print_object, seen
@@ -36,6 +36,8 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
             "version": record.version or history.flow.version,
             "fired": record.fired,
             "taken_up": record.taken_up,
+            "origin": origin_object(history.flow.origin),
+            "recalled": record.recalled,
             "children": record.children,
             "backtrace": [_frame_object(frame) for frame in frames],
             "late": [_late(late) for late in record.late],
@@ -68,6 +70,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     flow = history.flow
     ended = f", {flow.outcome}" if flow.outcome is not None else f", {flow.state}"
     yield "flow", f"{flow.id}{ended}, {flow.records} records" + (": this is its root" if is_root else "")
+    if flow.origin is not None:
+        yield "origin", origin_text(flow.origin)
     if flow.held is not None:
         yield "held", flow.held
     if "held" in shown:
@@ -108,6 +112,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
         yield "taken up", "its failure is not the flow's"
     if record.children:
         yield "children", "\n".join(f"{id}{_type_of(id, history)}" for id in record.children)
+    if record.recalled is not None:
+        yield "recalled", f"not run: it ended as {record.recalled} of the origin did"
     for late in record.late:
         yield "late", f"reported {late.outcome} by {late.by} when it had ended; without effect"
     for fault in record.faults:

@@ -8,7 +8,7 @@ What is made for each task is a Struct, as `Task` is; the rest are plain tuples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -115,6 +115,23 @@ class DropBreakpoint(NamedTuple):
     """What it holds goes on."""
 
 
+class Fork(NamedTuple):
+    """A flow begins as another was at a moment."""
+
+    flow: str
+    seq: int
+    """The last entry of the journal that is true of it."""
+    pages: Sequence[f.Page]
+    """What the journal says of that flow up to there."""
+    answers: Sequence[f.Recorded] = ()
+    """What its tasks are answered with."""
+    stubs: Mapping[str, Body] = {}
+    """The same, by type, for those of which nothing is recorded."""
+    is_real: bool = False
+    """Its tasks are run."""
+    by: str = ""
+
+
 class Adopt(NamedTuple):
     """The rules version for new flows."""
 
@@ -181,7 +198,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 Cause: TypeAlias = (
     Post | Report | Reports | Cancel | Retry | Release | Adopt | Move | Proceed | Tick | GiveBack | SetTimer | Ask
-    | SetBreakpoint | SwitchBreakpoint | DropBreakpoint | SetClock
+    | SetBreakpoint | SwitchBreakpoint | DropBreakpoint | SetClock | Fork
 )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ def copied(state: State) -> State:
         version=state.version,
     )
     copy.holds.number = state.holds.number
+    copy.holds.forks = state.holds.forks
     return copy
 
 

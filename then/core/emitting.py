@@ -143,6 +143,8 @@ def _too_many_records(most: int, firing: Firing) -> str:
 
 def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
     """Whether an act that happens at most once in a span may happen; then it is marked."""
+    if flow in at.state.holds.forks:
+        return True  # Nobody is to feel it.
     if at.state.waits.marks.get(key, 0) > at.terms.time:
         return False
     at.add(flow, f.Marked(key, at.terms.time + per_us))
@@ -169,6 +171,8 @@ def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Ed
         inherited = call.policy.deadline
         own = policy.deadline if policy is not None else None
         policy = replace(policy or Policy(), deadline=inherited if own is None else min(own, inherited))
+    if policy is not None and policy.twin is not None and task.flow in at.state.holds.forks:
+        policy = replace(policy, twin=None)
     return task if policy is None else on_policy(task, policy)
 
 

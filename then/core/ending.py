@@ -250,5 +250,5 @@ def settle_call(at: Stepping) -> None:
 
 
 def runs_here(at: Stepping, task: Task) -> bool:
-    edition = at.terms.editions[at.state.flows[task.flow].version]
-    return edition.kind_of(task.type) is not None
+    flow = at.state.flows[task.flow]
+    return not flow.is_stubbed and at.terms.editions[flow.version].kind_of(task.type) is not None

@@ -29,6 +29,7 @@ from then.core.causes import (
     Cancel,
     Cause,
     DropBreakpoint,
+    Fork,
     GiveBack,
     Move,
     Over,
@@ -52,6 +53,7 @@ from then.core.emitting import carry_out, count_again, fire
 from then.core.ending import OVER, complete, end_within, hold_reason, join_twin, settle_call
 from then.core.facts import Flow
 from then.core.firing import Firing, PlanFailed, plan_continuation, plan_rule, plan_step
+from then.core.forks import fork, recall
 from then.core.granting import grant
 from then.core.holding import adopt, hold_after, hold_asked, hold_before, set_breakpoint, switch_breakpoint
 from then.core.joins import Taking, gather_empty, take
@@ -128,6 +130,8 @@ class _Stepper(Stepping):
             self.match_ended()
         if state.queue or state.free or state.waiting or state.claiming or state.admission:
             self.grant()
+        if state.holds.forks:
+            recall(self, self.match_ended)
         if state.is_watched:
             hold_asked(self)
         self.finish_flows()
@@ -164,6 +168,8 @@ class _Stepper(Stepping):
                 set_breakpoint(self, cause)
             case SwitchBreakpoint():
                 switch_breakpoint(self, cause)
+            case Fork():
+                fork(self, cause)
             case DropBreakpoint():
                 drop_breakpoint(self, cause)
             case Adopt(version=version):
@@ -478,14 +484,14 @@ class _Stepper(Stepping):
                     self.tell_held(flow)
                 continue
             outcome: Outcome = flow.bent or ("failed" if flow.untaken else "done")
-            version = flow.version
+            version, is_stubbed = flow.version, flow.is_stubbed
             self.add(id, f.FlowEnded(outcome, flow.text))
             self.orders.append(Over(flow))
             if self.state.waits.timers:
                 for timer in [one.name for one in self.state.waits.timers.values() if one.flow == id]:
                     flow_ended(self, id, timer)
             edition = self.terms.editions[version]
-            if flow.type != FLOW_ENDED and edition.announces_ends:
+            if flow.type != FLOW_ENDED and edition.announces_ends and not is_stubbed:
                 fresh = self.new_id()
                 body: Body = {"flow": id, "type": flow.type, "outcome": outcome, "text": flow.text}
                 task = edition.new_task(FLOW_ENDED, body, fresh, fresh, self.terms.time, is_posted=True)

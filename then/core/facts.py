@@ -18,6 +18,17 @@ from msgspec.structs import replace
 from then.core.tasks import Body, Json, Outcome, Task
 
 
+class Origin(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a fork was begun from."""
+
+    flow: str
+    seq: int
+    """The entry of the journal after which it was so."""
+    by: str = ""
+    is_real: bool = False
+    """It runs its tasks; else they are answered."""
+
+
 class Flow(msgspec.Struct, array_like=True, gc=False):
     """A root record and all that descends from it."""
 
@@ -50,6 +61,13 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     """A place that is kept free: what a flow waits for is not written with it (`then.core.ties`); older journals have it."""
     calls: int = 0
     """How many of its live records move by others only: calls that are open, and scripts that wait for records."""
+    origin: Origin | None = None
+    """Of a fork: from where."""
+
+    @property
+    def is_stubbed(self) -> bool:
+        """Whether nothing of it is given to an executor."""
+        return self.origin is not None and not self.origin.is_real
 
     @property
     def state(self) -> str:
@@ -477,6 +495,39 @@ class Edited(_Fact, tag=54, frozen=True):
     """It is not started: it ends done, with this result."""
 
 
+class Recorded(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """How a task of an origin ended."""
+
+    id: str
+    type: str
+    attempt: int
+    body: Body
+    outcome: Outcome
+    result: Body | None = None
+    error: Body | None = None
+
+
+class Forked(_Fact, tag=55, frozen=True):
+    """The flow was begun from what another was; the facts before it on its page are that one's."""
+
+    origin: str
+    seq: int
+    by: str = ""
+    is_real: bool = False
+    answers: list[Recorded] = []
+    """What its tasks are answered with."""
+    stubs: dict[str, Body] = {}
+    """By type, what those are answered with for which there is nothing recorded."""
+
+
+class Stubbed(_Fact, tag=56, frozen=True):
+    """A task of a fork was answered in the place of a run, or waits for a person."""
+
+    id: str
+    of: str | None = None
+    """The record of the origin whose end it has."""
+
+
 def edited(task: Task, fact: Edited) -> Task:
     """The record as a person changed it."""
     return replace(
@@ -500,7 +551,7 @@ Fact: TypeAlias = (
     | FlowMoved | TakenUp | InForce | Loaded | Fault | Entered | Joined | Met | Parted | Counted
     | Settled | Gathered | Ripened | Marked | Scheduled | Unscheduled | Left
     | Asked | Awaited | Answered | TriedAgain | ClockSet
-    | BreakSet | BreakRemoved | BreakSwitched | Hit | Edited
+    | BreakSet | BreakRemoved | BreakSwitched | Hit | Edited | Forked | Stubbed
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.clocks import clock_set
 from then.core.holds import KINDS as HOLD_KINDS
+from then.core.holds import Answers
 from then.core.ids import id_number
 from then.core.lives import RECORD_FOLDS, begin_times, count_idle, drop_frame
 from then.core.scripts import Open, Step, step_of
@@ -123,6 +124,27 @@ def _hit(state: State, fact: f.Hit, flow: str, time: int) -> None:
     holds.hit(fact, flow, time)
     if fact.is_last:
         state.is_watched = holds.is_any_on
+
+
+def _forked(state: State, fact: f.Forked, flow: str, time: int) -> None:
+    state.flows[flow].origin = f.Origin(fact.origin, fact.seq, fact.by, fact.is_real)
+    state.touch("flow", flow)
+    if not fact.is_real:
+        state.holds.forks[flow] = Answers(flow, list(fact.answers), dict(fact.stubs))
+        state.touch("fork", flow, is_new=True)
+
+
+def _stubbed(state: State, fact: f.Stubbed, flow: str, time: int) -> None:
+    found = state.holds.forks.get(flow)
+    task = state.task(fact.id)
+    if found is None or task is None:
+        return
+    found.asked[fact.id] = True
+    found.answers = [one for one in found.answers if one.id != fact.of]
+    state.touch("fork", flow)
+    if task.started is None:
+        state.change(fact.id, started=time)
+        state.begun.add(fact.id)
 
 
 def _flow_held(state: State, fact: f.FlowHeld, flow: str, time: int) -> None:
@@ -375,6 +397,8 @@ FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
     f.BreakRemoved: _break_removed,
     f.BreakSwitched: _break_switched,
     f.Hit: _hit,
+    f.Forked: _forked,
+    f.Stubbed: _stubbed,
     f.FlowHeld: _flow_held,
     f.FlowReleased: _flow_released,
     f.FlowBent: _flow_bent,
@@ -436,7 +460,7 @@ def load(state: State, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
                 scope = key.split("\0", 2)[1]
                 frame = state.waits.frames.get(scope)
                 _tie_set(state, key, frame.flow if frame is not None else scope)
-        case "break" | "hold":
+        case "break" | "hold" | "fork":
             state.holds.load(kind, rows)
             state.is_watched = state.holds.is_any_on
         case _:

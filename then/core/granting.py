@@ -57,9 +57,9 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             _pass_over(state, id)
             continue
         flow = state.flows[task.flow]
-        if flow.held is not None or (terms.only is not None and flow.id not in terms.only):
+        if flow.held is not None or flow.is_stubbed or (terms.only is not None and flow.id not in terms.only):
             _pass_over(state, id)
-            continue  # queued again at the release, or at the next start
+            continue  # queued again at the release, or at the next start; of a fork it is answered
         edition = terms.editions[flow.version]
         runner = edition.runners.get(task.type)
         if runner is None or runner.kind not in terms.kinds:
@@ -68,7 +68,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             state.stuck_in.setdefault(flow.id, {})[id] = True
             stuck[flow.id] = flow
             continue
-        body, wrong = _loaded(task, edition, flow)
+        body, wrong = loaded(task, edition, flow)
         if wrong is not None:
             complete(at, task, "failed", None, {"kind": "load", "message": wrong}, None, terms.time)
             match_ended()
@@ -107,7 +107,7 @@ def _is_held(at: Stepping, task: Task, body: Body, edition: Edition) -> bool:
     return True
 
 
-def _loaded(task: Task, edition: Edition, flow: Flow) -> tuple[Body, str | None]:
+def loaded(task: Task, edition: Edition, flow: Flow) -> tuple[Body, str | None]:
     """The body with the flow variables that it names, held to what is declared; and why it cannot be had."""
     body, missing = with_variables(task.body, flow.variables)
     if missing is not None:

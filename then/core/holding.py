@@ -80,7 +80,11 @@ def hold_asked(at: Stepping) -> None:
             if asked is None or asked.outcome is not None or asked.is_held or asked.started is None:
                 continue
             flow = at.state.flows[asked.flow]
-            if flow.held is None and (reason := hold_before(at, asked, at.terms.editions[flow.version])) is not None:
+            if (
+                flow.held is None
+                and not flow.is_stubbed
+                and (reason := hold_before(at, asked, at.terms.editions[flow.version])) is not None
+            ):
                 at.add(asked.flow, f.Held(id, reason))
 
 

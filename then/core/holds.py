@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from then.core import facts as f
-from then.core.tasks import Json, Task
+from then.core.tasks import Body, Json, Task
 
 
 class Point(msgspec.Struct, array_like=True, gc=False):
@@ -77,17 +77,29 @@ class Hold(msgspec.Struct, array_like=True, gc=False):
         return own == place
 
 
+class Answers(msgspec.Struct, array_like=True, gc=False):
+    """Of an open fork that starts nothing: what its tasks are answered with."""
+
+    flow: str
+    answers: list[f.Recorded]
+    stubs: dict[str, Body]
+    asked: dict[str, bool] = {}
+    """Those that were answered, or wait for a person."""
+
+
 _decode_point = msgspec.msgpack.Decoder(Point).decode
 _decode_hold = msgspec.msgpack.Decoder(Hold).decode
-KINDS = ("break", "hold")
+_decode_answers = msgspec.msgpack.Decoder(Answers).decode
+KINDS = ("break", "hold", "fork")
 
 
 @attrs.define
 class Holds:
-    """The breakpoints of a state, by name, and its holds, by record."""
+    """The breakpoints of a state, by name, its holds, by record, and its forks that start nothing, by flow."""
 
     points: dict[str, Point] = attrs.field(factory=dict)
     stops: dict[str, Hold] = attrs.field(factory=dict)
+    forks: dict[str, Answers] = attrs.field(factory=dict)
     number: int = 0
 
     @property
@@ -150,6 +162,8 @@ class Holds:
 
     def cell(self, kind: str, key: str) -> object:
         """The value of a cell; None where there is none."""
+        if kind == "fork":
+            return self.forks.get(key)
         return self.points.get(key) if kind == "break" else self.stops.get(key)
 
     def load(self, kind: str, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -157,5 +171,7 @@ class Holds:
         if kind == "break":
             found = [_decode_point(data) for _, data in rows]
             self.points.update((point.name, point) for point in sorted(found, key=lambda point: point.number))
-        else:
+        elif kind == "hold":
             self.stops.update((key, _decode_hold(data)) for key, data in rows)
+        else:
+            self.forks.update((key, _decode_answers(data)) for key, data in rows)

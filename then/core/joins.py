@@ -79,6 +79,8 @@ def take(
             return _NOT_TAKEN
         values.append(value)
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
+    if not scope and record.flow in at.state.holds.forks:
+        return _NOT_TAKEN
     place = Place(wait_key(found.of.name, scope, values), scope, values)
     if join.kind != "quiet":
         let_go_old(at, place.key, record.completed or 0)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from then.core import facts as f
 from then.core.chains import Chain, PostKey
 from then.core.facts import Flow, ended
+from then.core.holds import Answers
 from then.core.resting import decode_flow
 from then.core.state import FAILURES, RULE_FAILED, State
 from then.core.tasks import Body, Task
@@ -324,6 +325,9 @@ def _flow_reopened(state: State, fact: f.FlowReopened, flow: str, time: int) -> 
     again.outcome = again.ended = again.bent = again.text = again.held = None
     state.flows[flow] = again
     state.touch("flow", flow, is_new=True)
+    if again.is_stubbed:
+        state.holds.forks[flow] = Answers(flow, [], {})
+        state.touch("fork", flow, is_new=True)
     state.past = [past for past in state.past if past.id != flow]
     state.drop("past", flow)
 
@@ -338,6 +342,9 @@ def _flow_ended(state: State, fact: f.FlowEnded, flow: str, time: int) -> None:
             state.drop("chain", key)
         else:
             _drop_wait(state, key)
+    if flow in state.holds.forks:
+        del state.holds.forks[flow]
+        state.drop("fork", flow)
     state.drop("flow", flow)
     state.past.append(over)
 

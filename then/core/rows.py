@@ -56,7 +56,7 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
             continue
         if task.flow != flow:
             other = flows[task.flow]
-            if other.held is not None or terms.editions[other.version] is not edition:
+            if other.held is not None or other.is_stubbed or terms.editions[other.version] is not edition:
                 break
             if terms.only is not None and task.flow not in terms.only:
                 break

@@ -192,7 +192,7 @@ class State:
                 return self.chains.get(key)
             case "key":
                 return self.keys.get(key)
-            case "break" | "hold":
+            case "break" | "hold" | "fork":
                 return self.holds.cell(kind, key)
         return self.waits.cell(kind, key)
 

@@ -77,8 +77,19 @@ class Console:
         """By breakpoint: what is carried out at each of its stops."""
         self.recording: str | None = None
         """The breakpoint that what is typed now is for, up to `end`."""
+        self.hears: Callable[[Logged], None] | None = None
+        """Takes what logpoints say; None: it is told with the next stop."""
         self.due: deque[str] = deque()
         """What is to be carried out next: whoever reads lines takes them from here first."""
+
+    def turn_to(self, flow: str) -> Session:
+        """Goes on with another flow; what is held of this one stays held."""
+        before = self.session
+        before.own.clear()
+        self.session = Session(before.access, flow, before.who)
+        if self.hears is not None:
+            self.session.hear = self.hears
+        return self.session
 
     def record(self, name: str) -> None:
         """What is typed from now on, up to `end`, is for the stops of this breakpoint."""

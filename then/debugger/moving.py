@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Final
 
 import msgspec
 
 from then.core.errors import ConfigError
+from then.core.tasks import OUTCOMES, Body
 from then.debugger.breaking import BREAKING
 from then.debugger.console import Action, Command, Console, Reply
 from then.debugger.session import How
@@ -78,6 +81,50 @@ def _jump(console: Console, rest: str) -> Reply:
     return _wait(console)
 
 
+def _complete(console: Console, rest: str) -> Reply:
+    what, _, text = rest.partition(" ")
+    word, _, tail = text.strip().partition(" ")
+    outcome, text = (word, tail) if word in OUTCOMES else ("done", text)
+    records = console.session.view.flow.records.values()
+    asked = [one.task for one in records if one.task.outcome is None and one.task.started is not None]
+    found = [task for task in asked if what and (task.type == what or task.id.startswith(what))]
+    if len(found) != 1:
+        known = ", ".join(f"{task.type} ({task.id})" for task in asked if not task.is_call) or "nothing"
+        raise ConfigError(f"complete: which task? {known} runs, or waits for an answer")
+    console.session.complete(found[0].id, outcome, _object(text, f"complete {what}"))  # type: ignore[arg-type]
+    return Reply(f"{found[0].type} is {outcome.replace('_', ' ')}")
+
+
+_STUB: Final = re.compile(r"stub\s+([\w.]+)\s*")
+
+
+def _fork(console: Console, rest: str) -> Reply:
+    word, _, left = rest.partition(" ")
+    is_real, left = (True, left) if word == "real" else (False, rest)
+    stubs: dict[str, Body] = {}
+    while left := left.strip():
+        head = _STUB.match(left)
+        if head is None:
+            raise ConfigError(
+                'fork: nothing, `real`, or `stub TASK {"field": value}`, several times, belongs behind it'
+            )
+        try:
+            result, end = json.JSONDecoder().raw_decode(left, head.end())
+        except ValueError as error:
+            raise ConfigError(f"fork: {left[head.end() :]} is no JSON ({error})") from error
+        stubs[head[1]] = _object(json.dumps(result), f"stub {head[1]}")
+        left = left[end:]
+    origin = console.session
+    session = console.turn_to(origin.fork(real=is_real, stubs=stubs))
+    stop = session.wait(0.0)
+    at = f"entry {origin.at}" if origin.at is not None else "now"
+    told = f"flow {session.flow} is a fork of {origin.flow}, as it is {at}"
+    if stop is None:
+        return Reply(told, {"fork": session.flow})
+    reply = console.stopped(stop)
+    return Reply(f"{told}\n{reply.text}", {**(reply.data or {}), "fork": session.flow, "origin": origin.flow})
+
+
 def _object(text: str, what: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(text.strip() or "{}", type=dict[str, object])
@@ -126,6 +173,14 @@ MOVING: Final = (
     Command("set", (), "PATH = JSON", "Changes body or result of the record that is held.", _set),
     Command("skip", (), "[RESULT]", "Ends the task done with a result, in the place of its run.", _skip),
     Command("jump", ("j",), "RULE", "Has this rule answer the record, in the place of all that would.", _jump),
+    Command("complete", (), "TASK [OUTCOME] [RESULT]", "Answers a task that waits for a person.", _complete),
+    Command(
+        "fork",
+        (),
+        "[real] [stub TASK RESULT]…",
+        "A new flow from this moment; tasks are answered, or with `real` run.",
+        _fork,
+    ),
     Command("drop", (), "", "Ends the record here: no task is started, no rule sees it.", _drop),
     Command("retry", (), "", "Tries the failure in view again, in its place.", _retry),
     Command("emit", (), "TASK [JSON]", "A record by hand, into this flow.", _emit),

@@ -55,6 +55,10 @@ def preview(
     if task is None or not task.is_held:
         return Preview()
     hold = state.holds.stops.get(id)
+    # A fork that is held since it began goes on with it; what is answered in it follows, and is not shown.
+    if state.flows[task.flow].origin is not None:
+        state.flows[task.flow].held = None
+        state.holds.forks.clear()
     now = max(task.created, task.completed or 0, hold.since if hold is not None else 0)
     version = state.flows[task.flow].version
     kinds = frozenset(runner.kind for runner in editions[version].runners.values())

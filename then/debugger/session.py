@@ -25,10 +25,10 @@ from typing import Final, Literal
 import attrs
 
 from then.core import facts as f
-from then.core.errors import ConfigError, ThenError, nearest
+from then.core.errors import ConfigError, ThenError, UnknownName, nearest
 from then.core.holds import Hold
 from then.core.state import FAILURES
-from then.core.tasks import Body, Json, Task, own_copy
+from then.core.tasks import Body, Json, Outcome, Task, own_copy
 from then.core.values import CannotSay, json_text
 from then.debugger.access import Access
 from then.debugger.own import OwnBreakpoints, Watch
@@ -112,6 +112,7 @@ class Session(Sight):
             for one in places:
                 check_place(one, view.edition)
             self.own.stop_once(*places)
+        is_released = self._free_fork()
         if view.task.is_held and view.hold is not None:
             try:
                 jump = {"rule": rule} if rule is not None else {}
@@ -122,9 +123,17 @@ class Session(Sight):
             except KeyboardInterrupt:
                 self._going()  # Whether it was heard is not known: what holds the record still is told by `wait`.
                 raise
-        elif view.flow.flow.held is not None:
+        elif view.flow.flow.held is not None and not is_released:
             self.access.call("continue", id=self.flow)
         self._going()
+
+    def _free_fork(self) -> bool:
+        """A fork that is held since it began goes on, but for what is held in it. Whether it did."""
+        flow = self.view.flow.flow
+        if flow.held is None or flow.origin is None:
+            return False
+        self.access.call("continue", id=self.flow)
+        return True
 
     def _going(self) -> None:
         self._edits, self._view, self._id, self.stop = {}, None, None, None
@@ -278,6 +287,7 @@ class Session(Sight):
             raise ConfigError(
                 f"{task.type} ({task.id}) has ended; `set` changes its result, `drop` shows it to no rule"
             )
+        self._free_fork()
         self.access.call("continue", id=task.id, result_values=result or {}, who=self.who, skips=True)
         self._going()
 
@@ -292,6 +302,7 @@ class Session(Sight):
         if task.outcome is not None and rule not in targets:
             what = ", ".join(targets) or "none"
             raise ConfigError(f'no rule "{rule}" is for one {task.type}{nearest(rule, targets)}; there is: {what}')
+        self._free_fork()
         self.access.call("continue", id=task.id, **self._given(), rule=rule)
         self._going()
 
@@ -340,6 +351,29 @@ class Session(Sight):
         self._check_now()
         self.access.call("post", type=type, texts={}, body=body, flow=self.flow)
         self._view = None
+
+    def complete(self, id: str, outcome: Outcome = "done", result: Body | None = None) -> None:
+        """Answers a task that a person is asked, of this flow."""
+        self._check_now()
+        self.access.call("complete", id=id, outcome=outcome, texts={}, result=result or {})
+        self._view = None
+
+    def fork(self, *, real: bool = False, stubs: dict[str, Body] | None = None) -> str:
+        """Begins a flow as this one is at the moment in view, held until it is continued; gives its id.
+
+        Args:
+            real: its tasks are run. Else they are answered as the journal has it, by `stubs`, or by a person.
+            stubs: results by type, of what the journal has no end of.
+
+        Raises:
+            ConfigError: the flow had ended by then.
+        """
+        if stubs:
+            unknown = [type for type in stubs if type not in self.view.edition.rules.tasks]
+            if unknown:
+                raise UnknownName("task", unknown[0], self.view.edition.rules.tasks)
+        given: dict[str, Json] = {"flow": self.flow, "seq": self.at, "real": real, "stubs": stubs or {}}
+        return str(self.access.call("fork", **given, who=self.who))
 
     def lose(self) -> None:
         """What it stopped for was let go on by somebody else."""

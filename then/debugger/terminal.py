@@ -36,7 +36,7 @@ class Terminal(cmd.Cmd):
         self._is_batch = is_batch
         self.exit_code = 0
         """Of a batch that was ended by a refusal."""
-        console.session.hear = self._hear
+        console.hears = console.session.hear = self._hear
 
     # -- the ways in -----------------------------------------------------------------------
 

@@ -1,0 +1,198 @@
+"""Forks: a flow begun anew from what another was at a moment, while that stays as it is.
+
+The facts of the origin up to the moment are written once more, with ids of
+their own, as one entry of a new flow; so all that reads a flow reads a fork.
+The fork is held, until somebody continues it.
+
+A fork that is not real starts nothing: what would be started, and what a person
+would be asked, is answered as it was in the origin (the same type, body and
+attempt, in their order), else by a stub, else by a person. Other flows do not
+feel it: it takes no part in joins across flows, marks nothing as done at most
+once, is nobody's twin, and its end is not announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from then.core import facts as f
+from then.core.causes import Fork
+from then.core.edition import Edition
+from then.core.ending import complete
+from then.core.errors import ConfigError
+from then.core.granting import loaded
+from then.core.holding import hold_before
+from then.core.stepping import Stepping
+from then.core.tasks import Body, Json, Task
+from then.core.values import equal
+
+HELD_AT: Final = "(fork)"
+"""The name of what holds a record in a fork that a breakpoint held in the origin."""
+_FORGOTTEN: Final = (
+    f.Started, f.Stopping, f.Marked, f.Late, f.Hit, f.Forked, f.Stubbed, f.FlowHeld, f.FlowReleased,
+)  # fmt: skip
+"""What is not so in a fork: nothing runs of it yet, and it has met no breakpoint."""
+_STEPS: Final = (f.Asked, f.Awaited, f.Answered)
+
+
+def fork(at: Stepping, cause: Fork) -> None:
+    """Begins a flow as another was at a moment.
+
+    Raises:
+        ConfigError: that had ended by then, or a stub is not as declared.
+    """
+    facts = [fact for page in cause.pages for fact in page.facts]
+    ends = [fact for fact in facts if isinstance(fact, f.FlowEnded | f.FlowReopened)]
+    if ends and isinstance(ends[-1], f.FlowEnded):
+        raise ConfigError(f"flow {cause.flow} had ended by entry {cause.seq}; a moment before that is needed")
+    version = next(fact.version for fact in facts if isinstance(fact, f.Posted) and fact.version is not None)
+    version = next((fact.version for fact in reversed(facts) if isinstance(fact, f.FlowMoved)), version)
+    for type, result in cause.stubs.items():
+        if (wrong := at.terms.editions[version].check_result(type, result)) is not None:
+            raise ConfigError(f"the stub of {type}: {wrong}")
+    ids: dict[str, str] = {}
+    for fact in facts:
+        old = fact.task.id if isinstance(fact, f.Posted | f.Emitted) else fact.id if isinstance(fact, f.Waited) else ""
+        if old and old not in ids:
+            ids[old] = at.new_id()
+    held = {fact.id: fact for fact in facts if isinstance(fact, f.Hit) and fact.stops}
+    for fact in facts:
+        if isinstance(fact, f.Taken | f.Released) or (isinstance(fact, f.Completed) and fact.held is None):
+            held.pop(fact.id, None)
+    flow = ids[cause.flow]
+    later_us = at.terms.time - cause.pages[-1].time
+    for fact in _renamed(facts, ids):
+        if isinstance(fact, f.FlowReopened):
+            continue
+        kept = _kept(fact, later_us, is_real=cause.is_real)
+        if kept is not None:
+            at.add(flow, kept)
+    for hit in held.values():
+        at.add(flow, replace(hit, id=ids[hit.id], name=HELD_AT, is_last=False))
+    answers = [] if cause.is_real else list(cause.answers)
+    at.add(flow, f.Forked(cause.flow, cause.seq, cause.by, cause.is_real, answers, dict(cause.stubs)))
+    at.add(flow, f.FlowHeld(f"forked from {cause.flow} after entry {cause.seq}; `andthen continue {flow}` lets it go"))
+    at.answer = at.state.task(flow) or Task(at.state.flows[flow].type, {}, id=flow, flow=flow)
+
+
+def _renamed(facts: Sequence[f.Fact], ids: Mapping[str, str]) -> list[f.Fact]:
+    """The facts with other ids, wherever they name one."""
+
+    def other(value: Json) -> Json:
+        if isinstance(value, str):
+            if "\0" in value:
+                return "\0".join(ids.get(part, part) for part in value.split("\0"))
+            return ids.get(value, value)
+        if isinstance(value, list):
+            return [other(item) for item in value]
+        if isinstance(value, dict):
+            return {other(key): other(item) for key, item in value.items()}
+        return value
+
+    page = msgspec.msgpack.decode(f.encode(f.Page("", 0, list(facts))))
+    return f.decode(f.encode(other(page))).facts
+
+
+def _kept(fact: f.Fact, later_us: int, *, is_real: bool) -> f.Fact | None:
+    """A fact as it is true of the fork; None where it is not. What is due is so much later."""
+    if isinstance(fact, _FORGOTTEN) or (not is_real and isinstance(fact, _STEPS)):
+        return None
+    match fact:
+        case f.Posted():
+            return replace(fact, key=None, task=_kept_task(fact.task, later_us))
+        case f.Emitted(task=task):
+            return replace(fact, task=_kept_task(task, later_us))
+        case f.Joined(key=key, due=due) | f.Met(key=key, due=due) | f.Parted(key=key, due=due):
+            if not key.split("\0", 2)[1]:
+                return None  # It is of all flows.
+            return replace(fact, due=None if due is None else due + later_us)
+        case f.Awaited(due=due) if due is not None:
+            return replace(fact, due=due + later_us)
+    return fact
+
+
+def _kept_task(task: Task, later_us: int) -> Task:
+    """What was to be over by a certain time has its time again; twins are of their own flows."""
+    policy = task.policy
+    if policy is None:
+        return task
+    times = {
+        name: getattr(policy, name) + later_us
+        for name in ("due", "deadline", "expires")
+        if getattr(policy, name) is not None
+    }
+    return replace(task, policy=replace(policy, twin=None, **times))
+
+
+# -- what would be started ------------------------------------------------------------
+
+
+def recall(at: Stepping, match_ended: Callable[[], None]) -> None:
+    """Answers what would be started in forks that are not real, and what a person would be asked.
+
+    Args:
+        match_ended: matches what was answered.
+
+    Cost: grows with what is live of the forks that this step touched.
+    """
+    state = at.state
+    todo = [page.flow for page in at.pages if page.flow in state.holds.forks]
+    for id in dict.fromkeys(todo):
+        while (flow := state.flows.get(id)) is not None and flow.held is None:
+            waiting = next((task for task in state.live(id) if _is_open(at, task)), None)
+            if waiting is None:
+                break
+            _answer(at, waiting, at.terms.editions[flow.version])
+            match_ended()
+
+
+def _is_open(at: Stepping, task: Task) -> bool:
+    is_put_off = task.policy is not None and task.policy.due is not None
+    is_done = task.outcome is not None or task.is_held or task.is_call or task.event or is_put_off
+    return not is_done and task.id not in at.state.holds.forks[task.flow].asked
+
+
+def _answer(at: Stepping, task: Task, edition: Edition) -> None:
+    body, wrong = loaded(task, edition, at.state.flows[task.flow])
+    now = at.terms.time
+    if wrong is not None:
+        complete(at, task, "failed", None, {"kind": "load", "message": wrong}, None, now)
+        return
+    full = task if body is task.body else replace(task, body=body)
+    if at.state.is_watched and (reason := hold_before(at, full, edition)) is not None:
+        at.add(task.flow, f.Held(task.id, reason))
+        return
+    if body is not task.body:
+        at.add(task.flow, f.Loaded(task.id, body))
+    found = at.state.holds.forks[task.flow]
+    known = next((one for one in found.answers if _is_for(one, full)), None)
+    at.add(task.flow, f.Stubbed(task.id, known.id if known is not None else None))
+    task = at.state.task(task.id) or full
+    if known is not None:
+        complete(at, task, known.outcome, known.result, known.error, now, now)
+    elif task.type in found.stubs:
+        complete(at, task, "done", found.stubs[task.type], None, now, now)
+
+
+def _is_for(one: f.Recorded, task: Task) -> bool:
+    return one.type == task.type and one.attempt == task.attempt and equal(one.body, task.body)
+
+
+def recorded(records: Sequence[Task], given: Mapping[str, Body], over: frozenset[str]) -> list[f.Recorded]:
+    """How tasks of a flow ended, as a fork of it is told.
+
+    Args:
+        given: the bodies that some of them had before a person changed them.
+        over: those that had ended at the moment.
+    """
+    return [
+        f.Recorded(
+            task.id, task.type, task.attempt, given.get(task.id, task.body), task.outcome, task.result, task.error
+        )
+        for task in records
+        if not (task.event or task.is_call or task.id in over or task.outcome in (None, "cancelled"))
+    ]
