@@ -62,7 +62,9 @@ TAGS: dict[int, tuple[type[msgspec.Struct], str]] = {
     51: (f.BreakRemoved, "name"),
     52: (f.BreakSwitched, "name is_on"),
     53: (f.Hit, "id name place stops is_last text shown unsaid"),
-    54: (f.Edited, "id body result by needs"),
+    54: (f.Edited, "id body result by needs rule is_skipped"),
+    55: (f.Forked, "origin seq by is_real answers stubs"),
+    56: (f.Stubbed, "id of"),
 }
 """What is in journals: a number never means another fact, a place never another field. New ones go to the end."""
 

@@ -116,12 +116,6 @@ class Commands:
         self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who, replaces=replaces)
         return self._breakpoint(name)
 
-    def fork(
-        self, flow: str, seq: int | None = None, real: bool = False, stubs: dict[str, Body] | None = None, who: str = ""
-    ) -> Json:
-        """Begins a flow as another was after an entry of the journal; gives its id. It is held."""
-        return fork_flow(self._engine, flow, seq, is_real=real, stubs=stubs, who=who)
-
     def break_rm(self, name: str, release: bool = False) -> Json:
         """Takes a breakpoint away; gives its name, and what went on."""
         held = [id for id, hold in self._engine.breakpoints.held.items() if hold.breakpoint == name]
@@ -180,6 +174,18 @@ def watch(commands: Commands, flows: list[str], since: int | None, timeout_s: fl
     return watch_flows(commands._engine, flows, since, min(timeout_s, WAIT_MAX_S))  # noqa: SLF001 (one of them)
 
 
+def fork(
+    commands: Commands,
+    flow: str,
+    seq: int | None = None,
+    real: bool = False,
+    stubs: dict[str, Body] | None = None,
+    who: str = "",
+) -> Json:
+    """Begins a flow as another was after an entry of the journal; gives its id. It is held."""
+    return fork_flow(commands._engine, flow, seq, is_real=real, stubs=stubs, who=who)  # noqa: SLF001 (one of them)
+
+
 def attach(commands: Commands) -> Json:
     """A debugger is here from now on, until the connection that it asks on ends (`then.app.control`)."""
     return None
@@ -191,7 +197,7 @@ OPS: Final[dict[str, Callable[..., Json]]] = {
     "cancel": Commands.cancel,
     "retry": Commands.retry,
     "continue": Commands.go_on,
-    "fork": Commands.fork,
+    "fork": fork,
     "break_add": Commands.break_add,
     "break_rm": Commands.break_rm,
     "break_enable": Commands.break_on,

@@ -489,7 +489,7 @@ class Engine(Waits):
                 f"flow {flows[0]} stands under rules that do not load: {error}; `andthen resume PATH` moves it to the rules at PATH"
             ) from error
 
-    def attach_for(self, version: str) -> None:
+    def _attach_for(self, version: str) -> None:
         """Attaches the executors that rules of before ask for."""
         if version != self.rules.edition.version:
             rules = self._load_for(version, [version])

@@ -45,7 +45,7 @@ def fork_flow(
     given = {record.task.id: record.edits[0][2].body for record in records if record.edits}
     answers = () if is_real else recorded([record.task for record in records], given, over)
     if is_real:
-        engine.attach_for(origin.flow.version)
+        engine._attach_for(origin.flow.version)  # noqa: SLF001 (one of them)
     task = engine.loop.ask(Fork(flow, entries[-1], pages, answers, stubs or {}, is_real, who))
     assert task is not None
     return task.flow
