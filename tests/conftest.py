@@ -10,8 +10,8 @@ from hypothesis import settings
 # Texts to be read and refused; where this package is installed, pytest would take their tests for ours.
 collect_ignore_glob = ["language/*.then"]
 
-FOLDERS_MARKED = ("clients", "crash", "simulation")
-"""tests/clients, tests/crash and tests/simulation carry their marker by where they stand."""
+FOLDERS_MARKED = ("clients", "crash", "simulation", "vscode")
+"""Tests in these carry their marker by where they stand."""
 
 ENGINE_FIXTURES = frozenset({"docker_engine", "own_dockerd"})
 """Who asks for one of these is marked `containers`."""

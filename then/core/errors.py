@@ -321,7 +321,7 @@ class JournalFull(JournalError):
 class ProtocolError(ThenError):
     """What a client of ours sent, such as an editor, is not what the protocol says."""
 
-    number = "T600"
+    number = "T610"
     exit_code = 2
 
 

@@ -1,0 +1,1 @@
+"""VS Code itself, as code-server in a browser: `tox -e vscode`."""

@@ -1,0 +1,121 @@
+"""VS Code as a server: `python -m tests.vscode.code_server FOLDER` installs it there, by npm; nothing where it is there.
+
+Foreign facts, for code-server 4.100 on Node 20: scripts of packages are run for
+those alone that are needed here; `@vscode/ripgrep` would download its program,
+for which that of the system stands in; `argon2` is built, as there is none made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.examples import ROOT
+
+RELEASE: Final = "code-server@4.100.3"
+PATIENCE_S: Final = 60
+SETTINGS: Final = {
+    "security.workspace.trust.enabled": False, "workbench.startupEditor": "none", "workbench.tips.enabled": False,
+    "workbench.colorTheme": "Default Light Modern", "workbench.editor.empty.hint": "hidden",
+    "workbench.secondarySideBar.defaultVisibility": "hidden", "chat.commandCenter.enabled": False,
+    "telemetry.telemetryLevel": "off", "extensions.autoCheckUpdates": False, "update.mode": "none",
+    "editor.minimap.enabled": False, "breadcrumbs.enabled": False, "debug.toolBarLocation": "docked",
+    "debug.inlineValues": "off", "debug.internalConsoleOptions": "neverOpen", "git.enabled": False,
+    "editor.accessibilitySupport": "off", "window.commandCenter": False,
+}  # fmt: skip
+
+
+def install(folder: Path) -> None:
+    """Installs it into a folder that is made."""
+    if (folder / "done").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def npm(where: Path, *words: str) -> None:
+        subprocess.run(["npm", *words, "--no-audit", "--no-fund"], cwd=where, check=True)
+
+    (folder / "package.json").write_text('{"private": true}')
+    npm(folder, "install", "--ignore-scripts", RELEASE)
+    inner = folder / "node_modules/code-server/lib/vscode"
+    npm(inner, "install", "--ignore-scripts", "--omit=dev")
+    npm(inner, "rebuild", "node-pty", "@vscode/spdlog", "native-watchdog", "--yes")
+    npm(folder, "rebuild", "argon2", "--build-from-source")
+    program = inner / "node_modules/@vscode/ripgrep/bin/rg"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.unlink(missing_ok=True)
+    program.symlink_to(shutil.which("rg") or "/usr/bin/rg")
+    (folder / "done").touch()
+
+
+@contextlib.contextmanager
+def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
+    """The address of one that has our extension, with a project opened; it ends with the block.
+
+    Args:
+        folder: what it keeps.
+    """
+    entry = installed / "node_modules/code-server/out/node/entry.js"
+    own = ["--user-data-dir", folder / "user", "--extensions-dir", folder / "extensions"]
+    (folder / "user/User").mkdir(parents=True)
+    (folder / "user/User/settings.json").write_text(json.dumps(SETTINGS))
+    packed = subprocess.run(
+        [sys.executable, ROOT / "editors/pack.py", folder], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(["node", entry, *own, "--install-extension", packed], check=True, timeout=PATIENCE_S)
+    port = _free_port()
+    environ = os.environ | {"PATH": f"{_command(folder)}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    words = ["--auth", "none", "--bind-addr", f"127.0.0.1:{port}", "--disable-telemetry", "--disable-update-check"]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(
+            ["node", entry, *own, *words], env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_it_listens(folder / "log", server)
+        yield f"{address}/?folder={project}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, 15)
+        server.wait(PATIENCE_S)
+
+
+def _command(folder: Path) -> Path:
+    """A folder with an `andthen` that is the one of this checkout."""
+    command = folder / "bin/andthen"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m then "$@"\n')
+    command.chmod(0o755)
+    return command.parent
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait_until_it_listens(log: Path, server: subprocess.Popen[bytes]) -> None:
+    """It says so in its output; who follows that needs no clock."""
+    with subprocess.Popen(["tail", "-n", "+1", "-F", log], stdout=subprocess.PIPE, text=True) as lines:
+        assert lines.stdout is not None
+        for line in lines.stdout:
+            if re.search(r"HTTP server listening on", line):
+                break
+            assert server.poll() is None, log.read_text()
+        lines.terminate()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    install(Path(sys.argv[1]))
