@@ -23,7 +23,7 @@ from typing import Final
 from tests.examples import ROOT
 
 RELEASE: Final = "code-server@4.100.3"
-PATIENCE_S: Final = 60
+PATIENCE_S: Final = 75
 SETTINGS: Final = {
     "security.workspace.trust.enabled": False, "workbench.startupEditor": "none", "workbench.tips.enabled": False,
     "workbench.colorTheme": "Default Light Modern", "workbench.editor.empty.hint": "hidden",
@@ -65,7 +65,7 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
         folder: what it keeps.
     """
     entry = installed / "node_modules/code-server/out/node/entry.js"
-    own = ["--user-data-dir", folder / "user", "--extensions-dir", folder / "extensions"]
+    own = ["--user-data-dir", str(folder / "user"), "--extensions-dir", str(folder / "extensions")]
     (folder / "user/User").mkdir(parents=True)
     (folder / "user/User/settings.json").write_text(json.dumps(SETTINGS))
     packed = subprocess.run(
@@ -73,7 +73,10 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
     ).stdout.strip()
     subprocess.run(["node", entry, *own, "--install-extension", packed], check=True, timeout=PATIENCE_S)
     port = _free_port()
-    environ = os.environ | {"PATH": f"{_command(folder)}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    before = {"PATH": _command(folder), "PYTHONPATH": ROOT}
+    environ = os.environ | {
+        name: os.pathsep.join([str(path), *filter(None, [os.environ.get(name)])]) for name, path in before.items()
+    }
     words = ["--auth", "none", "--bind-addr", f"127.0.0.1:{port}", "--disable-telemetry", "--disable-update-check"]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(

@@ -21,12 +21,14 @@ task price(id: int, total: int) -> (net: int)
   run process ["sh", "-c", r'printf "{\\"net\\": %d}" $(($0 * 119 / 100)) > "$THEN_RESULT"', total]
 task charge(id: int, amount: int)
   run process ["true"]
+task letter(id: int)
+  run process ["true"]
 task remind(ids: list[int]) -> (sent: int)
   run script "remind.py"
 
 procedure tax(id: int, total: int, country: str) -> (amount: int)
   first price(id: id, total: total)
-  when price done as p then return (amount: p.net)
+  rule taxed when price done as p then return (amount: p.net)
 end
 
 rule placed
@@ -40,7 +42,7 @@ REMIND = """\
 def main(ids, **rest):
     sent = []
     for number in ids:
-        sent.append(run("charge", id=number, amount=0))
+        sent.append(run("letter", id=number))
     wait(sent)
     return {"sent": len(sent)}
 """
@@ -109,7 +111,9 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
     (project / ".vscode/launch.json").write_text(json.dumps(LAUNCH))
     installed = Path(os.environ["THEN_CODE_SERVER"])
     with code_server(installed, project, tmp_path) as address, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=os.environ.get("THEN_CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=os.environ.get("THEN_CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": 1180, "height": 720})
         page.set_default_timeout(PATIENCE_S * 1000)
         page.goto(address)
@@ -126,7 +130,7 @@ def test_a_flow_stops_at_a_rule_and_then_at_a_step_of_a_script(editor: Editor) -
     editor.open("remind.py")
     editor.breakpoint(4)
     editor.open("shop.then")
-    editor.breakpoint(11)
+    editor.breakpoint(13)
     editor.keys("F5")
     editor.shows(STACK, "price", "tax")
     editor.shows(VARIABLES, "net")
