@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import then
 from then.core.errors import RuleError, ThenError
 from then.language.findings import WARNINGS
 from then.language.loading import check_text
@@ -88,6 +91,9 @@ def test_of_very_many_clauses_over_one_field_the_first_256_are_compared() -> Non
 
 
 def test_numbers_of_errors_are_nobody_elses() -> None:
+    for module in pkgutil.walk_packages(then.__path__, "then."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     numbers = [cls.number for cls in _descendants(ThenError)]
     assert sorted(numbers) == sorted(set(numbers))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.docker_desk import DockerDesk
 from tests.docker_engine import DockerEngine
+from tests.seams.executor_suite import PATIENCE_S
 from then.abc import Job
 
 
@@ -25,7 +27,7 @@ def warm(desk: DockerDesk) -> str:
 
 
 def command(desk: DockerDesk, id: str, script: str) -> Job:
-    return desk.job(id, "sh", "-c", f"echo up; {script}", target=warm(desk), action="exec")
+    return desk.job(id, "sh", "-c", script, target=warm(desk), action="exec")
 
 
 def inside(desk: DockerDesk) -> list[str]:
@@ -34,29 +36,38 @@ def inside(desk: DockerDesk) -> list[str]:
     return sorted(row[-1] for row in top["Processes"] if row[-1].startswith("sleep "))
 
 
+def wait_inside(desk: DockerDesk, *words: str) -> None:
+    """Until these sleep there: a shell that says that it is there becomes what it says a moment later."""
+    end = time.monotonic() + PATIENCE_S
+    while inside(desk) != sorted(words):
+        assert time.monotonic() < end, inside(desk)
+
+
 def test_a_command_that_is_stopped_may_say_goodbye_and_is_gone_with_all_that_it_began(desk: DockerDesk) -> None:
     desk.executor.start(
         [
             command(
-                desk, "polite", "trap 'echo bye; exit 7' TERM; sleep 1000001 & sleep 1000002 & while :; do wait; done"
+                desk,
+                "polite",
+                "trap 'echo bye; exit 7' TERM; sleep 1000001 & sleep 1000002 & echo up; while :; do wait; done",
             )
         ]
     )
-    desk.executor.start([command(desk, "other", "exec sleep 1000003")])
+    desk.executor.start([command(desk, "other", "echo up; exec sleep 1000003")])
     desk.wait_output("polite", b"up\n")
     desk.wait_output("other", b"up\n")
     desk.executor.stop("polite", 1000)
     report = desk.report_of("polite")
     assert (report.outcome, report.result) == ("cancelled", {"code": 7})
     assert desk.output("polite") == b"up\nbye\n"
-    assert inside(desk) == ["sleep 1000000", "sleep 1000003"]
+    wait_inside(desk, "sleep 1000000", "sleep 1000003")
     desk.executor.stop("other", 0)
     assert desk.report_of("other").result == {"code": -9}
     assert inside(desk) == ["sleep 1000000"]
 
 
 def test_a_command_that_does_not_react_is_killed_when_its_time_is_over(desk: DockerDesk) -> None:
-    desk.executor.start([command(desk, "deaf", "trap '' TERM; while :; do sleep 1000001; done")])
+    desk.executor.start([command(desk, "deaf", "trap '' TERM; echo up; while :; do sleep 1000001; done")])
     desk.wait_output("deaf", b"up\n")
     desk.executor.stop("deaf", 0.1)
     report = desk.report_of("deaf")
@@ -65,7 +76,7 @@ def test_a_command_that_does_not_react_is_killed_when_its_time_is_over(desk: Doc
 
 
 def test_a_command_from_before_is_stopped_too(desk: DockerDesk) -> None:
-    desk.executor.start([command(desk, "old", "exec sleep 1000001")])
+    desk.executor.start([command(desk, "old", "echo up; exec sleep 1000001")])
     desk.wait_output("old", b"up\n")
     desk.restart()
     desk.executor.recover([command(desk, "old", "never")])
@@ -75,7 +86,7 @@ def test_a_command_from_before_is_stopped_too(desk: DockerDesk) -> None:
 
 
 def test_a_command_that_cannot_be_reached_inside_is_given_up_and_that_is_said(desk: DockerDesk) -> None:
-    desk.executor.start([command(desk, "alone", "exec sleep 1000001")])
+    desk.executor.start([command(desk, "alone", "echo up; exec sleep 1000001")])
     desk.wait_output("alone", b"up\n")
     assert desk.run("rm", "/bin/sh", "/bin/grep", target=warm(desk), action="exec").outcome == "done"
     desk.executor.stop("alone", 0)
@@ -83,4 +94,4 @@ def test_a_command_that_cannot_be_reached_inside_is_given_up_and_that_is_said(de
     assert report.outcome == "cancelled"
     assert report.error is not None
     assert "it goes on in its container" in str(report.error["message"])
-    assert inside(desk) == ["sleep 1000000", "sleep 1000001"]
+    wait_inside(desk, "sleep 1000000", "sleep 1000001")
