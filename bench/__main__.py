@@ -7,6 +7,7 @@ import sys
 from bench import (
     chain,
     containers,
+    debugger,
     fanout,
     flows,
     growth,
@@ -35,6 +36,7 @@ ROWS = (
     ("flows", flows.run),
     ("containers", containers.run),
     ("scripts", scripts.run),
+    ("debugger", debugger.run),
 )
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def watch_flows(engine: Engine, flows: Collection[str], since: int | None, timeo
     loop = engine.loop
     loop.watchers.append(watch)
     try:
-        if since is not None and not _has_news(engine, wanted, since):
+        if since is not None and not _has_news(engine, wanted, since, moved):
             moved.wait(timeout_s)
         while True:
             moved.clear()
@@ -58,12 +58,15 @@ def _concerns(page: f.Page, flows: Collection[str]) -> bool:
     return page.flow in flows or any(isinstance(fact, f.Hit) for fact in page.facts)
 
 
-def _has_news(engine: Engine, flows: Collection[str], since: int) -> bool:
+def _has_news(engine: Engine, flows: Collection[str], since: int, moved: threading.Event) -> bool:
+    """Whether what was decided before anybody watched concerns them: of such steps no watcher is told."""
     journal = engine.loop.journal
-    last = journal.last
-    if last - since > BEHIND_MAX:
+    seq = engine.loop.look(lambda state: state.seq)
+    if seq - since > BEHIND_MAX:
         return True
-    return any(_concerns(f.decode(entry.data), flows) for entry in journal.read(since, last))
+    while journal.last < seq and engine.loop.failure is None:
+        moved.wait(SYNC_S)
+    return any(_concerns(f.decode(entry.data), flows) for entry in journal.read(since, seq))
 
 
 def _told(state: State, flows: Collection[str]) -> Body:

@@ -58,14 +58,15 @@ def stack_trace(client: Client, desk: Desk, given: StackTraceArguments) -> Body:
             thread.frames[0] = thread.frames[0]._replace(rule=thread.target, span=span)
     frames = thread.frames
     end = given.start_frame + given.levels if given.levels else len(frames)
+    sources: dict[str, Body] = {}
     rows = [
-        _frame(client, thread, place, frame)
+        _frame(client, thread, place, frame, sources)
         for place, frame in enumerate(frames[given.start_frame : end], given.start_frame)
     ]
     return {"stackFrames": rows, "totalFrames": len(frames)}
 
 
-def _frame(client: Client, thread: Thread, place: int, frame: Frame) -> Body:
+def _frame(client: Client, thread: Thread, place: int, frame: Frame, sources: dict[str, Body]) -> Body:
     past = " (past)" if thread.session.at is not None else ""
     function = f"{frame.function}, of " if frame.function is not None else ""
     word = "at" if place == 0 else "by"
@@ -76,7 +77,10 @@ def _frame(client: Client, thread: Thread, place: int, frame: Frame) -> Body:
     }  # fmt: skip
     if frame.span is not None:
         row |= {"line": frame.span.line, "column": frame.span.column}
-        row["source"] = source_body(client, thread.session.view, frame.span)
+        file = frame.span.file
+        if file not in sources:
+            sources[file] = source_body(client, thread.session.view, frame.span)
+        row["source"] = sources[file]
     return row
 
 
