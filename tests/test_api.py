@@ -193,6 +193,7 @@ def _until(engine: then.Engine, flow: then.Flow, type: str) -> then.Task:
     while True:
         for task in engine.loop.look(lambda state: list(state.live(flow.id))):
             if task.type == type:
+                engine.loop.drive(must_commit=True)  # Else it is in the state, and in the journal a moment later.
                 return task
         assert seen.wait(PATIENCE_S)
         seen.clear()
