@@ -315,3 +315,21 @@ def test_watchers_get_pages_when_they_are_durable_in_journal_order(bench: Bench)
     written = [f.decode(entry.data) for entry in bench.paper.read()]
     assert pages == written[-len(pages) :]
     assert len(pages) == 3
+
+
+def test_a_watcher_that_leaves_takes_no_page_from_those_behind_it(bench: Bench) -> None:
+    # As another thread does, at any moment.
+    pages: list[f.Page] = []
+    starts: list[Task] = []
+
+    def leaves(page: f.Page) -> None:
+        bench.loop.watchers.remove(leaves)
+
+    def leaves_too(task: Task, time_us: int) -> None:
+        bench.loop.start_watchers.remove(leaves_too)
+
+    bench.loop.watchers += [leaves, pages.append]
+    bench.loop.start_watchers += [leaves_too, lambda task, _: starts.append(task)]
+    bench.post("a")
+    assert len(pages) == 1
+    assert len(starts) == 1

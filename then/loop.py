@@ -498,7 +498,7 @@ class Loop:
         for ticket in batch.tickets:
             ticket.settle()
         for page in batch.pages:
-            for watcher in self.watchers:
+            for watcher in tuple(self.watchers):  # Any thread may take one away meanwhile.
                 watcher(page)
         if batch.reported:
             forget(batch.reported)
@@ -518,7 +518,7 @@ class Loop:
                     fresh.add(order.task.id)
                     fresh.update([task.id for task in order.following])
                 case Began(task=task):
-                    for watcher in self.start_watchers:
+                    for watcher in tuple(self.start_watchers):
                         watcher(task, self._terms.time)
                 case Stop(task=task) if task.id in fresh:
                     # Told to stop before it was started: it never is.
@@ -547,7 +547,7 @@ class Loop:
         for report in refused:
             self._inbox.append((report, None, None))
         for task in begun or ():
-            for watcher in self.start_watchers:
+            for watcher in tuple(self.start_watchers):
                 watcher(task, self._terms.time)
         for kind, group in jobs.items():
             self.executors[kind].start(group)
@@ -568,7 +568,7 @@ class Loop:
 
     def _set_full(self, is_full: bool) -> None:
         self.is_full = is_full
-        for watcher in self.fullness_watchers:
+        for watcher in tuple(self.fullness_watchers):
             watcher(is_full)
 
     def _fail(self, error: ThenError) -> None:
