@@ -372,3 +372,17 @@ def test_a_client_that_never_reads_is_given_up_and_holds_nobody_up() -> None:
         assert link.is_lost
         assert link.read() == b""
         link.close()
+
+
+def test_a_fork_from_the_console_is_a_thread_of_its_own(desk: Adapter, shop: str) -> None:
+    client = launched(desk, shop, stopOnEntry=True)
+    first = client.event("stopped")["threadId"]
+    client.request("evaluate", expression="fork", context="repl")
+    second = client.event("stopped")["threadId"]
+    assert second != first
+    assert len(client.request("threads")["threads"]) == 2
+    client.request("continue", threadId=first)
+    client.event("thread", reason="exited", threadId=first)
+    client.request("disconnect")
+    client.end()
+    assert desk.ended() == [0]

@@ -49,15 +49,16 @@ class Follower:
                 with self._client.lock:
                     if not self._is_over:
                         self._take(news)
-            except ThenError as error:
+            except Exception as error:  # noqa: BLE001  # Whatever it is: a client that hears nothing more is told.
                 with self._client.lock:
                     if not self._is_over:
                         self._lost(error)
                 return
             since = news["seq"]
 
-    def _lost(self, error: ThenError) -> None:
-        self._client.say(str(error), "important")
+    def _lost(self, error: Exception) -> None:
+        fault = "" if isinstance(error, ThenError) else f"{type(error).__name__}, a fault of andthen: "
+        self._client.say(f"{fault}{error}", "important")
         self._client.terminate()
 
     # -- what happened -------------------------------------------------------------------

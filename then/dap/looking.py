@@ -201,6 +201,8 @@ def _command(client: Client, thread: Thread, line: str) -> Body:
     session = thread.session
     was = (session.at, session.stop)
     reply = thread.console.run(line)
+    if thread.console.session is not session:
+        return _forked(client, thread, reply.text)
     if reply.is_last:
         return {"result": reply.text or "`disconnect` leaves", "variablesReference": 0}
     if thread.is_stopped and session.stop is None:
@@ -213,6 +215,18 @@ def _command(client: Client, thread: Thread, line: str) -> Body:
         if client.supports_invalidated:
             client.after(lambda: client.event("invalidated", {"areas": ["all"]}))
     return {"result": reply.text, "variablesReference": 0}
+
+
+def _forked(client: Client, thread: Thread, text: str) -> Body:
+    """A new flow is a thread of its own; this one stays what it was."""
+    flow = thread.console.session.flow
+    thread.console.session = thread.session
+
+    def follow() -> None:
+        client.follow(flow, is_ours=True)
+
+    client.after(follow)
+    return {"result": text, "variablesReference": 0}
 
 
 def completions(client: Client, desk: Desk, given: CompletionsArguments) -> Body:

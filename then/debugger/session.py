@@ -79,6 +79,7 @@ class Session(Sight):
         self.own = OwnBreakpoints(access, flow, who)
         self.stop: Stop | None = None
         """The last one; None while it goes on."""
+        self._judged: View | None = None
         self._known: list[str] = []
         """What was held when a step began: it is not what the step is for."""
         self.logged: list[Logged] = []
@@ -186,8 +187,10 @@ class Session(Sight):
                 left -= patience
                 if left <= 0:
                     return None
+        # What was seen to judge it is what there is to see, but for the breakpoint of a step.
+        seen = self._judged if not self.own.steps else None
         self.own.take_step_back()
-        self._id, self._view = self.stop.id, None
+        self._id, self._view, self._judged = self.stop.id, seen, None
         return self.stop
 
     def _listen(self) -> None:
@@ -210,8 +213,10 @@ class Session(Sight):
         fresh = [id for id in held if id not in self._known]
         is_moved = False
         for id in fresh or (held if told["still"] is not None else ()):
-            stop = self._why(View(self.access, self.flow, id))
+            view = View(self.access, self.flow, id)
+            stop = self._why(view)
             if stop is not None:
+                self._judged = view if stop.reason == "breakpoint" else None
                 return stop, is_moved
             self.access.call("continue", id=id)
             is_moved = True
