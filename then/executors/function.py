@@ -418,7 +418,9 @@ class FunctionExecutor:
             self._coroutine_cancels.pop(job.task.id, None)
             self._report_from_loop((report,))
 
-        self._coroutine_cancels[job.task.id] = self._coroutines.submit(run())
+        cancel = self._coroutine_cancels[job.task.id] = self._coroutines.submit(run())
+        if job.task.id in self._cancelled:
+            cancel()  # It was stopped before it could be found here.
 
     # -- outcomes ---------------------------------------------------------------------
 
