@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.shell import Shell
+from tests.cli.shell import PEOPLE, Shell
 
 RULES = """
 event go(n: int)
@@ -140,3 +140,18 @@ def test_rules_in_force_show_their_breakpoints(shell: Shell, held: str) -> None:
     last = shell("rules", "--json").objects[-1]
     assert (last["name"], last["kind"], last["text"]) == ("big", "breakpoint", "before work where n > 5 show n")
     assert "before work where n > 5 show n" in shell("rules").out
+
+
+def test_a_breakpoint_may_be_added_before_the_first_flow_of_a_state(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    said = shell("break", "add", "early", 'before ask where text == "n is 1"')
+    assert said.code == 0, said.err
+    assert shell("break", "list", "--json").objects[0]["name"] == "early"
+    assert shell("run", "people.then", "go", "n=1").code == 4
+    (held,) = shell("ps", "--json").objects
+    assert (held["type"], held["held"]["breakpoint"]) == ("ask", "early")
+
+
+def test_a_breakpoint_that_cannot_be_read_before_the_first_flow_is_refused_with_its_column(shell: Shell) -> None:
+    said = shell("break", "add", "early", "before ask where text ==")
+    assert (said.code, "break:1:" in said.err) == (2, True), said.err

@@ -14,6 +14,7 @@ import then
 from tests.cli.shell import PEOPLE, Shell, normal
 from tests.cli.terminal import PATIENCE_S
 from then.app.rules import Rules
+from then.core import facts as f
 from then.debugger.access import to_engine, to_running
 from then.debugger.console import Console
 from then.debugger.session import Session
@@ -55,7 +56,7 @@ start at people.then:4
 start would fire
   ask {"text":"n is 7"} would be emitted, by start
 (then:go) until heard
-after heard: unknown task or event "heard"
+after heard: column 7: unknown task or event "heard"
 """
     )
     assert said.code == 2
@@ -132,6 +133,23 @@ def test_post_mortem_changes_nothing_and_begins_at_the_failure(shell: Shell) -> 
     assert before == [path.read_bytes() for path in sorted((shell.folder / ".then").glob("journal*"))]
 
 
+def test_post_mortem_without_an_id_takes_the_last_that_failed_or_says_what_there_is(shell: Shell) -> None:
+    shell.write(
+        "rules.then",
+        'event go(n: int)\ntask bad() run process ["false"]\nrule r when go as g where g.n > 1 then bad()\n',
+    )
+    shell("run", "rules.then", "go", "n=1")
+    said = shell("debug", "--post-mortem", "--batch")
+    assert (said.code, "no flow failed here; give the id of one: " in said.err) == (2, True)
+    for _ in range(2):
+        flow = shell("run", "rules.then", "go", "n=2", "--json").objects[-1]["flow"]
+    shell("run", "rules.then", "go", "n=1")
+    said = shell("debug", "--post-mortem", "--batch")
+    assert said.out.startswith(f"flow {flow} failed, 2 records\n")
+    refused = shell("debug", "--post-mortem", "-x", commands(shell, "b bad"), "--batch")
+    assert refused.out.endswith("this is post-mortem, nothing is changed; `andthen attach` goes to a running engine\n")
+
+
 # -- an engine that runs -------------------------------------------------------------------
 
 
@@ -156,6 +174,48 @@ def test_attach_without_an_engine_says_so_and_offers_to_look_back(shell: Shell, 
         "no engine runs in .then: `andthen resume` starts one, `andthen debug --post-mortem FLOW` looks without"
         in said.err
     )
+
+
+def test_a_debugger_that_is_killed_takes_the_breakpoint_of_its_step_along_and_the_flow_stays(
+    shell: Shell, people: then.Engine
+) -> None:
+    people.breakpoints.add("look", "after go once")
+    flow = people.post("go", n=1)
+    is_set, is_gone = threading.Event(), threading.Event()
+
+    def watch(page: f.Page) -> None:
+        for fact in page.facts:
+            if isinstance(fact, f.BreakSet | f.BreakRemoved):
+                (is_set if isinstance(fact, f.BreakSet) else is_gone).set()
+
+    people.loop.watchers.append(watch)
+    client = shell.start("attach", "-x", commands(shell, "step"), "--batch")
+    assert is_set.wait(PATIENCE_S)
+    (ask,) = _live(people, flow.id)
+    client.process.kill()
+    client.process.wait()
+    assert is_gone.wait(PATIENCE_S)
+    assert [point.name for point in people.breakpoints] == ["look"]
+    assert _live(people, flow.id) == [ask]
+    people.complete(ask, answer="yes")
+    assert people.breakpoints.held == {}
+
+
+def _live(engine: then.Engine, flow: str) -> list[str]:
+    """The ids of what lives of a flow, as soon as the person is asked."""
+    born = threading.Event()
+
+    def watch(page: f.Page) -> None:
+        born.set()
+
+    engine.loop.watchers.append(watch)
+    while True:
+        born.clear()
+        found = engine.loop.look(lambda state: [task.id for task in state.live(flow) if task.type == "ask"])
+        if found:
+            engine.loop.watchers.remove(watch)
+            return found
+        assert born.wait(PATIENCE_S)
 
 
 def test_of_several_flows_one_has_to_be_named(shell: Shell, people: then.Engine) -> None:
@@ -234,7 +294,7 @@ def console(people: then.Engine) -> Console:
 def test_the_beginning_of_a_name_is_enough_where_it_is_of_one(console: Console) -> None:
     assert console.command("conti").name == "continue"
     assert console.command("w").name == "where", "an alias goes before a beginning"
-    with pytest.raises(then.ThenError, match='"fo" may be forget, forward'):
+    with pytest.raises(then.ThenError, match='"fo" may be fork, forget, forward'):
         console.command("fo")
 
 
@@ -306,6 +366,7 @@ def test_what_is_displayed_is_shown_at_each_stop_and_may_mean_nothing_there(cons
 
 def test_every_command_is_on_the_page(console: Console) -> None:
     page = (Path(__file__).parent.parent.parent / "docs/debugger.md").read_text()
+    page = page.split("\n## Commands")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)[^|\\]*(?:\\\|[^|\\]*)*\| ([^|]*) \|", page, re.MULTILINE)
     found = {name: tuple(re.findall(r"`(.*?)`", also)) for name, also in rows}
     assert found == {one.name: one.aliases for one in console.commands.values() if one.name != "help"}

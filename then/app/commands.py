@@ -109,11 +109,19 @@ class Commands:
         flow: str | None = None,
         who: str = "",
         replaces: bool = False,
+        debugger: str | None = None,
     ) -> Json:
-        """Sets a breakpoint, perhaps in the place of one of its name; gives it."""
+        """Sets a breakpoint, perhaps in the place of one of its name; gives it.
+
+        Args:
+            debugger: as `attach` named it: the breakpoint goes when that leaves, or is killed.
+        """
         if flow is not None:
             flow = self._engine.history().find(flow)[1]
         self._engine.breakpoints.add(name, place, prints=prints, flow=flow, who=who, replaces=replaces)
+        if debugger is not None and not self._engine.debuggers.own(debugger, name):
+            self._engine.breakpoints.remove(name)
+            raise ConfigError(f"the debugger that set {name} has left")
         return self._breakpoint(name)
 
     def break_rm(self, name: str, release: bool = False) -> Json:

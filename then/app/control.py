@@ -118,7 +118,10 @@ class Control:
         except OSError:
             pass  # Whoever asked has gone.
         finally:
-            self._engine.debuggers.leave(link)
+            for name in self._engine.debuggers.leave(link):
+                # It may have been taken away before; and an engine that has ended forgets nothing.
+                with contextlib.suppress(ThenError):
+                    self._engine.breakpoints.remove(name)
             with self._lock:
                 self._links.discard(link)
 
@@ -127,7 +130,7 @@ class Control:
             request = msgspec.json.decode(line, type=dict[str, object])
             op = str(request.pop("op"))
             if op == "attach":
-                self._engine.debuggers.come(link)
+                return {"ok": self._engine.debuggers.come(link)}
             run: Callable[..., object] = OPS[op]
             return {"ok": run(self._commands, **request)}
         except ThenError as error:

@@ -37,7 +37,9 @@ def tell(folder: Path, op: str, **arguments: Json) -> Told:
         ThenError: it was refused, or the state cannot be opened.
         ConfigError: the folder holds no journal, or no rules.
     """
-    find(folder)
+    may_be_bare = op == "break_add"  # What comes first meets it.
+    if not may_be_bare:
+        find(folder)
     tries = round(PATIENCE_S / RETRY_S)
     while True:
         client = connect(folder)
@@ -45,7 +47,7 @@ def tell(folder: Path, op: str, **arguments: Json) -> Told:
             with client:
                 return Told(client.call(op, **arguments), True)
         try:
-            engine = Engine(None, folder, opening=Opening(is_desk=True))
+            engine = Engine(None, folder, opening=Opening(is_desk=True, may_be_bare=may_be_bare))
         except JournalLocked:
             tries -= 1
             if tries == 0:

@@ -48,6 +48,8 @@ class Opening(NamedTuple):
     """Open flows go on under these rules, not under those that they were started with."""
     is_desk: bool = False
     """It takes facts in and starts nothing: what it brings about is for a later engine to go on with."""
+    may_be_bare: bool = False
+    """A state in which no rules ever were in force is opened without any."""
     watch: Callable[[Loop], None] | None = None
     """Called before anything moves: whoever attaches itself there sees all that happens."""
 
@@ -216,14 +218,19 @@ class Engine(Waits):
         try:
             self.editions = Editions(self.journal)
             self._loop = self._restored(guarded)
-            self.rules = rules if rules is not None else self.editions.load(self.loop.state.version)
+            is_bare = rules is None and opening.may_be_bare and not self.loop.state.version
+            loaded = Rules() if is_bare else rules
+            self.rules = loaded if loaded is not None else self.editions.load(self.loop.state.version)
             self.secrets.root = self.rules.root.resolve()
             self.loop.committer = Committer(self.loop)
             if opening.watch is not None:
                 opening.watch(self.loop)
             if opening.is_desk:
                 self.loop.drain()
-            self._adopt(self.rules)
+            if is_bare:
+                self.editions[""] = self.rules.edition
+            else:
+                self._adopt(self.rules)
             self._settle_flows(opening.moves)
             self._take_up()
             self._control = self._listen(retention_s)

@@ -15,9 +15,11 @@ from then.cli.settings import Settings, command
 @click.option("--body", metavar="FILE", help="A JSON object: the body; - is standard input. KEY=VALUE goes over it.")
 @click.option(
     "--post-mortem",
-    metavar="FLOW",
+    metavar="[FLOW]",
+    is_flag=False,
+    flag_value="",
     shell_complete=candidates.flow_ids,
-    help="Look at a flow of the state; nothing is changed.",
+    help="Look at a flow of the state, without FLOW at the last that failed; nothing is changed.",
 )
 @click.option(
     "-x", "files", metavar="FILE", multiple=True, type=click.Path(), help="Carry out the commands in a file first."

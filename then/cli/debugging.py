@@ -13,8 +13,8 @@ from then.cli.breaking import who
 from then.cli.settings import Settings, say
 from then.cli.values import read_body, read_words
 from then.cli.working import load
-from then.core.errors import ThenError
-from then.debugger.access import to_engine, to_past, to_running
+from then.core.errors import ConfigError, ThenError
+from then.debugger.access import Access, to_engine, to_past, to_running
 from then.debugger.beginning import flow_of, set_entry
 from then.debugger.console import Console
 from then.debugger.session import Session, Stop
@@ -72,11 +72,25 @@ def look_back(settings: Settings, flow: str, files: Sequence[str], *, is_batch: 
     """A flow of a state, at its end or before, read-only. Gives the exit code."""
     access = to_past(settings.folder)
     with contextlib.closing(access):
-        id = access.history().find(flow)[1]
+        id = access.history().find(flow)[1] if flow else _last_failed(access)
         session = Session(access, id)
         over = session.view.flow.flow
         stop = Stop("ended", f"flow {id} {over.outcome or over.state}, {over.records} records", id, session.view.id)
         return _talk(settings, session, stop, files, is_batch=is_batch)
+
+
+def _last_failed(access: Access) -> str:
+    """The flow that failed last.
+
+    Raises:
+        ConfigError: none did; with those that there are.
+    """
+    flows = list(access.history().flows())
+    failed = [flow for flow in flows if flow.outcome == "failed"]
+    if not failed:
+        known = ", ".join(f"{flow.id} ({flow.type}, {flow.outcome or flow.state})" for flow in flows[-5:])
+        raise ConfigError(f"--post-mortem: no flow failed here; give the id of one: {known or 'there is none'}")
+    return max(failed, key=lambda flow: flow.ended or 0).id
 
 
 def _talk(settings: Settings, session: Session, stop: Stop | None, files: Sequence[str], *, is_batch: bool) -> int:

@@ -17,7 +17,7 @@ cause and the terms alone determine the facts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -83,30 +83,6 @@ def step(state: State, cause: Cause, terms: Terms) -> Step:
     Cost: grows with what it emits; not with rules, records or history.
     """
     return _Stepper(state, terms).run(cause)
-
-
-class Preview(NamedTuple):
-    """What matching a held record now would bring; nothing of it is written."""
-
-    fired: list[str]
-    """Continuations first, then rules in order."""
-    emitted: list[Task]
-    pages: list[f.Page]
-    """All facts of it."""
-
-
-def preview(state: State, record: Task, terms: Terms) -> Preview:
-    """What the release of a record that has ended would fire and emit, by the matcher that will do it.
-
-    Args:
-        record: held, as it is, or as it would be after an edit.
-
-    Cost: grows with what is live.
-    """
-    tried = _Stepper(state, terms).trial(record)
-    facts = [fact for page in tried.pages for fact in page.facts]
-    fired = [name for fact in facts if isinstance(fact, f.Matched) and fact.id == record.id for name in fact.rules]
-    return Preview(fired, [fact.task for fact in facts if isinstance(fact, f.Emitted)], tried.pages)
 
 
 class _Stepper(Stepping):

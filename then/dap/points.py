@@ -137,7 +137,9 @@ class Points:
             if not self.are_on:
                 return
             name = f"{self._prefix}_{point.id}"
-            access.call("break_add", name=name, place=place, prints=wanted.prints, flow=self._flow, who=self._who)
+            access.call(
+                "break_add", name=name, place=place, prints=wanted.prints, flow=self._flow, who=self._who, mine=True
+            )
             point.name = name
         except ThenError as error:
             point.wrong = str(error)

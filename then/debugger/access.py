@@ -32,7 +32,10 @@ class Access:
     journal: Journal
     editions: Mapping[str, Edition]
     call: Callable[..., Json]
-    """Carries out an operation of `then.app.commands.OPS`, given its name and arguments."""
+    """Carries out an operation of `then.app.commands.OPS`, given its name and arguments.
+
+    A breakpoint that is `mine` goes when this access ends, be it by a kill.
+    """
     close: Callable[[], None]
     written: Callable[[str, Stream, int], list[str]] = attrs.field(default=lambda id, stream, lines: [])
     """The last lines that a task wrote to a stream; none where they are not to be had masked."""
@@ -51,8 +54,8 @@ def to_engine(engine: Engine) -> Access:
     """To an engine of this process."""
     commands = Commands(engine)
 
-    def call(op: str, **arguments: Json) -> Json:
-        return OPS[op](commands, **arguments)
+    def call(op: str, *, mine: bool = False, **arguments: Json) -> Json:
+        return OPS[op](commands, **arguments)  # What is mine ends with this process.
 
     def written(id: str, stream: Stream, lines: int) -> list[str]:
         return tail(engine._task_folder(), id, lines, stream, engine.secrets.mask)  # noqa: SLF001 (made with its first use)
@@ -68,7 +71,11 @@ def to_running(folder: Path) -> Access:
     """
     from then.journals.sqlite import open_sqlite
 
-    def call(op: str, **arguments: Json) -> Json:
+    name = ""
+
+    def call(op: str, *, mine: bool = False, **arguments: Json) -> Json:
+        if mine:
+            arguments["debugger"] = name
         # A connection each: one that was waited on and interrupted would still have its answer to come.
         client = connect(folder)
         if client is None:
@@ -81,7 +88,7 @@ def to_running(folder: Path) -> Access:
     try:
         if client is None:
             raise ConfigError(_none_runs(folder))
-        client.call("attach")  # Until this connection ends, somebody is here.
+        name = client.call("attach")  # Until this connection ends, somebody is here.
     except ThenError:
         journal.close()
         raise
@@ -105,8 +112,8 @@ def to_past(folder: Path) -> Access:
     """
     from then.journals.sqlite import open_sqlite
 
-    def call(op: str, **arguments: Json) -> Json:
-        raise ConfigError(f"{op}: this is post-mortem, nothing is changed; `andthen attach` goes to a running engine")
+    def call(op: str, *, mine: bool = False, **arguments: Json) -> Json:
+        raise ConfigError("this is post-mortem, nothing is changed; `andthen attach` goes to a running engine")
 
     journal = open_sqlite(folder, read_only=True)
     return Access(journal, Editions(journal), call, journal.close)

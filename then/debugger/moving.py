@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -18,10 +19,15 @@ WAITS: Final = "it goes on; `wait` waits for it again, `pause` stops it at the n
 
 
 def _wait(console: Console, rest: str = "") -> Reply:
-    """Tells of the next stop. Ctrl-C interrupts the wait, and not the engine."""
-    if not console.waits:
-        return Reply()
+    return _and_wait(console, lambda: None)
+
+
+def _and_wait(console: Console, act: Callable[[], None]) -> Reply:
+    """Lets go on, and tells of the next stop. Ctrl-C interrupts the wait, wherever it comes, and not the engine."""
     try:
+        act()
+        if not console.waits:
+            return Reply()
         stop = console.session.wait()
     except KeyboardInterrupt:
         console.due.clear()
@@ -36,11 +42,7 @@ def _going(how: How) -> Action:
             raise ConfigError("until: which task, or place? such as `until ship`, `until after pay where amount > 5`")
         if _is_over(console):
             raise ConfigError("the flow has ended; `back` looks at its past, `quit` leaves")
-        try:
-            console.session.go(how, rest)
-        except KeyboardInterrupt:
-            return Reply(WAITS, {"waits": False})
-        return _wait(console)
+        return _and_wait(console, lambda: console.session.go(how, rest))
 
     return run
 
@@ -50,8 +52,7 @@ def _is_over(console: Console) -> bool:
 
 
 def _pause(console: Console, rest: str) -> Reply:
-    console.session.pause()
-    reply = _wait(console)
+    reply = _and_wait(console, console.session.pause)
     return Reply(f"(what runs is not stopped)\n{reply.text}", reply.data)
 
 
@@ -69,16 +70,15 @@ def _set(console: Console, rest: str) -> Reply:
 
 
 def _skip(console: Console, rest: str) -> Reply:
-    console.session.skip(_object(rest, "skip"))
-    return _wait(console)
+    result = _object(rest, "skip")
+    return _and_wait(console, lambda: console.session.skip(result))
 
 
 def _jump(console: Console, rest: str) -> Reply:
     if not rest:
         targets = ", ".join(console.session.jump_targets()) or "none"
         raise ConfigError(f"jump: to which rule? for {console.session.view.task.type} there is {targets}")
-    console.session.jump(rest)
-    return _wait(console)
+    return _and_wait(console, lambda: console.session.jump(rest))
 
 
 def _complete(console: Console, rest: str) -> Reply:
@@ -133,13 +133,11 @@ def _object(text: str, what: str) -> dict[str, object]:
 
 
 def _drop(console: Console, rest: str) -> Reply:
-    console.session.drop()
-    return _wait(console)
+    return _and_wait(console, console.session.drop)
 
 
 def _retry(console: Console, rest: str) -> Reply:
-    console.session.retry()
-    return _wait(console)
+    return _and_wait(console, console.session.retry)
 
 
 def _emit(console: Console, rest: str) -> Reply:

@@ -3,8 +3,9 @@
 They are breakpoints like any other, each for the one flow, kept in the journal
 under a name that tells what it is for. So what a session asks for is exactly as
 durable as a breakpoint is: the hold that a step leads to survives the session,
-its client and the engine; of a client that was killed in the middle of a step,
-the step's breakpoint stays, stops once, and expires after an hour.
+its client and the engine. A client that is killed takes them along, since the
+engine sees its connection end; where the engine is killed as well they stay,
+stop once, and expire after an hour.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class OwnBreakpoints:
         self._count += 1
         while (name := f"{what}_{self._flow}_{self._count}") in taken:
             self._count += 1
-        self._access.call("break_add", name=name, place=place, flow=self._flow, who=self._who)
+        self._access.call("break_add", name=name, place=place, flow=self._flow, who=self._who, mine=True)
         return name
 
     def _remove(self, name: str) -> None:

@@ -218,10 +218,12 @@ def check_place(place: str, edition: Edition) -> None:
     """
     from then.language.breakpoints import read_breakpoint
 
+    head = "breakpoint look "
     try:
-        read_breakpoint(f"breakpoint look {place}", edition.rules)
+        read_breakpoint(f"{head}{place}", edition.rules)
     except RuleError as error:
-        raise ConfigError(f"{place}: {error.message}") from error
+        column = f"column {error.span.column - len(head)}: " if error.span is not None else ""
+        raise ConfigError(f"{place}: {column}{error.message}") from error
 
 
 def _expression(place: str, text: str, edition: Edition, seen_from: str | None) -> Expr:
