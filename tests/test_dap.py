@@ -386,3 +386,16 @@ def test_a_fork_from_the_console_is_a_thread_of_its_own(desk: Adapter, shop: str
     client.request("disconnect")
     client.end()
     assert desk.ended() == [0]
+
+
+def test_a_line_of_a_rule_script_stops_it_at_that_step(desk: Adapter, tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text("def main(n):\n    total = n + 1\n    wait(run('look', n=total))\n    return {}\n")
+    (tmp_path / "ask.then").write_text('task look(n: int)\ntask ask(n: int) run script "ask.py"\n')
+    client = desk.connect()
+    lines = {str(tmp_path / "ask.py"): [{"line": 3}]}
+    client.begin(lines=lines, path=str(tmp_path / "ask.then"), type="andthen", post="ask", body={"n": 1})
+    stopped = client.event("stopped")
+    assert (stopped["reason"], stopped["hitBreakpointIds"]) == ("breakpoint", [1])
+    frame = client.top(stopped["threadId"])
+    assert (frame["source"]["path"], frame["line"]) == (str(tmp_path / "ask.py"), 3)
+    assert client.scope(frame["id"], "Names")["total"]["value"] == "2"

@@ -13,7 +13,7 @@ from then.core.errors import ProtocolError
 from then.core.tasks import Body, Json
 
 T = TypeVar("T")
-ADAPTER: Final = "then"
+ADAPTERS: Final = ("andthen", "then")
 """What editors call it: their `type` of a launch."""
 
 
@@ -46,7 +46,7 @@ class LaunchArguments(Arguments):
 
     @property
     def posted(self) -> str | None:
-        return self.post or (self.type if self.type != ADAPTER else None)
+        return self.post or (self.type if self.type not in ADAPTERS else None)
 
 
 class AttachArguments(Arguments):

@@ -78,7 +78,9 @@ def goto_targets(client: Client, desk: Desk, given: GotoTargetsArguments) -> Bod
     session = thread.session
     if not thread.is_stopped or session.at is not None or not session.view.task.is_held:
         return {"targets": []}
-    place, span = place_at_line(session.view.edition.rules, source_file(client, given.source), given.line)
+    place, span = place_at_line(
+        session.view.edition.rules, source_file(client, given.source), given.line, client.points.root
+    )
     name = place.removeprefix("on rule ")
     rows: list[Body] = []
     for rule in session.jump_targets():

@@ -116,7 +116,7 @@ def breakpoint_locations(client: Client, desk: Desk, given: BreakpointLocationsA
     if client.points.edition is None:
         raise ConfigError("no rules are loaded yet: launch or attach first")
     last = given.end_line if given.end_line is not None else given.line
-    lines = lines_with_places(client.points.edition.rules, source_file(client, given.source))
+    lines = lines_with_places(client.points.edition.rules, source_file(client, given.source), client.points.root)
     return {"breakpoints": [{"line": line} for line in lines if given.line <= line <= last]}
 
 

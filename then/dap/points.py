@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal
 
 import attrs
@@ -74,6 +75,8 @@ class Points:
         self._access: Access | None = None
         self.edition: Edition | None = None
         self._flow: str | None = None
+        self.root = Path()
+        """The project's, where its files are found."""
         self.catches: list[str] = []
         """Filters that each session sets for itself."""
         self.are_on = True
@@ -81,6 +84,7 @@ class Points:
     def open(self, access: Access, edition: Edition, flow: str | None) -> None:
         """Rules are there: what was asked for before is set now, and the client told."""
         self._access, self.edition, self._flow = access, edition, flow
+        self.root = access.root(edition.version)
         for point in self._all():
             self._set(point)
             self._event("breakpoint", {"reason": "changed", "breakpoint": self._body(point)})
@@ -147,10 +151,10 @@ class Points:
     def _place(self, point: Point, edition: Edition) -> str:
         wanted = point.wanted
         if wanted.line:
-            place, span = place_at_line(edition.rules, wanted.file, wanted.line)
+            place, span = place_at_line(edition.rules, wanted.file, wanted.line, self.root)
             point.line = span.line
         else:
-            place = place_of(edition.rules, wanted.text)
+            place = place_of(edition.rules, wanted.text, root=self.root)
         if wanted.condition:
             head, where, clause = place.partition(" where ")
             place = f"{head} where {f'({clause}) and ' if where else ''}({wanted.condition})"
