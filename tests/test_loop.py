@@ -15,6 +15,7 @@ from then.core import facts as f
 from then.core.causes import Cancel, Release
 from then.core.errors import ConfigError, JournalError
 from then.core.tasks import Task
+from then.turns import DELAY_S, KEPT_DELAY_S
 from then.waiting import FlowNews
 
 
@@ -102,6 +103,46 @@ def test_a_commit_is_put_off_where_a_durable_task_could_be_started_at_once() -> 
     assert bench.loop.commit_old() is None
     assert len(bench.paper.appends) == commits + 1
     assert bench.hands.forgotten == [first.id]
+
+
+def stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Stops the clock, which shows another time at each look; gives what moves it on."""
+    now_s = [bench.clock.monotonic()]
+    monkeypatch.setattr(bench.clock, "monotonic", lambda: now_s[0])
+    return lambda seconds: now_s.append(now_s.pop() + seconds)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_end_of_a_task_that_would_run_again_is_put_off_for_less_long(
+    monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    bench = Bench(slots=1, committer=True).open()
+    bench.post("tick", n=1)
+    commits = len(bench.paper.appends)
+    pass_by = stopped(bench, monkeypatch)
+    [first] = bench.hands.started
+    bench.loop.reporter("process", forgets=keeps)([Report(first.id, "done", {}, None, 1, 2)])
+    pass_by(1.5 * DELAY_S)
+    bench.loop.commit_old()
+    assert len(bench.paper.appends) == commits + (not keeps)
+    pass_by(KEPT_DELAY_S)
+    bench.loop.commit_old()
+    assert len(bench.paper.appends) == commits + 1
+
+
+def test_a_commit_is_put_off_for_as_long_as_the_least_patient_in_it_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(slots=2, committer=True).open()
+    bench.post("tick", n=1)
+    bench.post("tick", n=2)
+    commits = len(bench.paper.appends)
+    pass_by = stopped(bench, monkeypatch)
+    bench.end(bench.hands.started[0])
+    other = bench.hands.started[-1]  # Of the second flow, so that neither has ended.
+    bench.loop.reporter("process", forgets=False)([Report(other.id, "done", {}, None, 1, 2)])
+    assert len(bench.paper.appends) == commits
+    pass_by(1.5 * DELAY_S)
+    bench.loop.commit_old()
+    assert len(bench.paper.appends) == commits + 1
 
 
 def test_without_a_committer_no_commit_is_put_off() -> None:

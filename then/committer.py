@@ -10,10 +10,6 @@ from __future__ import annotations
 import threading
 from typing import Final, Protocol
 
-STAND_IN_S: Final = 0.004
-"""When the committer makes a commit that was put off and that nobody made: later than who put it off would."""
-
-
 FULL_RETRY_S: Final = 0.5
 FULL_RETRY_MAX_S: Final = 5.0
 """How long a full disk is left alone between two tries, at first and at most; no kernel tells when there is room."""
@@ -56,18 +52,19 @@ class Committer:
     def __init__(self, loop: Driven) -> None:
         self.is_armed = False
         self._loop = loop
-        self._delay_s = STAND_IN_S
+        self._delay_s = 0.0
         self._is_hurried = False
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="andthen-commit", daemon=True)
         self._thread.start()
 
-    def arm(self, delay_s: float = STAND_IN_S) -> None:
-        """Looks after this time, in seconds, whether a commit is due."""
-        self._delay_s = delay_s
-        self.is_armed = True
-        self._wake.set()
+    def arm(self, delay_s: float) -> None:
+        """Looks after this time, in seconds, whether a commit is due; nothing where it looks sooner."""
+        if not self.is_armed or delay_s < self._delay_s:
+            self._delay_s = delay_s
+            self.is_armed = True
+            self._wake.set()
 
     def hurry(self) -> None:
         """Works the inbox off now, in this thread rather than the caller's (an event loop's)."""
@@ -101,6 +98,7 @@ class Committer:
             self.is_armed = False
             delay_s = self._loop.commit_old()
             if delay_s is not None:
+                self._delay_s = delay_s
                 self.is_armed = True
         if self._is_hurried or self._closing.is_set():
             self._wake.set()

@@ -13,7 +13,7 @@ and those on one flow one entry.
 
 Orders. A task may start once the transaction that emitted it is durable (law
 3). One that was emitted earlier may start before the step that gave it its
-slot is committed: the commit may then be put off by `DELAY_S`, for which the
+slot is committed: the commit may then be put off (`then.turns`), for which the
 committer, a thread that sleeps till then, stands in.
 
 Invariants:
@@ -35,7 +35,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from then.abc import Cell, Clock, Entry, Executor, Journal, Report, ReportTo
 from then.alarm import Timekeeper
-from then.committer import STAND_IN_S, Committer, Patience
+from then.committer import Committer, Patience
 from then.core import facts as f
 from then.core.causes import (
     AllHeld,
@@ -65,13 +65,11 @@ from then.core.state import State
 from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
 from then.starting import forget, jobs_of, left_behind
-from then.turns import Batch, Brought, together
+from then.turns import STAND_INS, Batch, Brought, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
 T = TypeVar("T")
 
-DELAY_S: Final = 0.002
-"""How long a commit may be put off while there is other work: bounds what a crash runs again."""
 TURN_S: Final = 0.002
 """How long a turn steps before it commits."""
 BATCH_ENTRIES_MAX: Final = 1000
@@ -351,9 +349,9 @@ class Loop:
             batch = self._batch
             if self._is_over or not (batch.entries or self._inbox or self.is_full):
                 return None
-            age = self.clock.monotonic() - batch.began if batch.began else DELAY_S
-            if age < DELAY_S:
-                return STAND_IN_S - age
+            age = self.clock.monotonic() - batch.began if batch.began else batch.delay_s
+            if age < batch.delay_s:
+                return STAND_INS * batch.delay_s - age
             self._guarded_turn(must_commit=True)
         return self._patience.left_s(self.clock.monotonic()) if self.is_full else None
 
@@ -413,10 +411,9 @@ class Loop:
         if self.committer is None or len(batch.entries) >= BATCH_ENTRIES_MAX:
             return False
         batch.began = batch.began or now
-        if now - batch.began >= DELAY_S:
+        if now - batch.began >= batch.delay_s:
             return False
-        if not self.committer.is_armed:
-            self.committer.arm()
+        self.committer.arm(STAND_INS * batch.delay_s)
         return True
 
     def _step(self, cause: Cause, ticket: Ticket | None, executor: Executor | None) -> bool:
@@ -436,6 +433,7 @@ class Loop:
             seq += 1
             self._facts += len(page.facts)
             batch.entries.append(Entry(seq, f.encode(page)))
+            batch.is_kept &= executor is not None
         if self.watchers:
             batch.pages.extend(done.pages)
         if ticket is not None:

@@ -14,6 +14,12 @@ from then.waiting import Ticket
 
 Brought: TypeAlias = tuple[Cause, Ticket | None, Executor | None]
 """A cause, who waits for its answer, and the executor that keeps a report until it is durable."""
+DELAY_S: Final = 0.002
+"""How long a commit may be put off while there is other work: bounds what a crash runs again."""
+KEPT_DELAY_S: Final = 0.008
+"""The same where executors keep all of it until it is durable: a crash of the engine runs nothing again."""
+STAND_INS: Final = 2
+"""After so many delays the committer makes a commit that nobody made: later than who put it off would."""
 REPORTS_MAX: Final = 128
 """How many reports share a step at most: they share a row of the journal, and are decided in one go."""
 
@@ -30,10 +36,17 @@ class Batch(msgspec.Struct):
     """The checkpoint that goes with it."""
     lenient: int = 0
     """How many of `gated` a script asked for that goes on, and may ask for more: they may wait for that."""
+    is_kept: bool = True
+    """All of it came of reports that an executor keeps until they are durable."""
     began: float = 0.0
     """When its first step was, by the monotonic clock."""
     notes: list[Cell] = []
     """Other cells that go with it: the text of a rules version."""
+
+    @property
+    def delay_s(self) -> float:
+        """How long its commit may be put off."""
+        return KEPT_DELAY_S if self.is_kept else DELAY_S
 
 
 def together(inbox: deque[Brought]) -> Brought:

@@ -13,7 +13,7 @@ import json
 
 import then
 from tests.crash.appends import Appends, arguments
-from then import loop
+from then import turns
 from then.app.engine import Engine
 from then.core import facts as f
 from then.core.errors import ConfigError
@@ -32,7 +32,7 @@ MARK = 'echo "$N" >> "$MARKS"'
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    loop.DELAY_S = 0  # type: ignore[misc]
+    turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
     appends = Appends(given.kill, given.when)
     (given.folder / "job.py").write_text(SCRIPT)
     rules = then.Rules()

@@ -15,7 +15,7 @@ import os
 
 import then
 from tests.crash.appends import Appends, arguments
-from then import loop
+from then import turns
 from then.app.engine import Engine
 from then.core import facts as f
 from then.core.errors import ConfigError
@@ -50,7 +50,7 @@ ADDED = "after last done where m == 50"
 def main() -> None:
     options = arguments(__doc__)
     given = options.parse_args()
-    loop.DELAY_S = 0  # type: ignore[misc]
+    turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
     appends = Appends(given.kill, given.when)
     os.environ["MARKS"] = str(given.folder / "marks")
     (given.folder / "held.then").write_text(TEXT)

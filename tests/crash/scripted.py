@@ -11,7 +11,7 @@ import json
 
 import then
 from tests.crash.appends import Appends, arguments
-from then import loop
+from then import turns
 from then.app.engine import Engine
 
 TURNS = 6
@@ -37,7 +37,7 @@ def main() -> None:
     options.add_argument("--apart", action="store_true", help="no step shares a commit with another")
     given = options.parse_args()
     if given.apart:
-        loop.DELAY_S = 0  # type: ignore[misc]
+        turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
     appends = Appends(given.kill, given.when)
     (given.folder / "job.py").write_text(SCRIPT)
     rules = then.Rules()
