@@ -196,6 +196,13 @@ tasks:
             "secrets:\n  key: {env: A_KEY}\n"
         ),
     ),
+    "a procedure of which more is said": (
+        'procedure slow(n: int) deadline 2h may fail\n  first note(text: "x")\nend\n',
+        (
+            "procedures:\n  slow:\n    inputs: {n: int}\n    deadline: 2h\n    may_fail: true\n"
+            "    first: {type: note, body: {text: x}}\n"
+        ),
+    ),
     "a procedure": (
         """\
 procedure roll(hosts: list[str], do: task) -> (count: int)

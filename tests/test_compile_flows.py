@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from then.core.errors import RulesRefused
 from then.core.filters import (
     And,
     Compare,
@@ -454,3 +455,16 @@ def test_sets_that_are_put_together_keep_the_timers_of_both() -> None:
     assert {name: timer.name for name, timer in second.timers.items()} == {
         name: name for name in ("tick", "tick.2", "tick.3")
     }
+
+
+def test_a_procedure_has_a_deadline_and_may_fail() -> None:
+    text = "task a() procedure p() {} first a() end"
+    for words, deadline_us, may_fail in (
+        ("", None, False), ("deadline 2h", 7_200_000_000, False), ("may fail deadline 1s", 1_000_000, True),
+    ):  # fmt: skip
+        declared = load_text(text.format(words)).rules.procedures["p"]
+        assert (declared.deadline_us, declared.may_fail) == (deadline_us, may_fail)
+    with pytest.raises(RulesRefused, match="`deadline` is there twice"):
+        load_text(text.format("deadline 2h deadline 3h"))
+    with pytest.raises(RulesRefused, match="no time at all"):
+        load_text(text.format("deadline 0s"))

@@ -58,6 +58,8 @@ rule chain when all of order as o where id > limit, pay done as p where receipt 
   else order(id: id, host: "", tags: [])
   on timeout then order(id: id, host: "{missing}", tags: []) at most once per 1h by id
 rule named when any of order as o, pay failed as p by o.id == p.id, body.id within 1h then end flow done
+procedure slow(n: int) -> (ok: bool) deadline 2h may fail first pay(id: n) when pay done then return (ok: true) end
+procedure quick(n: int) deadline 90s first pay(id: n) end
 rule hosts when order as o then for i, tag in o.tags emit order(id: i, host: tag, tags: [])
 """
 

@@ -236,6 +236,10 @@ class _Printer:
         text = f"procedure {procedure.name}({self._fields(procedure.inputs)})"
         if procedure.result:
             text += f" -> ({self._fields(procedure.result)})"
+        if procedure.deadline_us is not None:
+            text += f" deadline {span_text(procedure.deadline_us)}"
+        if procedure.may_fail:
+            text += " may fail"
         text += f"\n{self._texts.first(procedure, procedure.first)}"
         for place, rule in enumerate(procedure.rules, 1):
             name = rule.name.removeprefix(f"{procedure.name}.")

@@ -14,8 +14,11 @@ from then.core.rules import Called, Consequence, Ended, FieldDecl, ProcedureDecl
 from then.core.tasks import check_name
 from then.language.compile import Compiler
 from then.language.declare import dotted
+from then.language.findings import Misplaced
+from then.language.policies import span_us
 from then.language.scope import Procedure, Scope
 from then.language.tree import Token, Tree
+from then.language.units import Unit
 
 
 def procedure_of(tree: Tree, signature: Procedure, compiler: Compiler) -> tuple[ProcedureDecl, Rule | None]:
@@ -34,10 +37,26 @@ def procedure_of(tree: Tree, signature: Procedure, compiler: Compiler) -> tuple[
             rule = _rule(part, place, signature, compiler)
             if rule is not None:
                 rules.append(rule)
+    deadline_us, may_fail = _terms(tree, unit)
     declared = ProcedureDecl(
-        name, signature.inputs, signature.result, first, tuple(rules), span=unit.span(tree.children[0])
-    )
+        name, signature.inputs, signature.result, first, tuple(rules), deadline_us, may_fail,
+        span=unit.span(tree.children[0]),
+    )  # fmt: skip
     return declared, ending_of(tree, name, signature.inputs, compiler)
+
+
+def _terms(tree: Tree, unit: Unit) -> tuple[int | None, bool]:
+    """Its deadline, and whether it may fail."""
+    deadline_us, seen = None, set[str]()
+    for mod in tree.children:
+        if not isinstance(mod, Tree) or mod.data not in ("deadline", "mayfail"):
+            continue
+        if mod.data in seen:
+            unit.refuse(Misplaced(f"`{'deadline' if mod.data == 'deadline' else 'may fail'}` is there twice"), mod)
+        elif mod.data == "deadline":
+            deadline_us = span_us(mod, "deadline", unit)
+        seen.add(mod.data)
+    return deadline_us, "mayfail" in seen
 
 
 def _rule(tree: Tree, place: int, signature: Procedure, compiler: Compiler) -> Rule | None:

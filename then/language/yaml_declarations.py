@@ -20,7 +20,7 @@ POLICIES: Final = {
 TASK_KEYS: Final = (
     "inputs", "result", "run", "retry", *POLICIES, "priority", "needs", "once", "may_fail", "finally",
 )  # fmt: skip
-PROCEDURE_KEYS: Final = ("inputs", "result", "first", "rules", "finally")
+PROCEDURE_KEYS: Final = ("inputs", "result", "deadline", "may_fail", "first", "rules", "finally")
 _CLOCK: Final = re.compile(r"[0-9][0-9]:[0-9][0-9]", re.ASCII)
 INNER_KEYS: Final = ("name", "when", "then", "else", "on_timeout", "final")
 TIMER_KEYS: Final = ("every", "at", "cron", "zone", "type", "body", "overlap", "catch_up")
@@ -167,7 +167,11 @@ class DeclarationTrees(ActTrees):
         end = None
         if "finally" in fields:
             end = self.tree("finally", [self.steps(fields["finally"], "finally")[0]], fields["finally"])
-        return self.tree("procedure", [name, self._fields(fields.get("inputs")), handed, first, *rules, end], node)
+        terms = [self._after("deadline ", fields["deadline"], "deadline")] if "deadline" in fields else []
+        if self.flag(fields, "may_fail"):
+            terms.append(self.tree("mayfail", [], fields["may_fail"]))
+        parts = [name, self._fields(fields.get("inputs")), handed, *terms, first, *rules, end]
+        return self.tree("procedure", parts, node)
 
     def rule(self, node: Node) -> Tree:
         """A rule of a procedure, which may be without a name."""
