@@ -213,3 +213,20 @@ def test_marks_that_are_over_do_not_heap_up() -> None:
         world.post("go", n=n)
     assert len(world.emitted("said")) == 1100
     assert len(world.state.waits.marks) < 1000
+
+
+def test_the_deadline_of_a_procedure_is_that_of_all_in_it() -> None:
+    world = timed(
+        "procedure p() deadline 30s first a(n: 1) then a(n: 2) end"
+        ' rule s when go then call p() as x then seen(what: "well") else seen(what: "late")'
+    )
+    world.post("go")
+    world.advance(20)
+    world.end("a")
+    assert world.live("a")[0].body == {"n": 2}
+    world.advance(9)
+    assert world.stopped() == []
+    world.advance(2)
+    assert world.stopped() == ["a"]
+    world.end("a", "cancelled")
+    assert [seen.body for seen in world.emitted("seen")] == [{"what": "late"}]

@@ -598,16 +598,3 @@ rule calm when rung by door quiet for 5m then save calm: true
     assert (both.fired, both.steps) == (0, {"both/late": 0})
     _, both, calm = covered(f"{lines}\nadvance 1m", rules).rules()
     assert (both.fired, both.steps, calm.fired) == (0, {"both/late": 1}, 1)
-
-
-def test_the_deadline_of_a_procedure_is_that_of_all_in_it() -> None:
-    rules = """
-event go() event over(why: str)
-task pay() task pick()
-procedure p() deadline 30s first pay() then pick() end
-rule begin when go then call p() as x then over(why: "well") else over(why: "late")
-"""
-    begun = "stub pay hangs\npost go()\nadvance 29s\nexpect no over"
-    assert verdict(f'{begun}\nadvance 1s\nexpect over(why: "late") once\nexpect no pick', rules).is_passed
-    done = "stub pay done\nstub pick done\npost go()"
-    assert verdict(f'{done}\nexpect over(why: "well") once', rules).is_passed
