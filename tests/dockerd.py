@@ -55,8 +55,10 @@ class _UnixConnection(http.client.HTTPConnection):
 class Dockerd:
     """An engine in a folder: started, killed, started again on what it left, stopped with all that is its."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        """`options`: of `dockerd`, beside those that keep it in its folder."""
         self.folder = folder
+        self._options = options
         self.socket = folder / "docker.sock"
         self.host = f"unix://{self.socket}"
         self._log = folder / "dockerd.log"
@@ -74,6 +76,7 @@ class Dockerd:
         command += ["--pidfile", f"{self.folder}/dockerd.pid"]
         # Tests need no network, and machines on which they run may forbid to make one.
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+        command += self._options
         if self._driver is not None:
             command += ["--storage-driver", self._driver]
         environment = {**os.environ, "PATH": _path()}
@@ -225,10 +228,10 @@ def _path() -> str:
 
 
 @contextlib.contextmanager
-def open_dockerd() -> Iterator[Dockerd]:
+def open_dockerd(options: Sequence[str] = ()) -> Iterator[Dockerd]:
     """An engine with the image in it; gone, with its folder, at the end."""
     # Sockets are made beneath, and the path of a socket is short: not in a long TMPDIR.
-    dockerd = Dockerd(Path(tempfile.mkdtemp(prefix="then-dockerd-", dir="/tmp")))
+    dockerd = Dockerd(Path(tempfile.mkdtemp(prefix="then-dockerd-", dir="/tmp")), options)
     try:
         dockerd.start_with_image()
         yield dockerd

@@ -63,7 +63,7 @@ def test_a_command_that_is_stopped_may_say_goodbye_and_is_gone_with_all_that_it_
     wait_inside(desk, "sleep 1000000", "sleep 1000003")
     desk.executor.stop("other", 0)
     assert desk.report_of("other").result == {"code": -9}
-    assert inside(desk) == ["sleep 1000000"]
+    wait_inside(desk, "sleep 1000000")
 
 
 def test_a_command_that_does_not_react_is_killed_when_its_time_is_over(desk: DockerDesk) -> None:
@@ -72,7 +72,7 @@ def test_a_command_that_does_not_react_is_killed_when_its_time_is_over(desk: Doc
     desk.executor.stop("deaf", 0.1)
     report = desk.report_of("deaf")
     assert (report.outcome, report.result) == ("cancelled", {"code": -9})
-    assert inside(desk) == ["sleep 1000000"]
+    wait_inside(desk, "sleep 1000000")
 
 
 def test_a_command_from_before_is_stopped_too(desk: DockerDesk) -> None:
@@ -82,7 +82,7 @@ def test_a_command_from_before_is_stopped_too(desk: DockerDesk) -> None:
     desk.executor.recover([command(desk, "old", "never")])
     desk.executor.stop("old", 0)
     assert desk.report_of("old").outcome == "cancelled"
-    assert inside(desk) == ["sleep 1000000"]
+    wait_inside(desk, "sleep 1000000")
 
 
 def test_a_command_that_cannot_be_reached_inside_is_given_up_and_that_is_said(desk: DockerDesk) -> None:

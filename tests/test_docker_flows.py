@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,38 @@ def test_an_engine_that_cannot_be_asked_for_what_is_left_is_named(tmp_path: Path
         identity(tmp_path)
         remember_host(tmp_path, "tcp://127.0.0.1:1")
         assert sweep(engine) == ([], ["tcp://127.0.0.1:1 cannot be reached: Connection refused"])
+
+
+def test_a_rule_in_python_emits_the_type_docker_without_a_declaration(
+    tmp_path: Path, docker_engine: DockerEngine
+) -> None:
+    rules = then.Rules()
+    rules.event("go")
+
+    @rules.when("go")
+    def fan(go: then.Task) -> Iterator[then.Emission]:
+        for n in range(2):
+            yield then.emit(
+                "Docker",
+                image=docker_engine.image,
+                host=docker_engine.host,
+                network="none",
+                args=["sh", "-c", f"exit {n}"],
+            )
+
+    with then.Engine(rules, tmp_path / "state") as engine:
+        flow = engine.run("go")
+        ended = [task for task in flow.tasks if task.type == "Docker"]
+    assert [task.result for task in ended] == [{"code": 0}, {"code": 1}]
+
+
+def test_a_script_of_rules_in_python_starts_containers(tmp_path: Path, docker_engine: DockerEngine) -> None:
+    host, image = docker_engine.host, docker_engine.image
+    (tmp_path / "job.py").write_text(
+        f"def main():\n    one = run({host!r}, 'named', {image!r}, args=['true'], network='none')\n    return wait(one).result\n"
+    )
+    rules = then.Rules()
+    rules.root = tmp_path
+    rules.task("job", run=("script", "job.py"))
+    with then.Engine(rules, tmp_path / "state") as engine:
+        assert engine.run("job").tasks[0].result == {"code": 0}

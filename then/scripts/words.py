@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, overload
 
@@ -102,6 +103,7 @@ def call(procedure: str, /, **arguments: Json) -> Handle:
 
 def _start(word: str, type: str, name: str, body: Body) -> Handle:
     play = playing()
+    _check_text(word, type)
     check_name(type, "task")
     check_json(body, type)
     n = len(play.order)
@@ -112,12 +114,18 @@ def _start(word: str, type: str, name: str, body: Body) -> Handle:
     return Handle(id, type, name)
 
 
+def _check_text(word: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise RuleError(f"{word}({name!r}): a name is expected, as text")
+
+
 def emit(event: str, /, **body: Json) -> None:
     """Emits an event, or starts a task of which the script hears nothing more.
 
     Raises:
         StepRefused: the body is not as declared.
     """
+    _check_text("emit", event)
     check_name(event, "event")
     check_json(body, event)
     playing().step("emit", _what("emit", event, body), event, own_copy(body))
@@ -161,18 +169,36 @@ def wait(
     if any is not None and what:
         raise RuleError("wait takes what it waits for, or any=[…], and not both")
     if any is not None:
-        ids = _ids(play, any)
+        ids = _ids(play, _several(any, "any="))
         if not ids:
             raise RuleError("wait(any=[]) would wait for ever: give at least one")
-    elif not what and not isinstance(what, list):
+    elif what is None or what == "":
         ids = list(play.order)
     else:
-        ids = _ids(play, [what] if isinstance(what, Handle | str) else what or ())
+        ids = _ids(play, [what] if isinstance(what, Handle | str) else _several(what, ""))
     records = _waited(play, ids, any is not None, limit)
     _good(records)
     if any is not None:
         return records[0]
     return records[-1] if what and isinstance(what, Handle | str) else records
+
+
+def _several(what: object, before: str) -> Sequence[Handle | str]:
+    """What a wait was given, where it is a list of what can be waited for.
+
+    Raises:
+        RuleError: it is not; for a while a script sleeps.
+    """
+    # Sets are in another order each time.
+    found: list[Any] = (
+        list(what) if isinstance(what, Iterable) and not isinstance(what, AbstractSet | bytes) else [None]
+    )
+    if all(isinstance(one, Handle | str) for one in found):
+        return found
+    hint = f"; to let time pass, sleep({what!r})" if isinstance(what, int | float | timedelta) else ""
+    raise RuleError(
+        f"wait({before}{what!r}): a handle that run gave, the name of a task, or a list of these is waited for{hint}"
+    )
 
 
 def _ids(play: Play, what: Sequence[Handle | str]) -> list[str]:

@@ -38,10 +38,15 @@ KILLS_MAX: Final = 25
 STOPPED_S: Final = 30.0
 """A command that is to end on an engine that cannot be reached is given up after so long."""
 SIGNAL: Final = """
-for process in /proc/[0-9]*; do
-  if grep -qs "THEN_TASK_ID=$2" "$process/environ"; then kill -s "$1" "${process#/proc/}"; fi
-done"""
-"""Sends a signal to all processes of a task, from inside their container."""
+send() {
+  for process in /proc/[0-9]*; do
+    if grep -qs "THEN_TASK_ID=$2" "$process/environ"; then kill -s "$1" "${process#/proc/}"; fi
+  done
+}
+if [ "$1" = KILL ]; then send STOP "$2"; fi
+send "$1" "$2"
+"""
+"""Sends a signal to all processes of a task, from inside their container. None begins another while they are killed."""
 
 
 class Act:

@@ -1,13 +1,13 @@
 """What is asked of a Docker engine and answered: a method a request.
 
-The SDK finds the engine, agrees with it on a version, pulls images and moves
-files; short requests go by `then.executors.docker.exchange`. Errors become ours:
-`Refused` where the engine says no, `Unreachable` where it does not answer. The
-SDK is imported with the first use.
+The SDK pulls images and moves files, and is imported with the first use; short
+requests go by `then.executors.docker.exchange`. Errors become ours: `Refused`
+where the engine says no, `Unreachable` where it does not answer.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import tarfile
@@ -44,10 +44,24 @@ class Calls:
             Unreachable: nobody answers there.
             Refused: what answers is no engine that can be used.
         """
+        self._address = address
+        self.exchange = Exchange(address)
+        self.version = ""
+        self.version = _version(self.ask("GET", "/version"))
+        self._memory_bytes = 0
+
+    def close(self) -> None:
+        self.exchange.close()
+        if "client" in vars(self):
+            self.client.close()
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The SDK's."""
         import docker
         from docker.tls import TLSConfig
 
-        self.docker: Any = docker
+        address = self._address
         url, tls = address.text, None
         if address.scheme == "tcp":
             folder = address.certificates
@@ -55,23 +69,12 @@ class Calls:
             if folder is not None:
                 pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
                 tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
-        self.client: Any = self.said(
-            lambda: docker.APIClient(
-                base_url=url,
-                version="auto",
-                timeout=int(ANSWER_S),
-                tls=tls or False,
-                use_ssh_client=True,
-            ),
-            opens=True,
+        made = docker.APIClient(
+            base_url=url, version=self.version, timeout=int(ANSWER_S), tls=tls or False, use_ssh_client=True
         )
-        self.version = str(self.client.api_version)
-        self._memory_bytes = 0
-        self.exchange = Exchange(address)
-
-    def close(self) -> None:
-        self.exchange.close()
-        self.client.close()
+        # A proxy is never between us and an engine, and its certificate is not to be looked for among those of the web.
+        made.trust_env = False
+        return made
 
     # -- containers
 
@@ -122,11 +125,11 @@ class Calls:
 
     def put(self, id: str, folder: str, data: bytes) -> None:
         """Unpacks a tar archive into a folder of a container."""
-        self.said(lambda: self.client.put_archive(id, folder, data))
+        said(lambda: self.client.put_archive(id, folder, data))
 
     def get(self, id: str, path: str) -> Iterator[bytes]:
         """A folder of a container as a tar archive, in pieces."""
-        pieces, _ = self.said(lambda: self.client.get_archive(id, path))
+        pieces, _ = said(lambda: self.client.get_archive(id, path))
         try:
             yield from pieces
         except OSError as error:
@@ -141,36 +144,42 @@ class Calls:
     def ask(self, method: str, path: str, body: Body | None = None) -> bytes:
         """One short request, without the SDK."""
         data = None if body is None else msgspec.json.encode(body)
-        status, text = self.exchange.ask(method, f"/v{self.version}{path}", data)
+        status, text = self.exchange.ask(method, f"/v{self.version}{path}" if self.version else path, data)
         if status >= 400:
             raise refusal(status, text)
         return text
 
-    def said(self, ask: Callable[[], T], *, opens: bool = False) -> T:
-        """What the SDK answers, with our errors."""
-        from requests import exceptions
 
-        errors = self.docker.errors
-        try:
-            return ask()
-        except errors.ImageNotFound as error:
-            raise Missing(error.explanation) from error
-        except errors.NotFound as error:
-            raise Missing(error.explanation) from error
-        except errors.APIError as error:
-            status = error.response.status_code if error.response is not None else 0
-            raise refusal(status, str(error.explanation or error).strip().encode()) from error
-        except exceptions.InvalidJSONError as error:
-            # It was reached: to ask again would bring the same.
-            raise Refused("engine", f"docker: what answers there speaks as no Docker engine does: {error}") from error
-        except (exceptions.RequestException, OSError) as error:
-            raise Unreachable(reason_of(error)) from error
-        except errors.TLSParameterError as error:
-            raise Refused("engine", f"docker: {error}") from error
-        except errors.DockerException as error:
-            if opens:
-                raise Unreachable(reason_of(error)) from error
-            raise Refused("engine", f"docker: {error}") from error
+def _version(text: bytes) -> str:
+    """What an engine speaks, by its own words.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        about: Body = msgspec.json.decode(text)
+        return str(about["ApiVersion"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        # It was reached: to ask again would bring the same.
+        raise Refused("engine", f"docker: what answers there speaks as no Docker engine does: {error}") from error
+
+
+def said(ask: Callable[[], T]) -> T:
+    """What the SDK answers, with our errors."""
+    from docker import errors
+    from requests import exceptions
+
+    try:
+        return ask()
+    except errors.NotFound as error:
+        raise Missing(error.explanation) from error
+    except errors.APIError as error:
+        status = error.response.status_code if error.response is not None else 0
+        raise refusal(status, str(error.explanation or error).strip().encode()) from error
+    except (exceptions.RequestException, OSError) as error:
+        raise Unreachable(reason_of(error)) from error
+    except errors.DockerException as error:
+        raise Refused("engine", f"docker: {error}") from error
 
 
 def refusal(status: int, text: bytes) -> Exception:
@@ -195,13 +204,14 @@ def pull(calls: Calls, image: str, platform: str | None) -> None:
     Raises:
         Refused: it cannot be had.
     """
-    utils = calls.docker.utils
-    name, tag = utils.parse_repository_tag(image)
+    from docker.utils import parse_repository_tag
+
+    name, tag = parse_repository_tag(image)
     try:
-        said: Iterator[Body] = calls.said(
+        lines: Iterator[Body] = said(
             lambda: calls.client.pull(name, tag=tag or "latest", stream=True, decode=True, platform=platform)
         )
-        for line in said:
+        for line in lines:
             if "error" in line:
                 raise Refused("image", f'docker: image "{image}" cannot be pulled: {line["error"]}')
     except Missing as error:

@@ -14,8 +14,9 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Final, Literal
@@ -174,14 +175,20 @@ class Container:
         if self._must_stop():
             self._over(endings.cancelled(self.job, None, None))
             return
-        query = {**BOTH, "stream": "1", **({"stdin": "1"} if stdin is not None else {})}
-        link = self.host.stream("POST", f"/containers/{self.id}/attach", query)
+        place = f"/containers/{self.id}/attach"
+        given = None if stdin is None else self.host.stream("POST", place, {"stream": "1", "stdin": "1"})
+        try:
+            link = self.host.stream("POST", place, {**BOTH, "stream": "1"})
+        except BaseException:
+            if given is not None:
+                given.close()
+            raise
         with self._lock:
             self._phase = "running"
             # A process is read from its own start; after a crash some of it may be there already.
             self._is_whole = self.folder.size("out") == 0 == self.folder.size("err")
-        if stdin is not None:
-            threading.Thread(target=_send, args=(link.dup(), stdin), name="then-docker-input", daemon=True).start()
+        if given is not None:
+            threading.Thread(target=_send, args=(given, stdin), name="then-docker-input", daemon=True).start()
         self._follow(link, Frames(self.folder))
         self._started = now_us()
         try:
@@ -212,8 +219,8 @@ class Container:
 
     # -- its output
 
-    def _follow(self, link: object, frames: Frames) -> None:
-        flow = Flow(link, frames, lambda is_whole: self._drained(flow, is_whole=is_whole))  # type: ignore[arg-type]
+    def _follow(self, link: socket.socket, frames: Frames) -> None:
+        flow = Flow(link, frames, lambda is_whole: self._drained(flow, is_whole=is_whole))
         with self._lock:
             self._flow = flow
         self._shop.pump.add(flow)
@@ -449,25 +456,15 @@ def memory_text(size_bytes: int) -> str:
     return amount_text(MEMORY, size_bytes) if size_bytes else ""
 
 
-def _send(link: object, text: str) -> None:
-    """Standard input, whole and then its end.
-
-    The pump reads the same socket, and whether a call on it waits is one for both: none does.
-    """
-    import select
-    import socket
-
-    assert isinstance(link, socket.socket)
-    left = memoryview(text.encode(errors="surrogateescape"))
-    room = select.poll()
-    room.register(link, select.POLLOUT)
+def _send(link: socket.socket, text: str) -> None:
+    """Standard input, whole and then its end, on a connection of its own: by TLS none has an end for one direction."""
     with link:
         try:
-            link.setblocking(False)
-            while left:
-                room.poll()
-                with contextlib.suppress(BlockingIOError):
-                    left = left[link.send(left) :]
-            link.shutdown(socket.SHUT_WR)
+            link.settimeout(None)
+            link.sendall(text.encode(errors="surrogateescape"))
+            if isinstance(link, ssl.SSLSocket):
+                link.unwrap()
+            else:
+                link.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # It ended without reading on.

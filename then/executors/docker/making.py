@@ -151,6 +151,10 @@ class Maker:
         if is_ours and self._shop.is_over(str(owner)):
             calls.remove(found["Id"])
             return None
+        try:
+            calls.inspect(found["Id"])
+        except Missing:
+            return None  # It has gone since, and with it is forgotten that it was over.
         whose = f"the container of task {owner}" if is_ours else f"container {found['Id'][:12]}"
         raise Refused(
             "engine",

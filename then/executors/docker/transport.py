@@ -202,8 +202,9 @@ def reason_of(error: BaseException) -> str:
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:
             inner = seen
-        args = [one for one in seen.args if isinstance(one, BaseException)]
-        seen = args[0] if args else (seen.__cause__ or seen.__context__ or getattr(seen, "reason", None))
+        # The `reason` of urllib3 is an error, that of the ssl module a text.
+        within = [one for one in (*seen.args, getattr(seen, "reason", None)) if isinstance(one, BaseException)]
+        seen = within[0] if within else (seen.__cause__ or seen.__context__)
         if seen is error:
             break
     return inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
