@@ -172,3 +172,15 @@ def test_frames_show_the_names_that_are_known_there(shop: Debugged) -> None:
     console.run("frame 1")
     shop.session.go("finish")
     assert shop.session.frame == 0
+
+
+def test_why_leads_from_the_record_to_the_beginning_and_says_what_a_person_did(shop: Debugged) -> None:
+    shop.stop()
+    shop.go("until", "after reserve")
+    shop.end("reserve")
+    id = shop.stop().id or ""
+    shop.session.jump("again")
+    shop.session.look_at(id)
+    rows = Console(shop.session).run("why").text.splitlines()
+    assert rows[0].startswith(f"reserve ({id}) done by placed (")
+    assert rows[1:] == [f"order ({shop.flow.id})", "  it was sent to again by ann", "  again fired on it"]

@@ -46,6 +46,29 @@ def said(task: Task) -> str:
     return " ".join(word for word in (task.type, f"({task.id})", state, held) if word)
 
 
+def _why(console: Console, rest: str) -> Reply:
+    """From the record up to what began the flow, each with the rule that brought it forth; then what was done to it."""
+    view = console.session.view
+    records, rows, data = view.flow.records, [], []
+    id: str | None = view.id
+    while id is not None and id in records:
+        task = records[id].task
+        span = view.span(task.rule)
+        place = f" ({span.file}:{span.line})" if span is not None else ""
+        rows.append(f"{said(task)}{f' by {task.rule}{place} on' if task.rule is not None else ''}")
+        data.append({"id": id, "type": task.type, "rule": task.rule})
+        id = task.parent
+    record = records[view.id]
+    for _, edit, _ in record.edits:
+        did = "skipped" if edit.is_skipped else f"sent to {edit.rule}" if edit.rule is not None else "changed"
+        rows.append(f"  it was {did}{f' by {edit.by}' if edit.by else ''}")
+    if record.recalled is not None:
+        rows.append(f"  it ended as {record.recalled} of the origin did")
+    if record.fired:
+        rows.append(f"  {', '.join(record.fired)} fired on it")
+    return Reply("\n".join(rows), {"causes": data, "fired": record.fired})
+
+
 def _frame(console: Console, rest: str) -> Reply:
     session = console.session
     if rest:
@@ -350,6 +373,9 @@ _INFO: Final = {
 
 LOOKING: Final = (
     Command("where", ("w", "bt"), "[full]", "The record in view, and the calls that it runs in.", _where),
+    Command(
+        "why", (), "", "What brought the record in view forth, up to the beginning, and what was done to it.", _why
+    ),
     Command("up", ("u",), "", "The call that the record, or call, in view was made in.", _up),
     Command("down", ("d",), "", "Back down towards the record.", _down),
     Command(
