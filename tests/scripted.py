@@ -86,7 +86,7 @@ def error(root: Path, text: str, **body: Json) -> dict[str, Any]:
 
 
 def until(engine: then.Engine, is_so: Callable[[State], object]) -> None:
-    """Waits until the engine's state is so, looking at it whenever it has changed."""
+    """Waits until the engine's state is so, looking at it whenever it has changed, and until that is in the journal."""
     moved = threading.Event()
 
     def look(page: object) -> None:
@@ -99,6 +99,7 @@ def until(engine: then.Engine, is_so: Callable[[State], object]) -> None:
             moved.clear()
     finally:
         engine.loop.watchers.remove(look)
+    engine.loop.drive(must_commit=True)  # What is seen in the state may be in the journal a moment later.
 
 
 def until_asked(engine: then.Engine, flow: then.Flow) -> None:
@@ -121,5 +122,4 @@ def completes(engine: then.Engine, flow: then.Flow, type: str, **result: Json) -
         return bool(asked)
 
     until(engine, is_asked)
-    engine.loop.drive(must_commit=True)  # Else it is in the state, and in the journal a moment later.
     engine.complete(asked[0], "done", **result)
