@@ -23,7 +23,7 @@ from typing import Final
 from tests.examples import ROOT
 
 RELEASE: Final = "code-server@4.100.3"
-PATIENCE_S: Final = 75
+PATIENCE_S: Final = 45
 SETTINGS: Final = {
     "security.workspace.trust.enabled": False, "workbench.startupEditor": "none", "workbench.tips.enabled": False,
     "workbench.colorTheme": "Default Light Modern", "workbench.editor.empty.hint": "hidden",
@@ -31,7 +31,7 @@ SETTINGS: Final = {
     "telemetry.telemetryLevel": "off", "extensions.autoCheckUpdates": False, "update.mode": "none",
     "editor.minimap.enabled": False, "breadcrumbs.enabled": False, "debug.toolBarLocation": "docked",
     "debug.inlineValues": "off", "debug.internalConsoleOptions": "neverOpen", "git.enabled": False,
-    "editor.accessibilitySupport": "off", "window.commandCenter": False,
+    "extensions.webWorker": False, "editor.accessibilitySupport": "off", "window.commandCenter": False,
 }  # fmt: skip
 
 
