@@ -321,7 +321,7 @@ class JournalFull(JournalError):
 class ProtocolError(ThenError):
     """What a client of ours sent, such as an editor, is not what the protocol says."""
 
-    number = "T610"
+    number = "T710"
     exit_code = 2
 
 
