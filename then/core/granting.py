@@ -57,9 +57,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
             _pass_over(state, id)
             continue
         flow = state.flows[task.flow]
-        # The origin is asked for first: that is a slot, the other a call.
-        is_stubbed = flow.origin is not None and flow.is_stubbed
-        if flow.held is not None or is_stubbed or (terms.only is not None and flow.id not in terms.only):
+        if flow.held is not None or flow.is_stubbed or (terms.only is not None and flow.id not in terms.only):
             _pass_over(state, id)
             continue  # queued again at the release, or at the next start; of a fork it is answered
         edition = terms.editions[flow.version]
