@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from bench import (
+    breakpoints,
     chain,
     containers,
     debugger,
@@ -37,6 +38,7 @@ ROWS = (
     ("containers", containers.run),
     ("scripts", scripts.run),
     ("debugger", debugger.run),
+    ("breakpoints", breakpoints.run),
 )
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def ask_whether_a_commit_is_due(bench: Bench, meanwhile: Callable[[], None]) -> 
         return monotonic()
 
     bench.loop._batch.began = bench.clock.monotonic()
-    bench.loop._batch.notes.append(Cell("rules", "x", b""))
+    bench.loop._batch.notes += (Cell("rules", "x", b""),)
     bench.loop.is_full = True
     bench.clock.monotonic = slow  # type: ignore[method-assign]
     bench.loop.commit_old()

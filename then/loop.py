@@ -127,7 +127,7 @@ class Loop:
         self._inbox: deque[Brought] = deque()
         self._lock = threading.Lock()
         self._batch = Batch()
-        self._durable_number, self._durable_id = state.last_id, id_text(state.last_id)
+        self._durable_id = id_text(state.last_id)
         self._checkpoint_seq = state.seq
         self._facts = 0
         """How many were decided since the last checkpoint."""
@@ -193,7 +193,7 @@ class Loop:
     def note(self, cell: Cell) -> None:
         """Writes a cell with the next commit."""
         with self._alone():
-            self._batch.notes.append(cell)
+            self._batch.notes += (cell,)
 
     def wait_for(self, flow: str, waiter: Waiter, *, is_told: bool = False) -> Callable[[], None]:
         """Tells `waiter` once when the flow has ended, or stands still until a person acts.
@@ -278,7 +278,7 @@ class Loop:
         with self._alone():
             batch = self._batch
             if not batch.cells:
-                batch.cells = [Cell(*cell) for cell in self.state.cells()]
+                batch.cells = tuple([Cell(*cell) for cell in self.state.cells()])
                 self._checkpoint_seq, self._facts = self.state.seq, 0
             if self.failure is not None or not self._commit():
                 raise self.failure or JournalFull("of this engine")
@@ -301,7 +301,7 @@ class Loop:
             was_closed, self._is_closed = self._is_closed, True
             try:
                 if self.failure is None and not self.is_full and not was_closed:
-                    self.journal.append((), [Cell(*cell) for cell in self.state.cells()] + self._batch.notes)
+                    self.journal.append((), (*(Cell(*cell) for cell in self.state.cells()), *self._batch.notes))
             except JournalFull:
                 pass  # The next start folds more of the log, that is all.
             finally:
@@ -363,13 +363,14 @@ class Loop:
         try:
             self._terms.chance = self.chance()
             waits = self.state.waits
-            has_spans = waits.next_due is not None or bool(waits.marks)
+            dues = waits.dues
+            has_spans = (dues.is_used and waits.next_due is not None) or bool(waits.marks)
             if has_spans and (step_us := self._times.step_us()):
                 self._inbox.appendleft((SetClock(step_us), None, None))
             self._turn(must_commit)
-            if not has_spans and waits.next_due is not None:
+            if dues.is_used and not has_spans and waits.next_due is not None:
                 self._times.step_us()  # What was set before is nothing to what is due since now.
-            if self.committer is not None and self._heeds_time:
+            if dues.is_used and self.committer is not None and self._heeds_time:
                 # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
                 self._times.set(waits.next_due)
         except BaseException as error:
@@ -393,7 +394,8 @@ class Loop:
                 if state.pending:
                     has_started |= self._step(_PROCEED, None, None)
                 else:
-                    has_started |= self._step(*(together(inbox) if len(inbox) > 1 else inbox.popleft()))
+                    cause, ticket, executor = together(inbox) if len(inbox) > 1 else inbox.popleft()
+                    has_started |= self._step(cause, ticket, executor)
                 if (inbox or state.pending) and clock.monotonic() - began > TURN_S:
                     break
             batch = self._batch
@@ -447,9 +449,15 @@ class Loop:
                 batch.reported.extend([(executor, one.id) for one in taken])
         elif executor is not None and type(cause) is Report:
             batch.reported.append((executor, cause.id))
-        has_started = False
+        has_started, durable = False, self._durable_id
         for order in done.orders:
-            if type(order) is Start and not order.after_commit and self._is_durable(order):
+            # Law 3: what emitted its tasks has to be durable.
+            if (
+                type(order) is Start
+                and not order.after_commit
+                and order.task.id <= durable
+                and (not order.following or all(task.id <= durable for task in order.following))
+            ):
                 self._start([order])
                 has_started = True
             elif type(order) is Told:
@@ -462,17 +470,12 @@ class Loop:
                     batch.lenient += 1
         return has_started
 
-    def _is_durable(self, order: Start) -> bool:
-        """Whether what emitted its tasks is: law 3."""
-        durable = self._durable_id
-        return order.task.id <= durable and all(task.id <= durable for task in order.following)
-
     def _commit(self) -> bool:
         """Makes the batch durable and acts on it. False where the journal could not take it."""
         batch = self._batch
         entries = self.state.seq - self._checkpoint_seq
         if not batch.cells and (entries >= CHECKPOINT_ENTRIES or self._facts >= CHECKPOINT_FACTS):
-            batch.cells = [Cell(*cell) for cell in self.state.cells()]
+            batch.cells = tuple([Cell(*cell) for cell in self.state.cells()])
             self._checkpoint_seq, self._facts = self.state.seq, 0
         try:
             if batch.cells or batch.notes:
@@ -490,9 +493,7 @@ class Loop:
             self._patience.end()
             self._terms.time = self.clock.now_us()  # What starts now was held up.
         self._batch = Batch()
-        if self.state.last_id != self._durable_number:
-            self._durable_number = self.state.last_id
-            self._durable_id = id_text(self._durable_number)
+        self._durable_id = self.state.newest or self._durable_id
         for ticket in batch.tickets:
             ticket.settle()
         for page in batch.pages:

@@ -151,7 +151,7 @@ class Trial:
         fields = own_copy(dict(answer.fields))
         check_json(fields, f"stub {task}")
         if answer.outcome == "done":
-            wrong = self._edition.check_result(task, fields)
+            wrong = self._edition.types.result(task, fields)
             if wrong is not None:
                 path, _, reason = wrong.partition(": ")
                 raise BodyRefused(f"stub {task} done", path, reason)

@@ -32,7 +32,7 @@ class Batch(msgspec.Struct):
     gated: list[Order] = []
     tickets: list[Ticket] = []
     reported: list[tuple[Executor, str]] = []
-    cells: list[Cell] = []
+    cells: tuple[Cell, ...] = ()
     """The checkpoint that goes with it."""
     lenient: int = 0
     """How many of `gated` a script asked for that goes on, and may ask for more: they may wait for that."""
@@ -40,7 +40,7 @@ class Batch(msgspec.Struct):
     """All of it came of reports that an executor keeps until they are durable."""
     began: float = 0.0
     """When its first step was, by the monotonic clock."""
-    notes: list[Cell] = []
+    notes: tuple[Cell, ...] = ()
     """Other cells that go with it: the text of a rules version."""
 
     @property

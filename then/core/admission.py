@@ -137,8 +137,10 @@ class Admission:
 
     def __init__(self) -> None:
         self._lanes: dict[tuple[str, int, tuple[Resource, ...]], _Lane] = {}
-        self._waiting: dict[str, _Lane] = {}
-        self._running: dict[str, Claim] = {}
+        self.waiting: dict[str, _Lane] = {}
+        """Who waits, by id."""
+        self.running: dict[str, Claim] = {}
+        """Who runs, and what it takes."""
         self._pools: dict[Resource, _Pool] = {}
         self._todo: list[Todo] = []
         self._count = count()
@@ -146,11 +148,11 @@ class Admission:
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, id: str) -> bool:
         """Whether a task waits or runs here."""
-        return id in self._waiting or id in self._running
+        return id in self.waiting or id in self.running
 
     def add(self, id: str, claim: Claim, flow: str, priority: int = 0) -> None:
         """A task waits from now on: behind what waits already of its flow and priority for the same."""
@@ -161,7 +163,7 @@ class Admission:
             lane = self._lanes[key] = _Lane(flow, priority, claim.resources)
             self._look_at(lane)
         lane.tasks[id] = claim
-        self._waiting[id] = lane
+        self.waiting[id] = lane
 
     def next(self) -> str | None:
         """Starts one task, the first in order for which all is there, and gives its id; None where there is none."""
@@ -190,23 +192,23 @@ class Admission:
 
     def take(self, id: str, claim: Claim) -> None:
         """A task was found running: it has what it takes, also where that is more than there is now."""
-        if id in self._waiting:
+        if id in self.waiting:
             self.release(id)
-        assert id not in self._running
-        self._running[id] = claim
+        assert id not in self.running
+        self.running[id] = claim
         for take in claim.takes:
             self._pool(take.resource).used += take.amount
 
     def release(self, id: str) -> None:
         """A task has ended, or waits no more: what it took and kept is there for others. One unknown is passed over."""
-        claim = self._running.pop(id, None)
+        claim = self.running.pop(id, None)
         if claim is not None:
             for take in claim.takes:
                 pool = self._pools[take.resource]
                 pool.used -= take.amount
                 self._freed(pool)
             return
-        lane = self._waiting.pop(id, None)
+        lane = self.waiting.pop(id, None)
         if lane is None:
             return
         was_head = next(iter(lane.tasks)) == id
@@ -230,7 +232,7 @@ class Admission:
 
     def reason(self, id: str) -> str | None:
         """What a waiting task waits for, in words; None where it does not wait, or was not looked at yet."""
-        lane = self._waiting.get(id)
+        lane = self.waiting.get(id)
         if lane is None or lane.at == NOWHERE:
             return None
         claim, take = lane.tasks[id], lane.tasks[id].takes[lane.at]
@@ -291,8 +293,8 @@ class Admission:
             elif index == lane.at:
                 pool.part(lane)
                 self._freed(pool)
-        self._running[id] = claim
-        del lane.tasks[id], self._waiting[id]
+        self.running[id] = claim
+        del lane.tasks[id], self.waiting[id]
         self._come_anew(lane)
 
     def _stand_back(self, lane: _Lane) -> None:

@@ -41,9 +41,11 @@ class Dues:
     calls, with how many there are.
     """
 
-    __slots__ = ("_heap", "_heap_max", "_horizon", "_kinds")
+    __slots__ = ("_heap", "_heap_max", "_horizon", "_kinds", "is_used")
 
     def __init__(self) -> None:
+        self.is_used = False
+        """Whether anything ever was due: asked of each turn, where `next` would take longer."""
         self._kinds: dict[str, dict[str, int]] = {}
         self._heap: list[Due] = []
         self._heap_max = NEAR_MAX
@@ -63,6 +65,7 @@ class Dues:
         times = self._kinds.get(kind)
         if times is None:
             times = self._kinds[kind] = {}
+            self.is_used = True
         if times.get(of) == at:
             return
         times[of] = at

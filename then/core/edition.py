@@ -228,10 +228,6 @@ class Edition:
             return body
         return self.types.body(type, body)
 
-    def check_result(self, type: str, result: Body | None) -> str | None:
-        """What is wrong with the result of a task that says `done`; None where nothing is."""
-        return self.types.result(type, result)
-
     def unmatched(self, record: Task, variables: dict[str, Json]) -> Iterable[Match]:
         """The `unmatched` rules for a record on which nothing fired."""
         return self.index.match_unmatched(record, variables)

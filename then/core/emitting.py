@@ -81,7 +81,7 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
     emissions, next_step = firing.emissions, firing.next_step
     records = at.state.flows[flow].records
     most = at.terms.guards.flow_records
-    if (records + len(emissions)) // most > records // most:
+    if records % most + len(emissions) >= most:
         at.add(flow, f.FlowHeld(_too_many_records(most, firing)))
     members: list[str] = []
     aliases: dict[str, str] = {}

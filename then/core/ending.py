@@ -211,7 +211,7 @@ def give_back(at: Stepping, record: Task, call: str | None, result: Body) -> Non
         what = "a second return of this call" if call is not None else "a return where no call is open"
         at.add(record.flow, f.Fault(record.id, what))
         return
-    wrong = at.terms.editions[at.state.flows[record.flow].version].check_result(task.type, result)
+    wrong = at.terms.editions[at.state.flows[record.flow].version].types.result(task.type, result)
     if wrong is None:
         complete(at, task, "done", result, None, task.started, at.terms.time)
     else:

@@ -104,8 +104,9 @@ class _Stepper(Stepping):
         state = self.state
         if self.ended or state.waits.quiet or state.waits.joining:
             self.match_ended()
-        if state.queue or state.free or state.waiting or state.claiming or state.admission:
-            self.grant()
+        if state.queue or state.free or state.waiting or state.claiming or state.admission.waiting:
+            for flow in grant(self, self.match_ended):
+                self.tell_held(flow)
         if state.holds.forks:
             recall(self, self.match_ended)
         if state.is_watched:
@@ -188,7 +189,7 @@ class _Stepper(Stepping):
             # It was stopped because its time was over.
             outcome, error = "timed_out", {"kind": kind, "message": OVER[kind]}
         if outcome == "done":
-            wrong = self.terms.editions[state.flows[task.flow].version].check_result(task.type, result)
+            wrong = self.terms.editions[state.flows[task.flow].version].types.result(task.type, result)
             if wrong is not None:
                 outcome, error = "failed", {"kind": "result", "message": wrong}
         complete(self, task, outcome, result, error, cause.started, cause.completed)
@@ -480,11 +481,6 @@ class _Stepper(Stepping):
         still = standing(self.state, flow)
         if still is not None:
             self.orders.append(still)
-
-    def grant(self) -> None:
-        """Gives free slots to waiting tasks."""
-        for flow in grant(self, self.match_ended).values():
-            self.tell_held(flow)
 
 
 def _is_skipped(record: Task) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import GeneratorType
 from typing import Final
 
 import attrs
@@ -92,9 +93,9 @@ class Firing(msgspec.Struct):
     next_step: tuple[str, int] | None = None
     """The rule and step that wait for what is emitted."""
     returns: Body | None = None
-    cancels: list[tuple[CancelTasks, Scope]] = []
+    cancels: tuple[tuple[CancelTasks, Scope], ...] = ()
     """Types of which live records are to end, with what their clauses see."""
-    empty: list[str] = []
+    empty: tuple[str, ...] = ()
     """Types of which a `for` emitted none."""
     size_bytes: int = 0
     """Of what is emitted and saved so far, roughly."""
@@ -116,7 +117,7 @@ class Firing(msgspec.Struct):
         """Drops the plan; `rule.failed` is all that comes of it."""
         body: Body = {"rule": self.rule, "record": self.record.id, "error": error}
         self.emissions, self.saves, self.bend, self.next_step = [Planned(RULE_FAILED, body)], [], None, None
-        self.returns, self.cancels, self.empty = None, [], []
+        self.returns, self.cancels, self.empty = None, (), ()
 
 
 def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[str, Json]) -> None:
@@ -216,7 +217,7 @@ def _plan_act(firing: Firing, edition: Edition, act: Act, scope: Scope) -> bool:
         case CancelTasks(callee=callee):
             if callee is not None:
                 act = attrs.evolve(act, type=str(_said(edition, callee, scope, f"the task {act.type}")))
-            firing.cancels.append((act, scope))
+            firing.cancels += ((act, scope),)
         case Skip(type=type, args=args):
             body = {name: _said(edition, expr, scope, f"skip {type}({name}: …)") for name, expr in args}
             firing.weigh(_size(body, type))
@@ -259,9 +260,8 @@ def _plan_loop(firing: Firing, edition: Edition, act: Loop, scope: Scope) -> Non
         raise PlanFailed(f"for {act.item} in …: {described(items)} found, a list is expected")
     if not items:
         callee = act.emit.callee
-        firing.empty.append(
-            act.emit.type if callee is None else _said(edition, callee, scope, f"the task {act.emit.type}")
-        )
+        kind = act.emit.type if callee is None else _said(edition, callee, scope, f"the task {act.emit.type}")
+        firing.empty += (kind,)
     for number, item in enumerate(items):
         bound = {**scope.bindings, act.item: item}
         if act.index is not None:
@@ -360,8 +360,12 @@ def _collect(
     """Runs a generator of Python to its end and takes what it yields."""
     emissions, untyped = firing.emissions, edition.untyped
     try:
-        given = run(on, **bound)
-        for emission in () if given is None else (given,) if isinstance(given, Emission) else given:
+        given = run(on, **bound) if bound else run(on)
+        if given is None:
+            given = ()
+        elif type(given) is not GeneratorType and isinstance(given, Emission):
+            given = (given,)
+        for emission in given:
             if type(emission) is not Emission and not isinstance(emission, Emission):
                 raise PlanFailed(f"{name} yielded {type(emission).__name__}, not then.emit(…)")
             if emission.act != "emit":
@@ -424,13 +428,13 @@ def _take_act(firing: Firing, edition: Edition, emission: Emission, name: str) -
         case "return":
             firing.returns = body
         case "none":
-            firing.empty.append(emission.type)
+            firing.empty += (emission.type,)
         case "save":
             firing.saves.extend(body.items())
         case "skip":
             firing.emissions.append(Planned(emission.type, body, terms=_SKIPPED))
         case "cancel":
-            firing.cancels.append((CancelTasks(emission.type), Scope(None, {"fields": body})))
+            firing.cancels += ((CancelTasks(emission.type), Scope(None, {"fields": body})),)
         case "end":
             text = body.get("text")
             firing.bend = ("done" if emission.type == "done" else "failed", text if isinstance(text, str) else None)

@@ -52,7 +52,7 @@ def fork(at: Stepping, cause: Fork) -> None:
     version = next(fact.version for fact in facts if isinstance(fact, f.Posted) and fact.version is not None)
     version = next((fact.version for fact in reversed(facts) if isinstance(fact, f.FlowMoved)), version)
     for type, result in cause.stubs.items():
-        if (wrong := at.terms.editions[version].check_result(type, result)) is not None:
+        if (wrong := at.terms.editions[version].types.result(type, result)) is not None:
             raise ConfigError(f"the stub of {type}: {wrong}")
     ids: dict[str, str] = {}
     for fact in facts:

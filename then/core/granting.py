@@ -7,7 +7,7 @@ that a slot is given in one order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -30,7 +30,7 @@ _UNKNOWN = Capacity(slots=1, cores=2.0**20, memory_bytes=2**60)
 """Where nobody said what the machine has."""
 
 
-def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
+def grant(at: Stepping, match_ended: Callable[[], None]) -> Iterable[Flow]:
     """Starts what may start. Gives the flows of which a task has no executor here.
 
     Args:
@@ -39,11 +39,10 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
     state, terms = at.state, at.terms
     stuck: dict[str, Flow] = {}
     if not terms.may_start:
-        return stuck
+        return ()
     running, slots = state.running, terms.slots
     while True:
-        # Asked once for each: it is a call, and there is nearly always nobody.
-        is_plain = not (state.claiming or state.admission)
+        is_plain = not (state.claiming or state.admission.waiting)
         id = state.next_waiting(slots) if is_plain or state.free else _admitted(at)
         if at.ended:
             # What can never have what it needs has failed.
@@ -94,7 +93,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> dict[str, Flow]:
         at.orders.append(Start(task, runner.kind, edition, waits, following))
         if is_plain and not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):
             break
-    return stuck
+    return stuck.values()
 
 
 def _is_held(at: Stepping, task: Task, body: Body, edition: Edition) -> bool:

@@ -289,7 +289,7 @@ def edit(at: Stepping, task: Task, cause: Release) -> Task:
     if result is not None:
         if task.outcome is None or task.event:
             raise ConfigError(f"{task.type} ({task.id}) has no result yet; its body can be changed")
-        wrong = edition.check_result(task.type, result) if task.outcome == "done" else None
+        wrong = edition.types.result(task.type, result) if task.outcome == "done" else None
         if wrong is not None:
             raise ConfigError(f"{task.type} ({task.id}): {wrong}")
     is_needy = body is not None and task.needs is not None

@@ -25,10 +25,6 @@ TRAIL_LENGTH: Final = 12
 """How many steps of a run of events are remembered, to name a cycle."""
 
 
-def _emitted(state: State, fact: f.Emitted, flow: str, time: int) -> None:
-    _born(state, fact.task)
-
-
 def _posted(state: State, fact: f.Posted, flow: str, time: int) -> None:
     task = fact.task
     if fact.version is not None:
@@ -37,10 +33,11 @@ def _posted(state: State, fact: f.Posted, flow: str, time: int) -> None:
     if fact.key is not None:
         state.keys[fact.key] = PostKey(task.id, flow, task.type, task.body)
         state.touch("key", fact.key, is_new=True)
-    _born(state, task)
+    _born(state, fact, flow, time)
 
 
-def _born(state: State, task: Task) -> None:
+def _born(state: State, fact: f.Posted | f.Emitted, flow_id: str, time: int) -> None:
+    task = fact.task
     id = task.id
     if state.window is None:
         state.window = (id, state.seq)
@@ -107,8 +104,9 @@ def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
     taken = state.running.pop(id, None)
     if taken is not None:
         state.slots_used -= taken if id not in state.rows else state.leave_row(id, taken)
-    if id in state.admission:
-        state.admission.release(id)
+    admission = state.admission
+    if id in admission.running or id in admission.waiting:
+        admission.release(id)
         state.slots_admitted -= taken or 0
     state.stopping.discard(id)
     state.begun.discard(id)
@@ -138,7 +136,7 @@ def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
         if task.policy is not None and task.policy.twin is not None:
             _twin_ended(state, task, task.policy.twin, ended(task, fact))
         # Only a chain keeps the record as it ended.
-        _leave(state, task if task.cont is None else ended(task, fact))
+        _leave(state, task if task.cont is None else ended(task, fact), open_flow)
     else:
         if task.policy is not None:
             state.forget_times(id)
@@ -193,9 +191,9 @@ def _drop_wait(state: State, key: str) -> None:
         state.drop("wait", key)
 
 
-def _leave(state: State, task: Task) -> None:
+def _leave(state: State, task: Task, flow: Flow) -> None:
     """A record is not live any more: it was matched."""
-    id, flow = task.id, state.flows[task.flow]
+    id = task.id
     del state.tasks[id]
     if task.needs is not None and id in state.waits.scripts.of:
         for kind, key in state.waits.scripts.drop(id):
@@ -261,7 +259,7 @@ def _taken(state: State, fact: f.Taken, flow: str, time: int) -> None:
         count_idle(state, task)
         if task.is_held and task.policy is not None and task.policy.twin is not None:
             _twin_ended(state, task, task.policy.twin, task)
-        _leave(state, task)
+        _leave(state, task, state.flows[task.flow])
 
 
 def count_idle(state: State, task: Task) -> None:
@@ -360,7 +358,7 @@ def _error_of(task: Task) -> Body:
 
 # How the facts of records and flows are folded in; `then.core.folds` has all.
 RECORD_FOLDS: dict[type, Callable[[State, Any, str, int], None]] = {
-    f.Emitted: _emitted,
+    f.Emitted: _born,
     f.Posted: _posted,
     f.Completed: _completed,
     f.Matched: _matched,

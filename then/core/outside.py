@@ -139,7 +139,7 @@ def skip(at: Stepping, task: Task, cause: Release) -> None:
     if task.outcome is not None or task.event:
         raise ConfigError(f"{task.type} ({task.id}) has ended: only what would start is skipped")
     result = cause.result or {}
-    wrong = at.terms.editions[at.state.flows[task.flow].version].check_result(task.type, result)
+    wrong = at.terms.editions[at.state.flows[task.flow].version].types.result(task.type, result)
     if wrong is not None:
         raise ConfigError(f"{task.type} ({task.id}): {wrong}")
     at.add(task.flow, f.Edited(task.id, None, result, cause.by, None, None, True))

@@ -35,8 +35,7 @@ class Flows(dict[str, Flow]):
     """A dict of open flows, of which those at rest take a tenth of the memory.
 
     One that is asked for by its id is awake until it is `rested` again, so that who has it may change it; those
-    that `values` and `items` come by stay at rest. Those that are awake stand in the dict itself: for these a
-    subscript costs what it costs of any dict.
+    that `values` and `items` come by stay at rest. Those that are awake stand in the dict itself.
     """
 
     def __init__(self) -> None:
@@ -64,7 +63,8 @@ class Flows(dict[str, Flow]):
         return flow
 
     def get(self, id: str | None, default: None = None) -> Flow | None:  # type: ignore[override]
-        flow = super().get(id)  # type: ignore[arg-type]
+        # By `super()`, which is made anew for each call, it would take three times as long.
+        flow: Flow | None = dict.get(self, id)  # type: ignore[misc]
         return self[id] if flow is None and id in self._resting else flow
 
     def pop(self, id: str) -> Flow:  # type: ignore[override]

@@ -97,6 +97,8 @@ class State:
     """Of those, by tasks that `admission` knows."""
     seq: int = 0
     last_id: int = 0
+    newest: str = ""
+    """Its text, where it was made in this engine."""
     version: str = ""
     """The rules version for new flows."""
     dirty: dict[str, dict[str, bool]] = attrs.field(factory=lambda: {kind: {} for kind in _KINDS})
@@ -262,7 +264,11 @@ class State:
         """The next entry of the journal is one of this flow."""
         self.seq += 1
         if flow:
-            self.trace.setdefault(flow, []).append(self.seq)
+            seqs = self.trace.get(flow)
+            if seqs is None:
+                self.trace[flow] = [self.seq]
+            else:
+                seqs.append(self.seq)
 
     def change(self, id: str, **changes: object) -> None:
         task = self.task(id)

@@ -20,7 +20,7 @@ from then.core.declarations import Breakpoint
 from then.core.edition import Edition
 from then.core.firing import Firing
 from then.core.folds import FOLDS
-from then.core.ids import following_id, id_text, next_id
+from then.core.ids import ID_STEP, id_text, next_id
 from then.core.state import State
 from then.core.tasks import Task
 
@@ -109,8 +109,10 @@ class Stepping:
     def new_id(self) -> str:
         state = self.state
         if self.has_id:
-            state.last_id, text = following_id(state.last_id)
-            return text
-        self.has_id = True
-        number = state.last_id = next_id(state.last_id, self.terms.time, self.terms.engine)
-        return id_text(number)
+            number = state.last_id + ID_STEP
+        else:
+            self.has_id = True
+            number = next_id(state.last_id, self.terms.time, self.terms.engine)
+        state.last_id = number
+        text = state.newest = id_text(number)
+        return text

@@ -276,7 +276,7 @@ class Session(Sight):
             changed = view.edition.check_body(task.type, changed)
         elif task.outcome is None or task.event:
             raise ConfigError(f"{task.type} ({task.id}) has no result yet; its body can be changed")
-        elif task.outcome == "done" and (wrong := view.edition.check_result(task.type, changed)) is not None:
+        elif task.outcome == "done" and (wrong := view.edition.types.result(task.type, changed)) is not None:
             raise ConfigError(f"{task.type} ({task.id}): {wrong}")
         self._edits[part] = changed
         self._show(view.id, keeps=True)

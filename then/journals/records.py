@@ -35,6 +35,7 @@ _HEADER: Final = struct.Struct("<9sxHI?36s")
 _MARK: Final = b"\xabent"
 _RECORD: Final = struct.Struct("<4sIIIQQ")
 """Mark; checksum of all that follows it; bytes after this head; entries; generation; seq of the first entry."""
+_UNCHECKED: Final = struct.Struct("<4sI")
 _CHECKED: Final = struct.Struct("<IIQQ")
 _CHECKED_AT: Final = 8
 RECORD_BYTES: Final = _RECORD.size
@@ -82,8 +83,8 @@ def record_of(entries: Sequence[Entry], generation: int, salt: int) -> bytes:
         sizes = struct.pack(f"<{len(entries)}I", *[len(entry.data) for entry in entries])
         content = sizes + b"".join([entry.data for entry in entries])
     count, seq, size_bytes = len(entries), entries[0].seq, len(content)
-    checksum = crc32(content, crc32(_CHECKED.pack(size_bytes, count, generation, seq), salt))
-    return _RECORD.pack(_MARK, checksum, size_bytes, count, generation, seq) + content
+    checked = _CHECKED.pack(size_bytes, count, generation, seq) + content
+    return _UNCHECKED.pack(_MARK, crc32(checked, salt)) + checked
 
 
 class Found(NamedTuple):

@@ -339,7 +339,8 @@ class SqliteJournal:
         """
         tail = self._tail
         assert tail is not None
-        moved = [(entry.seq, entry.data) for entry in tail.kept]
+        # A bytearray is bound as it is; for bytes sqlite3 asks for an adapter, which takes as long as the insert.
+        moved = [(entry.seq, bytearray(entry.data)) for entry in tail.kept]
         if not (moved or rows or cells.puts or cells.drops or pruned or must_turn):
             return
         last = rows[-1][0] if rows else moved[-1][0] if moved else self._last
@@ -355,7 +356,7 @@ class SqliteJournal:
                 many(_PRUNE, pruned)
                 self._execute(_MARK, (last,))
             if cells.puts:
-                many(_PUT, cells.puts)
+                many(_PUT, [(kind, key, bytearray(data)) for kind, key, data in cells.puts])
             if cells.drops:
                 many(_DROP, cells.drops)
             if generation != tail.generation:
