@@ -69,7 +69,8 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         finally:
             clients.pop(link, None)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # A job of a script has the first ignored from the beginning.
+        signal.signal(number, signal.default_int_handler)
     with listener, contextlib.suppress(KeyboardInterrupt):
         while True:
             connection, _ = listener.accept()
