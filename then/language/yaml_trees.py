@@ -27,7 +27,7 @@ from then.language.scope import Declared, Scope
 from then.language.tree import Lines, Token, Tree
 from then.language.units import Unit
 from then.language.yaml_text import Node
-from then.language.yaml_values import Refused, Values, items_of, mapping
+from then.language.yaml_values import Refused, Values, items_of, kind_of, mapping
 
 PART_KEYS: Final = ("type", "outcome", "as", "where", "absent")
 WHEN_KEYS: Final = (
@@ -138,7 +138,7 @@ class Trees:
         if isinstance(node.content, str):
             return node.content
         if isinstance(node.content, list | dict):
-            self.values.refuse(Misplaced("this is a text or a number"), node)
+            self.values.refuse(Misplaced(f"this is a text or a number, and not {kind_of(node)}"), node)
         return self.unit.text[node.begin : node.end]
 
     def plain(self, node: Node) -> Token:
@@ -148,7 +148,7 @@ class Trees:
 
     def name(self, node: Node, what: str) -> Tree:
         """A name, dots in it or not."""
-        text = self.values.text(node, what)
+        text = self.values.text(node, f"the name for {what}")
         try:
             check_name(text, what)
         except RuleError as error:

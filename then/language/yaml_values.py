@@ -92,7 +92,7 @@ class Values:
 
     def text(self, node: Node, what: str) -> str:
         if not isinstance(node.content, str):
-            self.refuse(Misplaced(f"{what} is a text"), node)
+            self.refuse(Misplaced(f"{what} is a text, and not {kind_of(node)}"), node)
         return node.content
 
     def refuse(self, error: RuleError, node: Node | Token) -> NoReturn:
@@ -100,10 +100,27 @@ class Values:
         raise Refused from None
 
 
+def kind_of(node: Node) -> str:
+    """What a node is, in the words of YAML."""
+    match node.content:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            return "true or false"
+        case str():
+            return "a text"
+        case _:
+            return "a number"
+
+
 def mapping(unit: Unit, node: Node, known: Iterable[str], what: str) -> dict[str, Node]:
     """The fields of a mapping, all of them known."""
     if not isinstance(node.content, dict):
-        unit.refuse(Misplaced(f"{what} is a mapping with the keys {', '.join(known)}"), node.token)
+        unit.refuse(Misplaced(f"{what} is a mapping with the keys {', '.join(known)}, and not {kind_of(node)}"), node.token)
         raise Refused
     for key in node.content:
         if key not in known:
