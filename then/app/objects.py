@@ -74,7 +74,7 @@ def flow_object(flow: Flow) -> Body:
         "variables": flow.variables,
         "created": time_text(flow.created),
         "ended": time_text(flow.ended),
-        "origin": origin_object(flow.origin),
+        "fork": origin_object(flow.origin),
     }
 
 

@@ -80,7 +80,7 @@ def print_records(settings: Settings, found: Iterable[Seen], flows: Mapping[str,
         for one in found:
             shown = record_object(one.task, one.state, started=one.since)
             if (of := origin(one.task.flow)) is not None:
-                shown["origin"] = origin_object(of)
+                shown["fork"] = origin_object(of)
             print_object(shown if one.hold is None else {**shown, "held": hold_object(one.hold)})
         return
     now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.

@@ -36,7 +36,7 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
             "version": record.version or history.flow.version,
             "fired": record.fired,
             "taken_up": record.taken_up,
-            "origin": origin_object(history.flow.origin),
+            "fork": origin_object(history.flow.origin),
             "recalled": record.recalled,
             "children": record.children,
             "backtrace": [_frame_object(frame) for frame in frames],
