@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 import then
-from tests.dap_client import Adapter, DapClient, Refused, adapter
+from tests.dap_client import PATIENCE_S, Adapter, DapClient, Refused, adapter
 from then.core.errors import ConfigError
 from then.dap.link import BACKLOG_BYTES_MAX, Link
 from then.dap.values import Values
@@ -255,6 +257,34 @@ def test_a_flow_that_ended_is_looked_at_and_not_changed(desk: Adapter, shop: str
         client.request("continue", threadId=thread)
 
 
+def test_a_flow_of_a_shared_engine_that_is_only_looked_at_is_not_changed(desk: Adapter, shop: str) -> None:
+    owner = launched(desk, shop, stopOnEntry=True)
+    owner.event("stopped")
+    engine = desk.served.engine
+    assert engine is not None
+    (flow,) = engine.loop.look(lambda state: list(state.flows))
+    client, _ = attached(desk, flow=flow, readOnly=True)
+    for line in ("break charge", "continue", "fork", "drop"):
+        with pytest.raises(Refused, match="nothing is changed"):
+            client.request("evaluate", expression=line, context="repl")
+    client.request("terminate")
+    client.event("terminated")
+    assert engine.flow(flow).state == "held"
+    assert list(engine.breakpoints) == []
+
+
+def test_an_engine_that_is_shared_stays_so_when_another_client_leaves_its_own(desk: Adapter, shop: str) -> None:
+    first, second = launched(desk, shop, stopOnEntry=True), launched(desk, shop, stopOnEntry=True)
+    engine = desk.served.engine
+    assert engine is not None
+    first.request("disconnect")
+    first.end()
+    assert desk.served.engine is engine
+    second.request("disconnect")
+    second.end()
+    assert desk.served.engine is None
+
+
 @pytest.mark.parametrize(("given", "logged"), [({}, "it gave no token"), ({"token": "guess"}, "wrong token")])
 def test_who_does_not_know_the_token_is_refused_logged_and_cut_off(
     desk: Adapter, shop: str, given: dict[str, str], logged: str
@@ -372,6 +402,45 @@ def test_a_client_that_never_reads_is_given_up_and_holds_nobody_up() -> None:
         assert link.is_lost
         assert link.read() == b""
         link.close()
+
+
+def test_who_hangs_up_after_the_end_writes_to_nobody_else() -> None:
+    ours, theirs = socket.socketpair()
+    link = Link(theirs.fileno(), theirs.fileno(), theirs.close)
+    link.close()
+    ours.close()
+    others = [one for _ in range(4) for one in socket.socketpair()]  # They get the numbers that became free.
+    link.hang_up()
+    for one in others:
+        one.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            one.recv(1)
+    for one in others:
+        one.close()
+
+
+def test_what_a_fork_in_an_engine_of_its_own_runs_ends_with_the_client(desk: Adapter, tmp_path: Path) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    rules = tmp_path / "long.then"
+    rules.write_text(
+        'event begin()\ntask work() run process ["sh", "-c", '
+        f'"exec 3>{fifo}; echo here >&3; exec sleep 1000"]\nrule go when begin then work()\n'
+    )
+    client = desk.connect()
+    client.begin(path=str(rules), post="begin", stopOnEntry=True)
+    client.event("stopped")
+    client.request("evaluate", expression="fork real", context="repl")
+    client.request("continue", threadId=client.event("stopped")["threadId"])
+    assert select.select([reader], [], [], PATIENCE_S)[0]
+    assert os.read(reader, 5) == b"here\n"
+    client.request("disconnect", terminateDebuggee=False)
+    client.end()
+    assert desk.ended() == [0]
+    assert select.select([reader], [], [], PATIENCE_S)[0], "who writes there is still alive"
+    assert os.read(reader, 1) == b""
+    os.close(reader)
 
 
 def test_a_fork_from_the_console_is_a_thread_of_its_own(desk: Adapter, shop: str) -> None:

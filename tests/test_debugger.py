@@ -15,6 +15,7 @@ from then.core.errors import BodyRefused, ConfigError
 from then.core.tasks import Json, Task
 from then.debugger.access import to_engine
 from then.debugger.past import entry_at, state_at
+from then.debugger.places import place_of
 from then.debugger.preview import preview
 from then.debugger.session import Session, Stop
 
@@ -215,6 +216,22 @@ def test_a_refused_place_leaves_the_flow_where_it_is(shop: Debugged) -> None:
 
 
 # -- what may be stopped on ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("pay if amount > 5", "before pay where amount > 5"),
+        ('pay where record.type == "if any"', 'before pay where record.type == "if any"'),
+        ('pay if record.type == "x if y where z"', 'before pay where record.type == "x if y where z"'),
+        ("after pay if amount > 5", "after pay where amount > 5"),
+        ("after any where body.what == r'if so'", "after any where body.what == r'if so'"),
+        ('on step of ask at "if so.py:3" if n > 1', 'on step of ask at "if so.py:3" where n > 1'),
+    ],
+)
+def test_a_condition_may_begin_with_if_and_texts_in_it_stay_as_they_are(tmp_path: Path, text: str, place: str) -> None:
+    (tmp_path / "shop.then").write_text(SHOP)
+    assert place_of(Rules().load(tmp_path / "shop.then").set, text) == place
 
 
 def test_a_failure_that_something_takes_up_is_a_failure_and_not_unhandled(shop: Debugged) -> None:

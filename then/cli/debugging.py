@@ -13,9 +13,9 @@ from then.cli.breaking import who
 from then.cli.settings import Settings, say
 from then.cli.values import read_body, read_words
 from then.cli.working import load
-from then.core.errors import ConfigError, ThenError
+from then.core.errors import ConfigError
 from then.debugger.access import Access, to_engine, to_past, to_running
-from then.debugger.beginning import flow_of, set_entry
+from then.debugger.beginning import cancel_all, flow_of, set_entry
 from then.debugger.console import Console
 from then.debugger.session import Session, Stop
 from then.debugger.terminal import Terminal
@@ -53,10 +53,7 @@ def begin(
             return _talk(settings, session, stop, files, is_batch=is_batch)
         finally:
             if is_private:
-                # Nobody could ever go on with it.
-                for flow in flows:
-                    with contextlib.suppress(ThenError):
-                        engine.cancel(engine.flow(flow))
+                cancel_all(engine)
 
 
 def attach(settings: Settings, flow: str | None, files: Sequence[str], *, is_batch: bool) -> int:

@@ -27,7 +27,7 @@ class Link:
         self._bell, self._string = os.pipe()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
-        self._is_over = False
+        self._is_over = self._is_closed = False
         self.is_lost = False
         """The client does not read, or has gone: what is sent goes nowhere."""
         self._turn = threading.Condition()
@@ -58,10 +58,9 @@ class Link:
 
     def hang_up(self) -> None:
         """`read` gives nothing more, in whichever thread it waits."""
-        try:
-            os.write(self._string, b".")
-        except OSError:
-            pass  # It is closed.
+        with self._turn:
+            if not self._is_closed:  # Else its number may be somebody else's by now.
+                os.write(self._string, b".")
 
     def close(self, patience_s: float = 2.0) -> None:
         """Sends what waits, as far as the client reads in that time, and closes."""
@@ -73,8 +72,10 @@ class Link:
             self._lose()
             self._turn.notify()
         self._writer.join()
-        for fd in (self._bell, self._string):
-            os.close(fd)
+        with self._turn:
+            self._is_closed = True
+            for fd in (self._bell, self._string):
+                os.close(fd)
         with contextlib.suppress(OSError):
             os.set_blocking(self._sink, True)  # A terminal is shared with who comes after.
         self._close_them()

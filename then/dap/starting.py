@@ -16,8 +16,8 @@ from then.dap.client import Client, Thread
 from then.dap.desk import Desk
 from then.dap.following import THREADS_MAX, Follower
 from then.dap.points import FILTERS
-from then.debugger.access import Access, to_engine, to_past, to_running
-from then.debugger.beginning import flow_of, set_entry
+from then.debugger.access import Access, to_engine, to_look_at, to_past, to_running
+from then.debugger.beginning import cancel_all, flow_of, set_entry
 from then.debugger.session import Stop
 
 CAPABILITIES: Final = {
@@ -71,11 +71,14 @@ def launch(client: Client, desk: Desk, given: LaunchArguments) -> None:
     flows: list[str] = []
 
     def leave(ends: bool | None) -> None:
-        if ends if ends is not None else state is None:
+        if state is None:
+            cancel_all(engine)
+        elif ends:
             for flow in flows:
                 with contextlib.suppress(ThenError):
                     engine.cancel(engine.flow(flow))
-        desk.share(None)
+        if desk.shared is engine:
+            desk.share(None)
         engine.close(wait=False)
 
     for notice in engine.notices:
@@ -143,7 +146,7 @@ def disconnect(client: Client, desk: Desk, given: DisconnectArguments) -> None:
 
 def terminate(client: Client, desk: Desk, given: Arguments) -> None:
     """Cancels the flows; those that were launched, or the one that was attached to."""
-    if client.access is None:
+    if client.access is None or client.is_read_only:
         client.after(client.terminate)
         return
     for thread in list(client.threads.values()):
@@ -180,7 +183,7 @@ def _check_new(client: Client, desk: Desk, token: str | None) -> None:
 def _access_of(desk: Desk, given: AttachArguments) -> Access:
     shared = desk.shared
     if shared is not None and given.state is None:
-        return to_engine(shared)
+        return to_look_at(shared) if given.read_only else to_engine(shared)
     folder = Path(given.state) if given.state is not None else desk.folder
     return to_past(folder) if given.read_only else to_running(folder)
 

@@ -112,8 +112,14 @@ def to_past(folder: Path) -> Access:
     """
     from then.journals.sqlite import open_sqlite
 
-    def call(op: str, *, mine: bool = False, **arguments: Json) -> Json:
-        raise ConfigError("this is post-mortem, nothing is changed; `andthen attach` goes to a running engine")
-
     journal = open_sqlite(folder, read_only=True)
-    return Access(journal, Editions(journal), call, journal.close)
+    return Access(journal, Editions(journal), _refuse, journal.close)
+
+
+def to_look_at(engine: Engine) -> Access:
+    """To an engine of this process of which nothing is to be changed."""
+    return attrs.evolve(to_engine(engine), call=_refuse)
+
+
+def _refuse(op: str, *, mine: bool = False, **arguments: Json) -> Json:
+    raise ConfigError("this is post-mortem, nothing is changed; `andthen attach` goes to a running engine")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from then.app.engine import Engine
-from then.core.errors import ConfigError
+from then.core.errors import ConfigError, ThenError
 from then.debugger.access import Access
 
 ENTRY: Final = "debug_entry"
@@ -22,6 +23,13 @@ def set_entry(engine: Engine, type: str, who: str) -> str:
     is_started = type in rules.tasks or type in rules.procedures
     engine.breakpoints.add(name, f"{'before' if is_started else 'after'} {type} once", who=who)
     return name
+
+
+def cancel_all(engine: Engine) -> None:
+    """Ends what is open in an engine that keeps nothing: with its end nobody could ever go on with it."""
+    for flow in engine.loop.look(lambda state: list(state.flows)):
+        with contextlib.suppress(ThenError):
+            engine.cancel(flow)
 
 
 def flow_of(access: Access, given: str | None) -> str:

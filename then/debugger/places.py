@@ -13,6 +13,8 @@ from then.debugger.script import scripts_of
 from then.scripts.sources import read, step_lines
 
 HERE: Final = Path()
+_CONDITION: Final = re.compile(r"""r'[^']*'|r"[^"]*"|"(?:[^"\\]|\\.)*"|(?<=\s)(?P<word>if|where)\b""")
+"""Where a condition begins; texts, in which the same words may stand, are passed over."""
 _LINE: Final = re.compile(r"(?:(?P<file>[^\s:]+):)?(?P<line>\d+)")
 
 
@@ -26,14 +28,13 @@ def place_of(rules: RuleSet, text: str, here: str = "", root: Path = HERE) -> st
     Raises:
         ConfigError: no rule, and no step of a script, stands at that line.
     """
-    text = re.sub(r"\bif\b", "where", text, count=1)
-    head, _, condition = text.partition(" where ")
-    head, condition = head.strip(), f" where {condition}" if condition else ""
+    word = next((found for found in _CONDITION.finditer(text) if found["word"]), None)
+    head, condition = (text[: word.start()].strip(), f" where{text[word.end() :]}") if word else (text.strip(), "")
     line = _LINE.fullmatch(head)
     if line is not None:
         return place_at_line(rules, line["file"] or here, int(line["line"]), root)[0] + condition
     if " " in head:
-        return text
+        return head + condition
     if rules.rule(head) is not None and head not in rules.tasks and head not in rules.procedures:
         return f"on rule {head}{condition}"
     is_event = head in rules.events
