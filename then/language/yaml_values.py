@@ -120,7 +120,9 @@ def kind_of(node: Node) -> str:
 def mapping(unit: Unit, node: Node, known: Iterable[str], what: str) -> dict[str, Node]:
     """The fields of a mapping, all of them known."""
     if not isinstance(node.content, dict):
-        unit.refuse(Misplaced(f"{what} is a mapping with the keys {', '.join(known)}, and not {kind_of(node)}"), node.token)
+        unit.refuse(
+            Misplaced(f"{what} is a mapping with the keys {', '.join(known)}, and not {kind_of(node)}"), node.token
+        )
         raise Refused
     for key in node.content:
         if key not in known:
