@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import stat
+import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +15,13 @@ import pytest
 
 from tests.docker_desk import DockerDesk
 from tests.docker_engine import DockerEngine
+from tests.seams.executor_suite import PATIENCE_S
 from then.abc import Job
 from then.core.errors import ConfigError
 from then.core.tasks import Body, Task
+from then.executors.docker.container import Container
 from then.executors.docker.executor import DockerExecutor
+from then.executors.docker.host import Host
 from then.executors.outputs import output_path
 
 
@@ -363,6 +368,35 @@ def test_a_container_that_runs_is_followed_again(desk: DockerDesk) -> None:
     desk.executor.recover([desk.job("long", "never run again")])
     container = desk.wait_running("long")["Id"]
     desk.engine.client.api.kill(container, "TERM")
+    report = desk.reports.one()
+    assert (report.outcome, report.result) == ("failed", {"code": 4})
+    assert desk.output("long") == b"one\nthree\n"
+
+
+def test_what_ends_while_it_is_about_to_be_followed_is_written_once(
+    desk: DockerDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.start("long", "trap 'echo three; exit 4' TERM; echo one; sleep 1000000 & wait")
+    desk.wait_output("long", b"one\n")
+    assert desk.restart() == ["long"]
+    container = desk.wait_running("long")["Id"]
+    asked, heard = Host.stream, threading.Event()
+    died = Container.died
+
+    def stream(self: Host, method: str, path: str, query: dict[str, str], body: Body | None = None) -> socket.socket:
+        link = asked(self, method, path, query, body)
+        if path == f"/containers/{container}/logs" and "follow" in query:
+            desk.engine.client.api.kill(container, "TERM")
+            assert heard.wait(PATIENCE_S)
+        return link
+
+    def hear(self: Container, code: int) -> None:
+        died(self, code)
+        heard.set()
+
+    monkeypatch.setattr(Host, "stream", stream)
+    monkeypatch.setattr(Container, "died", hear)
+    desk.executor.recover([desk.job("long", "never run again")])
     report = desk.reports.one()
     assert (report.outcome, report.result) == ("failed", {"code": 4})
     assert desk.output("long") == b"one\nthree\n"

@@ -82,6 +82,8 @@ class Container:
         self._is_copied = False
         self._is_first = True
         """Nothing was tried yet."""
+        self._is_opening = False
+        """Somebody asks for its output, to follow it again."""
 
     # -- its beginning
 
@@ -242,8 +244,19 @@ class Container:
     def _follow_again(self) -> None:
         """After an outage, or another engine's end: from where our files end."""
         with self._lock:
-            if self._phase != "running" or self._flow is not None or self._has_ended:
+            if self._phase != "running" or self._flow is not None or self._has_ended or self._is_opening:
                 return
+            # Who writes on from where the files end now is one at a time: not two workers, that found it by its task
+            # and among all that its engine has, and not one beside what is collected at its end.
+            self._is_opening = True
+        try:
+            self._open_again()
+        finally:
+            with self._lock:
+                self._is_opening = False
+            self._look()
+
+    def _open_again(self) -> None:
         skipped = {stream: self.folder.size(stream) for stream in ("out", "err")}
         try:
             link = self.host.stream("GET", f"/containers/{self.id}/logs", {**BOTH, "follow": "1"})
@@ -251,6 +264,10 @@ class Container:
             return  # It has gone: the events tell.
         with self._lock:
             self._is_whole = False
+            is_over = self._phase != "running"
+        if is_over:
+            link.close()
+            return
         self._follow(link, Frames(self.folder, skipped))
 
     # -- its end
@@ -326,7 +343,7 @@ class Container:
     def _look(self) -> None:
         """Whether it has ended and its output is all there: then it is collected."""
         with self._lock:
-            if self._phase != "running" or not self._has_ended or self._flow is not None:
+            if self._phase != "running" or not self._has_ended or self._flow is not None or self._is_opening:
                 return
             self._phase = "ending"
         self.host.submit(FINISH, self._finish, self)

@@ -99,8 +99,25 @@ class Flow:
     def __init__(self, link: socket.socket, frames: Frames | Answer, ended: Callable[[bool], None]) -> None:
         """`ended` is called once, with whether all that came could be written."""
         self.link = link
-        self.frames = frames
         self.ended = ended
+        self._frames = frames
+        self._lock = threading.Lock()
+        self._is_cut = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes in what came next.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self._lock:
+            if not self._is_cut:
+                self._frames.feed(data)
+
+    def cut(self) -> None:
+        """Takes in nothing more: when this returns, all is written that this stream ever writes."""
+        with self._lock:
+            self._is_cut = True
 
 
 class Pump:
@@ -129,7 +146,8 @@ class Pump:
             flow.link.close()
 
     def drop(self, flow: Flow) -> None:
-        """Lets go of a stream; its end is told."""
+        """Lets go of a stream, of which nothing more is taken in; its end is told."""
+        flow.cut()
         with self._lock:
             self._ask(lambda: self._end(flow, is_whole=False))
 
@@ -207,7 +225,7 @@ class Pump:
                 self._end(flow, is_whole=True)
                 return
             try:
-                flow.frames.feed(data)
+                flow.feed(data)
             except OSError:
                 # No room: what is missing is asked for again when the container has ended.
                 self._end(flow, is_whole=False)
