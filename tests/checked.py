@@ -53,7 +53,9 @@ class Checked(World):
             again = restored(self._cells, self.pages)
             again.version = again.version or "v1"
             assert told(again) == now, "cells with the facts after them tell another state"
-            assert {kind for kind, _ in set(due_of(again)) ^ set(due_of(state))} <= {"expires", "timeout", "deadline"}
+            dues, dues_again = due_of(state), due_of(again)
+            assert {kind for kind, _ in set(dues_again) ^ set(dues)} <= {"expires", "timeout", "deadline"}
+            assert all(at == dues.get(of, at) for of, at in dues_again.items()), "a restart moves a time"
             assert again.last_id <= state.last_id
         check_calls(state)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import resource
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.desk import Desk, wait_gone
-from then.executors.keeper.folders import FRESH, Folders
+from then.executors.keeper.folders import FRESH, Folder, Folders
 from then.executors.keeper.processes import Child
 
 PIECES = 5
@@ -104,6 +105,33 @@ def test_a_folder_with_something_in_it_is_given_to_no_task(folders: Folders, tmp
     folders.take(b"third", b"{}")
     assert sorted(path.name for path in (tmp_path / "tasks" / "third").iterdir()) == FRESH
     assert [path.name for path in left.iterdir()] == ["mine"]
+
+
+def test_a_folder_made_ahead_that_cannot_be_looked_at_ends_no_keeper_and_leaves_nothing_open(
+    folders: Folders, tmp_path: Path
+) -> None:
+    leave_two(folders, tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = os.listdir("/proc/self/fd")
+
+    def pieces() -> Generator[None, None, Folder]:
+        folder = yield from folders._pieces(b"keeper.spare", is_new=True)
+        # Somebody puts something into it, so it is read, for which there is no descriptor left.
+        (tmp_path / "tasks" / "keeper.spare" / "mine").touch()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        return folder
+
+    folders.ahead = pieces()
+    try:
+        for _ in range(PIECES):
+            folders.make_ahead()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not folders.is_short
+    assert not folders.spares
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    folders.take(b"third", b"{}")
+    assert sorted(path.name for path in (tmp_path / "tasks" / "third").iterdir()) == FRESH
 
 
 def test_each_task_that_leaves_something_has_a_folder_of_its_own(tmp_path: Path) -> None:

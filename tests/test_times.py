@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from tests.checked import Checked
-from tests.readings import Cells, restored, store
+from tests.readings import Cells, due_of, restored, store
 from tests.world import World
 from then.core import guards
-from then.core.causes import Post, Proceed, Release, Tick
+from then.core.causes import Post, Proceed, Release, SetClock, Tick
 from then.core.guards import Guards
 
 HEAD = """
@@ -72,6 +72,28 @@ def test_a_person_is_asked_when_it_is_due() -> None:
     world.advance(3601)
     assert [task.state for task in world.live("ask")] == ["running"]
     world.advance(590)
+    assert world.live("ask")
+    world.advance(11)
+    assert not world.live("ask")
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_timeout_is_over_when_it_was_to_be_though_the_clock_was_set_and_the_engine_started_anew(step_s: int) -> None:
+    world = World(HEAD + "rule s when go then ask(n: 1) timeout 2h")
+    world.post("go")
+    cells: Cells = {}
+    store(cells, world.state.cells())
+    world.advance(600)
+    [due] = due_of(world.state).values()
+    world.terms.time += step_s * 1_000_000
+    world.give(SetClock(step_s * 1_000_000))
+    assert list(due_of(world.state).values()) == [due + step_s * 1_000_000]
+    for _ in range(2):  # From older cells with the facts after them; then from those of now.
+        assert due_of(restored(cells, world.pages)) == due_of(world.state)
+        store(cells, world.state.cells())
+    world.state = restored(cells, world.pages)
+    world.state.version = "v1"
+    world.advance(6590)
     assert world.live("ask")
     world.advance(11)
     assert not world.live("ask")

@@ -362,14 +362,14 @@ class Loop:
         """
         try:
             self._terms.chance = self.chance()
-            waits = self.state.waits
+            waits, holds = self.state.waits, self.state.holds
             dues = waits.dues
-            has_spans = (dues.is_used and waits.next_due is not None) or bool(waits.marks)
+            has_spans = bool(waits.marks) or holds.may_expire or (dues.is_used and waits.next_due is not None)
             if has_spans and (step_us := self._times.step_us()):
                 self._inbox.appendleft((SetClock(step_us), None, None))
             self._turn(must_commit)
-            if dues.is_used and not has_spans and waits.next_due is not None:
-                self._times.step_us()  # What was set before is nothing to what is due since now.
+            if not has_spans and (waits.marks or holds.may_expire or (dues.is_used and waits.next_due is not None)):
+                self._times.step_us()  # What was set before is nothing to the spans that run since now.
             if dues.is_used and self.committer is not None and self._heeds_time:
                 # Without a committer nobody is woken: who drives the loop by hand asks when something is due.
                 self._times.set(waits.next_due)

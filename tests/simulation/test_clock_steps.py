@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from tests.loop_bench import Bench
 from tests.simulation.checker import check_replay, restored
 from tests.simulation.parts import BEGIN_US, Disk, FragileJournal, Machine, SimulatedExecutor, SimulatedTimekeeper
 from tests.simulation.parts import VirtualClock as Clock
@@ -158,14 +159,40 @@ def _check(engines: Engines) -> None:
             (came,) = engines.came[name, n]
             assert came - begun == pytest.approx(span, abs=0.5), f"{name} of {n}"
     assert len(engines.stopped) == 12
-    if not engines.is_killed:
-        # What runs is timed from its start as it is recorded: a restart reads that.
-        assert all(at - engines.born[id] == pytest.approx(40, abs=0.5) for id, at in engines.stopped)
+    assert all(at - engines.born[id] == pytest.approx(40, abs=0.5) for id, at in engines.stopped)
     assert engines.posted["beat"] == (engines.elapsed - engines.began) // 900
     day = datetime.fromtimestamp(BEGIN_US / 1e6, UTC).replace(hour=3, minute=0, second=0, microsecond=0)
     nights = [day + timedelta(number) for number in range(60)]
     begin, end = (datetime.fromtimestamp(at / 1e6, UTC) for at in (BEGIN_US, engines.highest))
     assert engines.days == [str(night.date()) for night in nights if begin < night <= end]
+
+
+def test_a_clock_that_was_set_before_a_mark_was_made_moves_it_no_more() -> None:
+    rules = "event go(n: int) event seen(n: int) rule r when go as g then seen(n: g.n) at most once per 10m by g.n"
+    bench = Bench(rules=rules).open()
+    for n in (1, 2):
+        # The second time there is a mark already, which moves.
+        bench.clock.step(3600)
+        for passed_s, count in ((0, 1), (590, 1), (11, 2)):
+            bench.clock.pass_by(passed_s)
+            bench.post("go", n=n)
+            born = [fact.task for fact in bench.paper.facts() if isinstance(fact, f.Emitted)]
+            assert sum(task.body["n"] == n for task in born) == count
+
+
+def test_a_breakpoint_expires_after_its_span_whatever_is_done_to_the_clock() -> None:
+    rules = "event go(n: int) event other() breakpoint b after other expires 10m"
+    bench = Bench(rules=rules).open()
+    points = bench.loop.state.holds.points
+    due = points["b"].due or 0
+    bench.clock.step(3600)
+    bench.post("go", n=1)
+    assert points["b"].due == pytest.approx(due + 3_600_000_000, abs=10_000)
+    bench.clock.step(-86400)
+    bench.post("go", n=2)
+    assert points["b"].due == pytest.approx(due - 82_800_000_000, abs=10_000)
+    again = Bench(bench.paper, rules=rules)
+    assert again.loop.state.holds.points["b"].due == points["b"].due
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))

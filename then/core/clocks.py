@@ -1,8 +1,10 @@
 """A machine's clock that was set: spans that run go by elapsed time, and move with it.
 
 Not only what is due is moved but what a later start reads it from, so that a
-restart does not undo it. What goes by the clock on the wall (`at`, `cron`,
-`every day at`) stays; a time of it that has come does not come again.
+restart does not undo it: with a timeout that is the `started` of a record,
+which then says when that was by the clock as it is set now. What goes by the
+clock on the wall (`at`, `cron`, `every day at`) stays; a time of it that has
+come does not come again.
 """
 
 from __future__ import annotations
@@ -33,13 +35,19 @@ def clock_set(state: State, fact: f.ClockSet, flow: str, time: int) -> None:
         if script.open is not None and script.open.due is not None:
             script.open = replace(script.open, due=script.open.due + by_us)
             state.touch("script", script.id)
+    for point in state.holds.points.values():
+        if point.due is not None:
+            point.due += by_us
+            state.touch("break", point.name)
     for id, kept in list(state.tasks.items()):
         task = decode_task(kept) if isinstance(kept, bytes) else kept
         if task.policy is None or task.outcome is not None:
             continue
-        policy = _moved(task.policy, by_us)
-        if policy != task.policy:
-            moved = replace(task, policy=policy)
+        policy, started = _moved(task.policy, by_us), task.started
+        if policy.timeout_us is not None and started is not None:
+            started += by_us
+        if policy != task.policy or started != task.started:
+            moved = replace(task, policy=policy, started=started)
             state.tasks[id] = f.encode(moved) if isinstance(kept, bytes) else moved
             state.touch("task", id)
 

@@ -101,6 +101,8 @@ class Holds:
     stops: dict[str, Hold] = attrs.field(factory=dict)
     forks: dict[str, Answers] = attrs.field(factory=dict)
     number: int = 0
+    may_expire: bool = False
+    """Whether a breakpoint ever was set that expires: asked of each turn."""
 
     @property
     def is_any_on(self) -> bool:
@@ -109,6 +111,7 @@ class Holds:
     def set(self, fact: f.BreakSet, time: int) -> None:
         """A breakpoint is set, in the place of one of its name; its count begins."""
         self.number += 1
+        self.may_expire |= fact.due is not None
         self.points.pop(fact.name, None)
         self.points[fact.name] = Point(
             fact.name, fact.text, self.number, time, fact.version, fact.flow, fact.due, fact.by
@@ -170,6 +173,7 @@ class Holds:
         """Takes up the cells of a kind."""
         if kind == "break":
             found = [_decode_point(data) for _, data in rows]
+            self.may_expire = any(point.due is not None for point in found)
             self.points.update((point.name, point) for point in sorted(found, key=lambda point: point.number))
         elif kind == "hold":
             self.stops.update((key, _decode_hold(data)) for key, data in rows)

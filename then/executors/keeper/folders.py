@@ -215,7 +215,11 @@ class Folders:
     def _add(self, folder: Folder) -> None:
         """Puts the folder that was made ahead to those that wait for a task."""
         self.ahead, self.is_short = None, False
-        if folder.lease() and folder.is_untouched():
+        try:
+            is_free = folder.lease() and folder.is_untouched()
+        except OSError:
+            is_free = False  # It cannot be looked at.
+        if is_free:
             self.spares.append(folder)
         else:
             folder.close()
