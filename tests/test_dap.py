@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 import then
 from tests.dap_client import PATIENCE_S, Adapter, DapClient, Refused, adapter
 from then.core.errors import ConfigError
+from then.dap.conversation import converse
+from then.dap.desk import Desk
 from then.dap.link import BACKLOG_BYTES_MAX, Link
+from then.dap.serving import converse_in_time
 from then.dap.values import Values
 from then.dap.wire import Frames, framed
 
@@ -300,6 +304,46 @@ def test_who_does_not_know_the_token_is_refused_logged_and_cut_off(
     client.event("terminated")
 
 
+def test_nothing_that_came_with_a_wrong_token_is_answered_after_it(desk: Adapter, shop: str) -> None:
+    client = desk.connect(token="right")
+    many = [{"seq": 1, "type": "request", "command": "launch", "arguments": {"path": shop, "token": "guess"}}]
+    many += [{"seq": 2, "type": "request", "command": "launch", "arguments": {"path": shop, "token": "right"}}]
+    client.link.sendall(b"".join(framed(one) for one in many))
+    client.end()
+    assert client.order() == ["launch"]
+    assert desk.served.engine is None
+
+
+def test_who_gives_no_token_in_time_is_cut_off(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    log: list[str] = []
+    with ours:
+        link = Link(theirs.fileno(), theirs.fileno(), theirs.close)
+        converse_in_time(link, Desk(tmp_path, link.hang_up, log.append, token="right"), "ann", latest_s=0.0)
+        assert ours.recv(1) == b""
+    assert log == ["a client was cut off: no launch or attach came in 0 s"]
+
+
+def test_a_fault_of_what_follows_an_answer_is_told_and_ends_the_session_in_order(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    log: list[str] = []
+    with ours:
+        link = Link(theirs.fileno(), theirs.fileno(), theirs.close)
+        desk = Desk(tmp_path, link.hang_up, log.append)
+        nothing: list[None] = []
+        desk.begin = nothing.pop
+        thread = threading.Thread(target=converse, args=(link, desk, "ann"), daemon=True)
+        thread.start()
+        client = DapClient(ours)
+        client.request("configurationDone")
+        assert "configurationDone: IndexError" in client.event("output")["output"]
+        client.event("terminated")
+        client.request("disconnect")
+        client.end()
+        thread.join(PATIENCE_S)
+    assert "a fault of andthen" in log[0]
+
+
 # -- values ------------------------------------------------------------------------------------------
 
 
@@ -455,6 +499,31 @@ def test_a_fork_from_the_console_is_a_thread_of_its_own(desk: Adapter, shop: str
     client.request("disconnect")
     client.end()
     assert desk.ended() == [0]
+
+
+def test_a_fork_of_a_flow_that_is_not_ours_stands_still_beside_it_and_stays(desk: Adapter, held: Any) -> None:
+    engine, flow = held
+    client, first = attached(desk)
+    client.request("setExceptionBreakpoints", filters=["unhandled"])
+    client.request("evaluate", expression="fork", context="repl")
+    second = client.event("stopped")["threadId"]
+    assert second != first
+    (fork,) = engine.loop.look(lambda state: [id for id in state.flows if id != flow.id])
+    points = engine.breakpoints.list()
+    assert {point.name for point in points} == {"entry", f"unhandled_{flow.id}_1", f"unhandled_{fork}_1"}
+    client.request("disconnect", terminateDebuggee=True)
+    client.end()
+    assert desk.ended() == [0]
+    assert [engine.flow(id).outcome for id in (flow.id, fork)] == [None, None]
+    assert [point.name for point in engine.breakpoints] == ["entry"]
+
+
+@pytest.mark.parametrize("line", ["commands entry", "display body"])
+def test_what_only_a_terminal_does_at_a_stop_is_refused_in_the_console(desk: Adapter, held: Any, line: str) -> None:
+    client, _ = attached(desk, flow=held[1].id)
+    with pytest.raises(Refused, match=r"^(commands|display): "):
+        client.request("evaluate", expression=line, context="repl")
+    assert client.request("evaluate", expression="print body.id", context="repl")["result"].endswith("7")
 
 
 def test_a_line_of_a_rule_script_stops_it_at_that_step(desk: Adapter, tmp_path: Path) -> None:

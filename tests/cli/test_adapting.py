@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -62,6 +63,37 @@ def test_a_port_serves_several_clients_that_know_the_token_it_prints(tmp_path: P
             adapter.send_signal(signal.SIGINT)
             assert adapter.wait(PATIENCE_S) == 130
             assert b"a client was refused: it gave no token\n" in adapter.stderr.read()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limits are set on Linux alone")
+def test_a_port_that_runs_out_of_descriptors_says_so_and_goes_on_until_its_terminal_closes(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "THEN_DAP_TOKEN": "right"}
+    (tmp_path / "shop.then").write_text(RULES)
+    words = [sys.executable, "-m", "then", "debug", "shop.then", "order", "--dap-port", "0"]
+    signal_before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Under `nohup` it would be inherited.
+    try:
+        adapter = subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGHUP, signal_before)
+    with adapter:
+        try:
+            assert adapter.stderr is not None
+            port = int(adapter.stderr.readline().split(b":")[1].split(b",")[0])
+            before = resource.prlimit(adapter.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(adapter.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+            # It may be taken later, or dropped: one that waits in `accept` has its descriptor already.
+            with socket.create_connection(("127.0.0.1", port)):
+                assert adapter.stderr.readline() == b"a client could not be taken: too many open files\n"
+                resource.prlimit(adapter.pid, resource.RLIMIT_NOFILE, before)
+            with socket.create_connection(("127.0.0.1", port)) as link:
+                client = DapClient(link)
+                client.begin(body={"id": 1}, token="right")
+                client.event("terminated")
+                adapter.send_signal(signal.SIGHUP)
+                assert adapter.wait(PATIENCE_S) == 130
+        finally:
+            adapter.kill()
 
 
 @pytest.mark.slow

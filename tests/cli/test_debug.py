@@ -370,3 +370,24 @@ def test_every_command_is_on_the_page(console: Console) -> None:
     rows = re.findall(r"^\| `(\w+)[^|\\]*(?:\\\|[^|\\]*)*\| ([^|]*) \|", page, re.MULTILINE)
     found = {name: tuple(re.findall(r"`(.*?)`", also)) for name, also in rows}
     assert found == {one.name: one.aliases for one in console.commands.values() if one.name != "help"}
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("debug", "people.then", "go", "n=3"), "KEY=VALUE"),
+        (("debug", "people.then", "n=3"), "KEY=VALUE"),
+        (("debug", "people.then", "go", "--body", "b.json"), "--body"),
+        (("debug", "--post-mortem"), "--post-mortem"),
+        (("debug", "-x", "commands"), "-x"),
+        (("attach", "038r"), "FLOW"),
+        (("attach", "--batch"), "--batch"),
+    ],
+)
+@pytest.mark.parametrize("adapter", [("--dap",), ("--dap-port", "0")])
+def test_what_a_debug_adapter_would_drop_is_refused(
+    shell: Shell, words: tuple[str, ...], adapter: tuple[str, ...], what: str
+) -> None:
+    said = shell(words[0], *adapter, *words[1:])
+    assert said.code == 2
+    assert f"{what}: --dap and --dap-port take none" in said.err

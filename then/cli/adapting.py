@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from then.cli.breaking import who
 from then.cli.settings import Settings, say
+from then.core.errors import ConfigError
 from then.dap.desk import Desk, Served
 from then.dap.link import Link
 from then.dap.serving import serve_port, serve_standard
+
+
+def refuse_beside(given: Mapping[str, object]) -> None:
+    """Refuses words that are for a person's session.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    for name, value in given.items():
+        if value:
+            raise ConfigError(
+                f"{name}: --dap and --dap-port take none; "
+                "what is posted or looked at the client says in its `launch` or `attach`"
+            )
 
 
 def adapt(settings: Settings, port: int | None, path: str | None = None, type: str | None = None) -> int:

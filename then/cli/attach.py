@@ -27,8 +27,9 @@ def command_(
     breakpoints of steps and watches go.
     """
     if dap or dap_port is not None:
-        from then.cli.adapting import adapt
+        from then.cli.adapting import adapt, refuse_beside
 
+        refuse_beside({"FLOW": flow is not None, "-x": files, "--batch": batch})
         return adapt(settings, dap_port)
     from then.cli.debugging import attach
 

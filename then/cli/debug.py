@@ -54,8 +54,13 @@ def command_(  # noqa: PLR0913, PLR0917 (each is an option)
     from then.core.errors import ConfigError
 
     if dap or dap_port is not None:
-        from then.cli.adapting import adapt
+        from then.cli.adapting import adapt, refuse_beside
 
+        fields = words or (type is not None and "=" in type)
+        refuse_beside({
+            "KEY=VALUE": fields, "--body": body is not None, "--post-mortem": post_mortem is not None, "-x": files,
+            "--batch": batch,
+        })  # fmt: skip
         return adapt(settings, dap_port, path, type)
     if post_mortem is not None:
         if path is not None:

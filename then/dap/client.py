@@ -32,6 +32,8 @@ class Thread:
     console: Console
     is_ours: bool
     """It was launched, or is what was attached to: with the end of all of these the session is over."""
+    is_fork: bool = False
+    """It was begun from here: that it waits for somebody is told too."""
     is_stopped: bool = False
     asked: Asked = ""
     """What the client asked of it last."""

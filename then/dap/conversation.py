@@ -65,7 +65,7 @@ def converse(link: Link, desk: Desk, who: str) -> int:
     try:
         while data := link.read():
             frames.feed(data)
-            while (request := frames.take()) is not None:
+            while not desk.is_refused and (request := frames.take()) is not None:
                 if request.type == "request":
                     _answer(client, desk, request)
         return 0
@@ -105,8 +105,12 @@ def _answer(client: Client, desk: Desk, request: Request) -> None:
         for action in client.take_after():
             try:
                 action()
-            except ThenError as error:
-                client.say(str(error), "important")
+            except Exception as error:  # noqa: BLE001  # As above; what it began does not go on.
+                text = str(error)
+                if not isinstance(error, ThenError):
+                    text = f"{request.command}: {type(error).__name__}: {error}; this is a fault of andthen"
+                    desk.log(text)
+                client.say(text, "important")
                 client.terminate()
 
 

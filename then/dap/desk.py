@@ -37,6 +37,10 @@ class Desk:
     """The state folder for `launch`; None: it keeps nothing."""
     token: str | None = None
     """What a client has to know; None: who has the connection may use it."""
+    let_in: Callable[[], object] = attrs.field(default=lambda: None)
+    """Called when the client has shown that it may come in."""
+    is_refused: bool = False
+    """Nothing more is answered."""
     begin: Callable[[], None] | None = None
     """Lets flows go, or looks at those that do; set by `launch` and `attach`."""
 
@@ -54,7 +58,9 @@ class Desk:
             ConfigError: it does not know the token; it is sent away.
         """
         if self.token is None or (token is not None and hmac.compare_digest(token.encode(), self.token.encode())):
+            self.let_in()
             return
+        self.is_refused = True
         self.log("a client was refused: it gave no token" if token is None else "a client was refused: wrong token")
         self.hang_up()
         raise ConfigError('the token is missing or wrong; give "token" as `andthen` printed it')

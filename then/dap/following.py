@@ -93,7 +93,7 @@ class Follower:
         if thread.flow in news["over"]:
             self._end(thread, news["over"][thread.flow])
             return
-        if held or (thread.is_ours and thread.flow in news["still"]):
+        if held or ((thread.is_ours or thread.is_fork) and thread.flow in news["still"]):
             stop = session.wait(0.0)
             if stop is not None and stop.reason == "ended":
                 self._end(thread, None)

@@ -223,7 +223,10 @@ def _forked(client: Client, thread: Thread, text: str) -> Body:
     thread.console.session = thread.session
 
     def follow() -> None:
-        client.follow(flow, is_ours=True)
+        new = client.follow(flow, is_ours=thread.is_ours)
+        new.is_fork = True
+        for what in client.points.catches:
+            new.session.own.catch(what)
 
     client.after(follow)
     return {"result": text, "variablesReference": 0}

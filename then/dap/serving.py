@@ -18,6 +18,10 @@ from then.dap.desk import Desk
 from then.dap.link import Link
 
 CLIENTS_MAX: Final = 32
+LATEST_S: Final = 30.0
+"""So long a client may take until it gives the token."""
+PAUSE_S: Final = 1.0
+"""After one could not be taken, as where all descriptors are in use."""
 
 
 def serve_standard(make_desk: Callable[[Link], Desk], who: str) -> int:
@@ -65,22 +69,56 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         desk = make_desk(link)
         desk.token = token
         try:
-            converse(link, desk, who)
+            converse_in_time(link, desk, who)
         finally:
             clients.pop(link, None)
 
     for number in (signal.SIGINT, signal.SIGTERM):  # A job of a script has the first ignored from the beginning.
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As `nohup` has it: then it is to go on.
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     with listener, contextlib.suppress(KeyboardInterrupt):
         while True:
-            connection, _ = listener.accept()
-            if len(clients) >= CLIENTS_MAX:
-                connection.close()
+            try:
+                link = _accepted(listener, is_full=len(clients) >= CLIENTS_MAX)
+            except OSError as error:
+                say(f"a client could not be taken: {(error.strerror or str(error)).lower()}")
+                threading.Event().wait(PAUSE_S)
                 continue
-            link = Link(connection.fileno(), connection.fileno(), connection.close)
+            if link is None:
+                continue
             clients[link] = threading.Thread(target=serve, args=(link,), name="andthen-dap", daemon=True)
             clients[link].start()
     for link, thread in list(clients.items()):
         link.hang_up()
         thread.join()
     return 130
+
+
+def converse_in_time(link: Link, desk: Desk, who: str, latest_s: float = LATEST_S) -> None:
+    """Answers a client; one that has not said the token by then holds no place any longer."""
+
+    def cut_off() -> None:
+        desk.log(f"a client was cut off: no launch or attach came in {latest_s:g} s")
+        link.hang_up()
+
+    limit = threading.Timer(latest_s, cut_off)
+    limit.daemon = True
+    desk.let_in = limit.cancel
+    limit.start()
+    try:
+        converse(link, desk, who)
+    finally:
+        limit.cancel()
+
+
+def _accepted(listener: socket.socket, *, is_full: bool) -> Link | None:
+    connection, _ = listener.accept()
+    try:
+        if not is_full:
+            return Link(connection.fileno(), connection.fileno(), connection.close)
+    except OSError:
+        connection.close()
+        raise
+    connection.close()
+    return None

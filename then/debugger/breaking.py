@@ -84,6 +84,8 @@ def _set_again(console: Console, point: Point, text: str) -> Reply:
 
 
 def _commands(console: Console, rest: str) -> Reply:
+    if not console.waits:
+        raise ConfigError("commands: in an editor nothing is carried out at a stop; a logpoint prints without one")
     console.record(_point(console, rest).name)
     return Reply()
 

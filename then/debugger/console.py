@@ -85,7 +85,8 @@ class Console:
     def turn_to(self, flow: str) -> Session:
         """Goes on with another flow; what is held of this one stays held."""
         before = self.session
-        before.own.clear()
+        if self.waits:  # Else both are gone on with.
+            before.own.clear()
         self.session = Session(before.access, flow, before.who)
         if self.hears is not None:
             self.session.hear = self.hears

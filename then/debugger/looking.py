@@ -148,6 +148,8 @@ def _data(expr: str, value: Json | CannotSay) -> Body:
 
 
 def _display(console: Console, rest: str) -> Reply:
+    if not console.waits:
+        raise ConfigError("display: an editor shows what it watches; `print EXPR` shows it now")
     if rest and rest not in console.displays:
         value = console.session.view.value(rest)
         console.displays.append(rest)
