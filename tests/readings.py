@@ -50,6 +50,7 @@ def told(state: State) -> Body:
         "version": state.version,
         "points": _plain(state.holds.points),
         "holds": _plain(state.holds.stops),
+        "forks": _plain(state.holds.forks),
         "breakpoints version": state.holds.number,
         "is watched": state.is_watched,
         **told_of_waits(state),

@@ -130,7 +130,9 @@ def _forked(state: State, fact: f.Forked, flow: str, time: int) -> None:
     state.flows[flow].origin = f.Origin(fact.origin, fact.seq, fact.by, fact.is_real)
     state.touch("flow", flow)
     if not fact.is_real:
-        state.holds.forks[flow] = Answers(flow, list(fact.answers), dict(fact.stubs))
+        answers = {one.id: one for one in fact.answers}
+        newest = max((task.id for task in state.live(flow)), default="")
+        state.holds.forks[flow] = Answers(flow, answers, dict(fact.stubs), newest=newest)
         state.touch("fork", flow, is_new=True)
 
 
@@ -139,8 +141,9 @@ def _stubbed(state: State, fact: f.Stubbed, flow: str, time: int) -> None:
     task = state.task(fact.id)
     if found is None or task is None:
         return
-    found.asked[fact.id] = True
-    found.answers = [one for one in found.answers if one.id != fact.of]
+    of = fact.of or ""
+    found.asked[fact.id] = of if fact.id > found.newest else ""
+    found.answers.pop(of, None)
     state.touch("fork", flow)
     if task.started is None:
         state.change(fact.id, started=time)

@@ -6,14 +6,16 @@ The fork is held, until somebody continues it.
 
 A fork that is not real starts nothing: what would be started, and what a person
 would be asked, is answered as it was in the origin (the same type, body and
-attempt, in their order), else by a stub, else by a person. Other flows do not
+attempt, in their order), else by a stub, else by a person. Where those hold the
+id of a record of the origin, that of the fork which took its place is meant. Other flows do not
 feel it: it takes no part in joins across flows, marks nothing as done at most
 once, is nobody's twin, and its end is not announced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,9 +28,10 @@ from then.core.ending import complete
 from then.core.errors import ConfigError
 from then.core.granting import loaded
 from then.core.holding import hold_before
+from then.core.holds import Answers
 from then.core.stepping import Stepping
 from then.core.tasks import Body, Json, Task
-from then.core.values import equal
+from then.core.values import canonical_text
 
 HELD_AT: Final = "(fork)"
 """The name of what holds a record in a fork that a breakpoint held in the origin."""
@@ -73,7 +76,11 @@ def fork(at: Stepping, cause: Fork) -> None:
             at.add(flow, kept)
     for hit in held.values():
         at.add(flow, replace(hit, id=ids[hit.id], name=HELD_AT, is_last=False))
-    answers = [] if cause.is_real else list(cause.answers)
+    other = _renaming(ids)
+    answers = [
+        replace(one, body=other(one.body), result=other(one.result), error=other(one.error))
+        for one in (() if cause.is_real else cause.answers)
+    ]
     at.add(flow, f.Forked(cause.flow, cause.seq, cause.by, cause.is_real, answers, dict(cause.stubs)))
     at.add(flow, f.FlowHeld(f"forked from {cause.flow} after entry {cause.seq}; `andthen continue {flow}` lets it go"))
     at.answer = at.state.task(flow) or Task(at.state.flows[flow].type, {}, id=flow, flow=flow)
@@ -81,20 +88,34 @@ def fork(at: Stepping, cause: Fork) -> None:
 
 def _renamed(facts: Sequence[f.Fact], ids: Mapping[str, str]) -> list[f.Fact]:
     """The facts with other ids, wherever they name one."""
+    page = msgspec.msgpack.decode(f.encode(f.Page("", 0, list(facts))))
+    return f.decode(f.encode(_renaming(ids)(page))).facts
+
+
+def _renaming(ids: Mapping[str, str]) -> Callable[[Json], Json]:
+    """Values with other ids, where a text is one; an empty one stands for none."""
 
     def other(value: Json) -> Json:
         if isinstance(value, str):
-            if "\0" in value:
-                return "\0".join(ids.get(part, part) for part in value.split("\0"))
-            return ids.get(value, value)
+            return ids.get(value) or value if "\0" not in value else of_key(value.split("\0"))
         if isinstance(value, list):
             return [other(item) for item in value]
         if isinstance(value, dict):
             return {other(key): other(item) for key, item in value.items()}
         return value
 
-    page = msgspec.msgpack.decode(f.encode(f.Page("", 0, list(facts))))
-    return f.decode(f.encode(other(page))).facts
+    def of_key(parts: list[str]) -> str:
+        named = [ids.get(part) or part for part in parts]
+        if len(parts) == 3 and parts[2].startswith("["):  # The values of a join's key, as `wait_key` writes them.
+            try:
+                values = msgspec.json.decode(parts[2])
+            except (msgspec.DecodeError, ValueError):
+                return "\0".join(named)  # It is a text of a body.
+            if (renamed := other(values)) != values:
+                named[2] = canonical_text(renamed)
+        return "\0".join(named)
+
+    return other
 
 
 def _kept(fact: f.Fact, later_us: int, *, is_real: bool) -> f.Fact | None:
@@ -120,11 +141,9 @@ def _kept_task(task: Task, later_us: int) -> Task:
     policy = task.policy
     if policy is None:
         return task
-    times = {
-        name: getattr(policy, name) + later_us
-        for name in ("due", "deadline", "expires")
-        if getattr(policy, name) is not None
-    }
+    # What is due `at` a time of the clock is so in the fork.
+    moved = ("deadline", "expires") if policy.is_due_by_clock else ("due", "deadline", "expires")
+    times = {name: getattr(policy, name) + later_us for name in moved if getattr(policy, name) is not None}
     return replace(task, policy=replace(policy, twin=None, **times))
 
 
@@ -137,17 +156,75 @@ def recall(at: Stepping, match_ended: Callable[[], None]) -> None:
     Args:
         match_ended: matches what was answered.
 
-    Cost: grows with what is live of the forks that this step touched.
+    Cost: grows with what is live, with the answers that are left of the forks that this step touched, and with
+    what is answered, of which a guard bounds how much that is in one step.
     """
-    state = at.state
-    todo = [page.flow for page in at.pages if page.flow in state.holds.forks]
-    for id in dict.fromkeys(todo):
-        while (flow := state.flows.get(id)) is not None and flow.held is None:
-            waiting = next((task for task in state.live(id) if _is_open(at, task)), None)
-            if waiting is None:
-                break
-            _answer(at, waiting, at.terms.editions[flow.version])
-            match_ended()
+    forks = at.state.holds.forks
+    for id in dict.fromkeys([page.flow for page in at.pages if page.flow in forks]):
+        if id in forks:
+            _recall_in(at, id, match_ended)
+
+
+def _recall_in(at: Stepping, id: str, match_ended: Callable[[], None]) -> None:
+    state, most = at.state, at.terms.guards.idle_events
+    todo: deque[str] = deque()
+    answers: _Known | None = None
+    answered = 0
+    while (flow := state.flows.get(id)) is not None and flow.held is None:
+        if not todo:
+            todo.extend(task.id for task in state.live(id) if _is_open(at, task))
+            if not todo:
+                return
+        task = state.task(todo.popleft())
+        if task is None or not _is_open(at, task):
+            continue
+        if answered == most:
+            at.add(id, f.FlowHeld(_too_many(id, most)))
+            return
+        answered += 1
+        answers = answers or _Known(state.holds.forks[id])
+        page, begin = len(at.pages) - 1, len(at.pages[-1].facts)
+        _answer(at, task, at.terms.editions[flow.version], answers)
+        match_ended()
+        todo.extend(_born(at, id, page, begin))
+
+
+def _born(at: Stepping, flow: str, page: int, begin: int) -> Iterator[str]:
+    """The records of a flow that were emitted in this step since a fact of a page."""
+    for one in at.pages[page:]:
+        yield from (fact.task.id for fact in one.facts[begin:] if isinstance(fact, f.Emitted) and one.flow == flow)
+        begin = 0
+
+
+def _too_many(flow: str, most: int) -> str:
+    return (
+        f"{most} tasks of this fork were answered in one step; where its rules go on and on, cancel it,"
+        f" else `andthen continue {flow}` answers as many again"
+    )
+
+
+class _Known:
+    """What is recorded for a fork, by what it is for; for the length of a step."""
+
+    def __init__(self, of: Answers) -> None:
+        self._left: dict[str, deque[f.Recorded]] = {}
+        for one in of.answers.values():
+            self._left.setdefault(_named(one.type, one.attempt, one.body), deque()).append(one)
+        self._here = {was: id for id, was in of.asked.items() if was}
+        self._to_origin, self._to_fork = _renaming(of.asked), _renaming(self._here)
+
+    def take(self, task: Task) -> f.Recorded | None:
+        """The next one for a task, with the ids of the fork."""
+        left = self._left.get(_named(task.type, task.attempt, self._to_origin(task.body))) if self._left else None
+        if not left:
+            return None
+        one = left.popleft()
+        self._here[one.id] = task.id
+        return replace(one, result=self._to_fork(one.result), error=self._to_fork(one.error))
+
+
+def _named(type: str, attempt: int, body: Body) -> str:
+    return canonical_text([type, attempt, body])
 
 
 def _is_open(at: Stepping, task: Task) -> bool:
@@ -156,7 +233,7 @@ def _is_open(at: Stepping, task: Task) -> bool:
     return not is_done and task.id not in at.state.holds.forks[task.flow].asked
 
 
-def _answer(at: Stepping, task: Task, edition: Edition) -> None:
+def _answer(at: Stepping, task: Task, edition: Edition, answers: _Known) -> None:
     body, wrong = loaded(task, edition, at.state.flows[task.flow])
     now = at.terms.time
     if wrong is not None:
@@ -168,18 +245,14 @@ def _answer(at: Stepping, task: Task, edition: Edition) -> None:
         return
     if body is not task.body:
         at.add(task.flow, f.Loaded(task.id, body))
-    found = at.state.holds.forks[task.flow]
-    known = next((one for one in found.answers if _is_for(one, full)), None)
+    stubs = at.state.holds.forks[task.flow].stubs
+    known = answers.take(full)
     at.add(task.flow, f.Stubbed(task.id, known.id if known is not None else None))
     task = at.state.task(task.id) or full
     if known is not None:
         complete(at, task, known.outcome, known.result, known.error, now, now)
-    elif task.type in found.stubs:
-        complete(at, task, "done", found.stubs[task.type], None, now, now)
-
-
-def _is_for(one: f.Recorded, task: Task) -> bool:
-    return one.type == task.type and one.attempt == task.attempt and equal(one.body, task.body)
+    elif task.type in stubs:
+        complete(at, task, "done", stubs[task.type], None, now, now)
 
 
 def recorded(records: Sequence[Task], given: Mapping[str, Body], over: frozenset[str]) -> list[f.Recorded]:

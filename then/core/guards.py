@@ -16,7 +16,10 @@ class Guards(msgspec.Struct, frozen=True, kw_only=True):
     flow_records: int = 1_000_000
     """Records that a flow may have; as many again after each release."""
     idle_events: int = 10_000
-    """Records in a row without a task that ran, or a timer, between them: events that emit events."""
+    """Records in a row without a task that ran, or a timer, between them: events that emit events.
+
+    Of a fork that runs nothing, the tasks that are answered in one step.
+    """
     call_depth: int = 10_000
     """Calls in one another."""
     emissions: int = 200_000

@@ -81,10 +81,13 @@ class Answers(msgspec.Struct, array_like=True, gc=False):
     """Of an open fork that starts nothing: what its tasks are answered with."""
 
     flow: str
-    answers: list[f.Recorded]
+    answers: dict[str, f.Recorded]
+    """Those that are left, by the record of the origin, in their order."""
     stubs: dict[str, Body]
-    asked: dict[str, bool] = {}
-    """Those that were answered, or wait for a person."""
+    asked: dict[str, str] = {}
+    """Those that were answered, or wait for a person; of one born in the fork, as which record of the origin it ended."""
+    newest: str = ""
+    """The last that the fork began with: the answers know it by its id."""
 
 
 _decode_point = msgspec.msgpack.Decoder(Point).decode

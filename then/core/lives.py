@@ -324,7 +324,7 @@ def _flow_reopened(state: State, fact: f.FlowReopened, flow: str, time: int) -> 
     state.flows[flow] = again
     state.touch("flow", flow, is_new=True)
     if again.is_stubbed:
-        state.holds.forks[flow] = Answers(flow, [], {})
+        state.holds.forks[flow] = Answers(flow, {}, {})
         state.touch("fork", flow, is_new=True)
     state.past = [past for past in state.past if past.id != flow]
     state.drop("past", flow)
