@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
 
 import pytest
 
 from tests.seams.executor_suite import Reports, job
+from then.abc import Job
 from then.executors.docker.executor import DockerExecutor
 from then.executors.docker.host import WORKERS_MAX
 
@@ -113,3 +116,113 @@ def test_an_engine_that_is_there_and_never_does_as_asked_is_given_up_and_named(t
             "message": f"docker: {stranger} is there, and does not do what it is asked: it answers 502: Bad Gateway; is it "
             "an engine, or something before one?",
         }
+
+
+class Recorder(Stranger):
+    """Does as it is asked, and notes what that was; connections may be kept."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[str]]
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/json"):
+            self.do_POST()
+        else:
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        self.seen.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        about = b'{"Id": "of an engine", "State": {"ExitCode": 0}, "StatusCode": 0, "Running": false, "ExitCode": 0}'
+        self._answer(b"" if self.path.endswith("/start") else about)
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
+
+@pytest.mark.parametrize("server", [Recorder])
+def test_the_name_of_a_container_is_a_name_whatever_it_holds(
+    tmp_path: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Recorder, "seen", seen, raising=False)
+    name = "x/wait HTTP/1.1\r\nHost: docker\r\n\r\nDELETE /v1.41/containers/other?v=1&force=1 HTTP/1.1\r\nX: "
+    actions = ("start", "wait", "stop", "exec", "remove")
+    reports = Reports()
+    executor = DockerExecutor(tmp_path, reports)
+    try:
+        executor.start(
+            [job(action, target=name, host=stranger, action=action, args=["true"]) for action in actions],
+        )
+        found = reports.wait(len(actions))
+    finally:
+        executor.close(wait=True)
+    assert {one.outcome for one in found.values()} == {"done"}
+    place = f"/v1.41/containers/{quote(name, safe='')}"
+    of_engine = "of%20an%20engine"
+    assert sorted(seen) == sorted(
+        [
+            f"GET {place}/json",
+            f"POST /v1.41/containers/{of_engine}/start",
+            f"POST {place}/wait?",
+            f"POST {place}/stop?t=10",
+            f"GET {place}/json",
+            f"POST {place}/exec",
+            f"POST /v1.41/exec/{of_engine}/start?",
+            f"GET /v1.41/exec/{of_engine}/json",
+            f"DELETE {place}?v=1&force=1",
+        ]
+    )
+
+
+class Elsewhere(Stranger):
+    """As an engine to which a path is not as it should be."""
+
+    def do_DELETE(self) -> None:
+        self._answer(b"Moved Permanently\n", 301)
+
+
+@pytest.mark.parametrize("server", [Elsewhere])
+def test_an_answer_that_leads_elsewhere_is_not_taken_for_a_yes(tmp_path: Path, stranger: str) -> None:
+    assert refused_by(tmp_path, job("act", target="..", host=stranger, action="remove")) == (
+        "docker: it answers 301, and does nothing: Moved Permanently"
+    )
+
+
+class Busy(Stranger):
+    """As an engine whose container is paused; what it says first is no HTTP, as where something broke on the way."""
+
+    has_spoken: ClassVar[bool]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if type(self).has_spoken:
+            self._answer(b'{"message": "Container web is paused, unpause the container before exec"}', 409)
+        else:
+            type(self).has_spoken = True
+            self.wfile.write(b"hello\r\n\r\n")
+
+
+@pytest.mark.parametrize("server", [Busy])
+def test_a_command_is_asked_for_again_after_no_http_and_fails_where_its_container_is_paused(
+    tmp_path: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Busy, "has_spoken", False, raising=False)
+    assert refused_by(tmp_path, job("act", target="web", host=stranger, action="exec", args=["true"])) == (
+        f"docker: {stranger}: what the container does now does not allow for it: Container web is paused, unpause the "
+        "container before exec"
+    )
+
+
+def refused_by(folder: Path, asked: Job) -> str:
+    """What is told of a task that an engine says no to."""
+    reports = Reports()
+    executor = DockerExecutor(folder, reports)
+    try:
+        executor.start([asked])
+        report = reports.one()
+    finally:
+        executor.close(wait=True)
+    assert report.error is not None
+    assert (report.outcome, report.error["kind"]) == ("failed", "engine")
+    return str(report.error["message"])

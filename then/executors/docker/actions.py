@@ -19,7 +19,7 @@ from then.core.launch import CannotRead
 from then.core.tasks import Body
 from then.executors import outputs, results
 from then.executors.docker import endings
-from then.executors.docker.calls import Missing, Taken, exec_create, exec_inspect, stop
+from then.executors.docker.calls import Missing, Taken, exec_create, exec_inspect, place, stop
 from then.executors.docker.folders import TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Shop, look_for_image, read, task_variables
@@ -99,6 +99,9 @@ class Act:
         except Missing as error:
             text = f"docker: {self.host.address.text}: {error}"
             self._over(endings.failed(self.job, {"kind": "engine", "message": text}, self._started))
+        except Taken as error:
+            text = f"docker: {self.host.address.text}: what the container does now does not allow for it: {error}"
+            self._over(endings.failed(self.job, {"kind": "engine", "message": text}, self._started))
         except Refused as error:
             self._over(endings.failed(self.job, error.error, self._started))
         except OSError as error:
@@ -143,7 +146,7 @@ class Act:
         return {"code": endings.code_of(code, self.job.options)}
 
     def _wait(self, wanted: Wanted) -> None:
-        link = self.host.stream("POST", f"/containers/{wanted.name}/wait", {})
+        link = self.host.stream("POST", f"{place(str(wanted.name))}/wait", {})
         answer = Answer()
         self._follow(Flow(link, answer, lambda _: self._waited(answer)))
 
@@ -169,7 +172,7 @@ class Act:
         self._folder.note(self.host.address.text, self._exec)
         if not self._may_begin():
             return
-        link = self.host.stream("POST", f"/exec/{self._exec}/start", {}, {"Detach": False, "Tty": False})
+        link = self.host.stream("POST", f"{place(self._exec, 'exec')}/start", {}, {"Detach": False, "Tty": False})
         self._follow(Flow(link, Frames(self._folder), lambda _: self._command_drained()))
 
     def _command_drained(self) -> None:
@@ -243,7 +246,7 @@ class Act:
         args = ["sh", "-c", SIGNAL, "sh", name, self.job.task.id]
         try:
             beside = exec_create(self.host.calls, str(wanted.name), args, {}, more)
-            self.host.calls.ask("POST", f"/exec/{beside}/start", {"Detach": True, "Tty": False})
+            self.host.calls.ask("POST", f"{place(beside, 'exec')}/start", {"Detach": True, "Tty": False})
         except (Missing, Taken, Refused):
             pass  # Its container has gone, or has no shell.
 

@@ -12,7 +12,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -24,6 +24,8 @@ from then.executors.docker.refused import Refused, Unreachable
 from then.executors.docker.transport import ANSWER_S, Address, reason_of
 
 T = TypeVar("T")
+UNCHANGED: Final = 304
+"""It runs already, or does not run any more."""
 
 
 class Missing(Exception):
@@ -90,19 +92,19 @@ class Calls:
         return str(made["Id"])
 
     def start(self, id: str) -> None:
-        self.ask("POST", f"/containers/{id}/start")
+        self.ask("POST", f"{place(id)}/start")
 
     def kill(self, id: str, signal: str) -> None:
         """Sends a signal; nothing where it does not run."""
         try:
-            self.ask("POST", f"/containers/{id}/kill?signal={signal}")
+            self.ask("POST", f"{place(id)}/kill?{urlencode({'signal': signal})}")
         except (Missing, Taken):
             pass
 
     def remove(self, id: str) -> None:
         """Takes it away, running or not, with its nameless volumes; nothing where it has gone."""
         try:
-            self.ask("DELETE", f"/containers/{id}?v=1&force=1")
+            self.ask("DELETE", f"{place(id)}?v=1&force=1")
         except (Missing, Taken):
             pass  # It has gone, or is being removed.
 
@@ -112,7 +114,7 @@ class Calls:
         Raises:
             Missing: it is not there.
         """
-        found: Body = msgspec.json.decode(self.ask("GET", f"/containers/{quote(id)}/json"))
+        found: Body = msgspec.json.decode(self.ask("GET", f"{place(id)}/json"))
         return found
 
     def labelled(self, label: str) -> list[Body]:
@@ -145,9 +147,14 @@ class Calls:
         """One short request, without the SDK."""
         data = None if body is None else msgspec.json.encode(body)
         status, text = self.exchange.ask(method, f"/v{self.version}{path}" if self.version else path, data)
-        if status >= 400:
+        if not 200 <= status < 300 and status != UNCHANGED:
             raise refusal(status, text)
         return text
+
+
+def place(id: str, kind: str = "containers") -> str:
+    """The path of a container, or of a command in one. Its name may come out of a record, and hold anything."""
+    return f"/{kind}/{quote(id, safe='')}"
 
 
 def _version(text: bytes) -> str:
@@ -195,6 +202,8 @@ def refusal(status: int, text: bytes) -> Exception:
         return Taken(message)
     if status in (502, 503, 504):
         return Unreachable(f"it answers {status}: {message}")
+    if status < 400:
+        message = f"it answers {status}, and does nothing: {message}"
     return Refused("engine", f"docker: {message}")
 
 
@@ -232,19 +241,19 @@ def images_like(calls: Calls, image: str) -> str:
 
 def stop(calls: Calls, id: str, grace_s: float) -> None:
     """Asks a container to end, and makes it after this time."""
-    calls.ask("POST", f"/containers/{quote(id)}/stop?t={round(grace_s)}")
+    calls.ask("POST", f"{place(id)}/stop?t={round(grace_s)}")
 
 
 def exec_create(calls: Calls, id: str, args: Sequence[str], variables: Mapping[str, str], more: Body) -> str:
     """Makes ready a command in a container that runs. `more`: `User`, `WorkingDir`. Gives its id."""
     env = [f"{name}={value}" for name, value in variables.items()]
     body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(args), "Env": env, **more}
-    made: Body = msgspec.json.decode(calls.ask("POST", f"/containers/{quote(id)}/exec", body))
+    made: Body = msgspec.json.decode(calls.ask("POST", f"{place(id)}/exec", body))
     return str(made["Id"])
 
 
 def exec_inspect(calls: Calls, exec_id: str) -> Body:
-    found: Body = msgspec.json.decode(calls.ask("GET", f"/exec/{exec_id}/json"))
+    found: Body = msgspec.json.decode(calls.ask("GET", f"{place(exec_id, 'exec')}/json"))
     return found
 
 

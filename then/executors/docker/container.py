@@ -27,7 +27,7 @@ from then.core.launch import CannotRead
 from then.core.tasks import Body
 from then.executors import outputs, results
 from then.executors.docker import endings
-from then.executors.docker.calls import Missing, unpacked
+from then.executors.docker.calls import Missing, place, unpacked
 from then.executors.docker.folders import INSIDE, TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
@@ -177,10 +177,10 @@ class Container:
         if self._must_stop():
             self._over(endings.cancelled(self.job, None, None))
             return
-        place = f"/containers/{self.id}/attach"
-        given = None if stdin is None else self.host.stream("POST", place, {"stream": "1", "stdin": "1"})
+        path = f"{place(self.id)}/attach"
+        given = None if stdin is None else self.host.stream("POST", path, {"stream": "1", "stdin": "1"})
         try:
-            link = self.host.stream("POST", place, {**BOTH, "stream": "1"})
+            link = self.host.stream("POST", path, {**BOTH, "stream": "1"})
         except BaseException:
             if given is not None:
                 given.close()
@@ -259,7 +259,7 @@ class Container:
     def _open_again(self) -> None:
         skipped = {stream: self.folder.size(stream) for stream in ("out", "err")}
         try:
-            link = self.host.stream("GET", f"/containers/{self.id}/logs", {**BOTH, "follow": "1"})
+            link = self.host.stream("GET", f"{place(str(self.id))}/logs", {**BOTH, "follow": "1"})
         except Refused:
             return  # It has gone: the events tell.
         with self._lock:
@@ -401,7 +401,7 @@ class Container:
         """What the engine kept of its output and we have not."""
         frames = Frames(self.folder, {stream: self.folder.size(stream) for stream in ("out", "err")})
         try:
-            link = self.host.stream("GET", f"/containers/{self.id}/logs", BOTH)
+            link = self.host.stream("GET", f"{place(str(self.id))}/logs", BOTH)
         except Refused:
             return  # It has gone, with its output.
         with link:

@@ -7,11 +7,22 @@ request elsewhere. An engine on a socket knows none of these.
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 from typing import Final
 
 from then.executors.docker.refused import Unreachable
-from then.executors.docker.transport import ANSWER_S, HEAD_BYTES_MAX, Address, connect, reason_of
+from then.executors.docker.transport import (
+    ANSWER_S,
+    HEAD_BYTES_MAX,
+    Address,
+    check_target,
+    connect,
+    number_of,
+    reason_of,
+    status_of,
+)
 
 KEPT_MAX: Final = 16
 CHUNK_BYTES: Final = 1 << 16
@@ -32,8 +43,10 @@ class Exchange:
         """The status of the answer, and its body.
 
         Raises:
+            Refused: the path is none.
             Unreachable: none came. Whether the request did is not known.
         """
+        check_target(path)
         about = "" if data is None else "Content-Type: application/json\r\n"
         head = f"{method} {path} HTTP/1.1\r\nHost: docker\r\n{about}Content-Length: {len(data or b'')}\r\n\r\n"
         link = self._link()
@@ -71,12 +84,25 @@ class Exchange:
         self.close()
 
     def _link(self) -> socket.socket:
-        try:
-            return self._kept.pop()
-        except IndexError:
-            link = connect(self._address)
-        link.settimeout(ANSWER_S)
-        return link
+        while True:
+            try:
+                link = self._kept.pop()
+            except IndexError:
+                link = connect(self._address)
+                link.settimeout(ANSWER_S)
+                return link
+            if _is_quiet(link):
+                return link
+            link.close()
+
+
+def _is_quiet(link: socket.socket) -> bool:
+    """Whether nothing came after the last answer: neither its end, nor what would be taken for the next answer."""
+    if isinstance(link, ssl.SSLSocket) and link.pending():
+        return False
+    ears = select.poll()
+    ears.register(link, select.POLLIN)
+    return not ears.poll(0)
 
 
 def _answer(link: socket.socket) -> tuple[int, bytes, bool]:
@@ -88,15 +114,16 @@ def _answer(link: socket.socket) -> tuple[int, bytes, bool]:
             raise ConnectionResetError("the head of the answer does not end")
     first, *lines = data[:end].lower().split(b"\r\n")
     body = data[end + 4 :]
-    status = int(first.split(b" ", 2)[1])
+    status = status_of(first)
     fields = dict(line.partition(b":")[::2] for line in lines)
     is_kept = first.startswith(b"http/1.1") and fields.get(b"connection", b"").strip() != b"close"
     if status in EMPTY:
-        return status, b"", is_kept
+        return status, b"", is_kept and not body
     if fields.get(b"transfer-encoding", b"").strip() == b"chunked":
-        return status, _unchunked(link, body), is_kept
+        body, rest = _unchunked(link, body)
+        return status, body, is_kept and not rest
     if b"content-length" in fields:
-        size = int(fields[b"content-length"])
+        size = number_of(fields[b"content-length"])
         pieces = [body]
         left = size - len(body)
         while left > 0:
@@ -108,13 +135,13 @@ def _answer(link: socket.socket) -> tuple[int, bytes, bool]:
     return status, body, False
 
 
-def _unchunked(link: socket.socket, data: bytes) -> bytes:
-    """A body that comes in parts, each with its size before it."""
+def _unchunked(link: socket.socket, data: bytes) -> tuple[bytes, bytes]:
+    """A body that comes in parts, each with its size before it; and what came after it."""
     whole = bytearray()
     while True:
         while (end := data.find(b"\r\n")) < 0:
             data += _more(link)
-        size = int(data[:end].partition(b";")[0], 16)
+        size = number_of(data[:end].partition(b";")[0], 16)
         pieces, have = [data[end + 2 :]], len(data) - end - 2
         while have < size + 2:
             pieces.append(_more(link))
@@ -123,7 +150,7 @@ def _unchunked(link: socket.socket, data: bytes) -> bytes:
         whole += data[:size]
         data = data[size + 2 :]
         if not size:
-            return bytes(whole)
+            return bytes(whole), data
 
 
 def _more(link: socket.socket) -> bytes:

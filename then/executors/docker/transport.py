@@ -151,15 +151,17 @@ def open_stream(
     """A request whose answer goes on: the socket, at the first byte after the head.
 
     Raises:
-        Refused: the engine says no.
+        Refused: the engine says no, or the path is none.
         Unreachable: it does not answer.
     """
+    target = f"/v{version}{path}?{urlencode(query)}"
+    check_target(target)
     link = connect(address)
     try:
         link.settimeout(ANSWER_S)
         data = b"" if body is None else msgspec.json.encode(body)
         about = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if data else ""
-        head = f"{method} /v{version}{path}?{urlencode(query)} HTTP/1.0\r\nHost: docker\r\n{about}\r\n"
+        head = f"{method} {target} HTTP/1.0\r\nHost: docker\r\n{about}\r\n"
         link.sendall(head.encode() + data)
         if _head(link) >= 300:
             raise Refused("engine", f"docker: {_message(link)}")
@@ -185,7 +187,48 @@ def _head(link: socket.socket) -> int:
         if not data or len(head) > HEAD_BYTES_MAX:
             raise ConnectionResetError("the connection ended before an answer")
         head += data
-    return int(head.split(b" ", 2)[1])
+    return status_of(head)
+
+
+def check_target(target: str) -> None:
+    """What would end the line of a request, and so begin another, does not come into one.
+
+    Raises:
+        Refused: it is there.
+    """
+    if " " in target or not (target.isascii() and target.isprintable()):
+        raise Refused("engine", f"docker: {target!r} is no path of a request; what is odd in a name has to be quoted")
+
+
+def status_of(head: bytes) -> int:
+    """That of an answer, by its first line.
+
+    Raises:
+        ConnectionResetError: it is no HTTP.
+    """
+    version, _, rest = head.partition(b" ")
+    if not version.upper().startswith(b"HTTP/"):
+        raise no_http(head)
+    return number_of(rest[:3])
+
+
+def number_of(text: bytes, base: int = 10) -> int:
+    """A status, or a size.
+
+    Raises:
+        ConnectionResetError: it is none.
+    """
+    try:
+        number = int(text, base)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise no_http(text)
+    return number
+
+
+def no_http(data: bytes) -> ConnectionResetError:
+    return ConnectionResetError(f'what answers does not speak HTTP: "{data[:40].decode(errors="replace")}"')
 
 
 def _message(link: socket.socket) -> str:
