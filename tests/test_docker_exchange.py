@@ -115,6 +115,15 @@ def test_a_stream_that_begins_with_no_http_is_as_none(engine: Engine) -> None:
         asked.result(PATIENCE_S)
 
 
+def test_a_stream_that_is_refused_without_a_word_is_told_by_its_status(engine: Engine) -> None:
+    asked = engine.pool.submit(open_stream, engine.address, "1.41", "POST", "/containers/../wait", {})
+    with engine.accept() as link:
+        assert link.recv(4096)
+        link.sendall(b"HTTP/1.0 301 Moved Permanently\r\n\r\n")
+    with pytest.raises(Refused, match="it answers 301"):
+        asked.result(PATIENCE_S)
+
+
 @pytest.mark.parametrize("name", ["a b", "a\r\nb", "a\x00", "a\x7f", "ä"])
 def test_a_path_that_could_end_a_request_is_not_sent(name: str) -> None:
     nowhere = Address("unix:///nowhere", "unix", "/nowhere", 0)

@@ -203,7 +203,7 @@ def refusal(status: int, text: bytes) -> Exception:
     if status in (502, 503, 504):
         return Unreachable(f"it answers {status}: {message}")
     if status < 400:
-        message = f"it answers {status}, and does nothing: {message}"
+        message = f"it answers {status}, and does nothing: {message or 'without a word'}"
     return Refused("engine", f"docker: {message}")
 
 

@@ -163,8 +163,8 @@ def open_stream(
         about = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if data else ""
         head = f"{method} {target} HTTP/1.0\r\nHost: docker\r\n{about}\r\n"
         link.sendall(head.encode() + data)
-        if _head(link) >= 300:
-            raise Refused("engine", f"docker: {_message(link)}")
+        if (status := _head(link)) >= 300:
+            raise Refused("engine", f"docker: {_message(link) or f'it answers {status} without a word'}")
     except OSError as error:
         link.close()
         raise Unreachable(reason_of(error)) from error
