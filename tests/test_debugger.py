@@ -314,6 +314,8 @@ def test_a_change_that_the_declaration_refuses_changes_nothing(shop: Debugged) -
     shop.stop()
     with pytest.raises(BodyRefused):
         shop.session.set("total", "much")
+    with pytest.raises(BodyRefused, match="beyond 64 bits"):
+        shop.session.set("total", 10**26)
     with pytest.raises(ConfigError, match="no result yet"):
         shop.session.set("result.receipt", "r")
     with pytest.raises(ConfigError, match="no path"):

@@ -98,6 +98,17 @@ def test_commands_come_from_standard_input_and_a_refusal_does_not_end_them(shell
     assert said.out.endswith('(then:go) nonsense\nno command "nonsense"; `help` lists them\n(then:go) args\nn = 3\n')
 
 
+def test_what_cannot_be_read_is_refused_before_anything_is_posted(shell: Shell) -> None:
+    shell.write("people.then", PEOPLE)
+    (shell.folder / "bytes").write_bytes(b"p n\n\xff\n")
+    for file, wrong in (("bytes", "bytes: byte 5 is no UTF-8"), ("nowhere", "nowhere: no such file")):
+        said = shell("debug", "people.then", "go", "n=3", "--state", ".then", "-x", file, "--batch")
+        assert (said.code, wrong in said.err) == (2, True), said.err
+        assert not (shell.folder / ".then").exists()
+    said = shell("debug", "people.then", "go", "n=3", "-x", commands(shell, "source bytes"), "--batch")
+    assert (said.code, "bytes: byte 5 is no UTF-8" in said.out) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from then.app.engine import Engine
 from then.app.posting import posts_of
@@ -18,7 +17,7 @@ from then.debugger.access import Access, to_engine, to_past, to_running
 from then.debugger.beginning import cancel_all, flow_of, set_entry
 from then.debugger.console import Console
 from then.debugger.session import Session, Stop
-from then.debugger.terminal import Terminal
+from then.debugger.terminal import Terminal, lines_of
 
 OK, FAILED = 0, 1
 
@@ -34,6 +33,7 @@ def begin(
     is_batch: bool,
 ) -> int:
     """A record is posted and held at once. Gives the exit code."""
+    scripts = [lines_of(file) for file in files]
     rules = load(path)
     if type is not None and "=" in type:
         words, type = (type, *words), None
@@ -50,7 +50,7 @@ def begin(
         try:
             stop = session.wait()
             engine.breakpoints.remove(name)
-            return _talk(settings, session, stop, files, is_batch=is_batch)
+            return _talk(settings, session, stop, scripts, is_batch=is_batch)
         finally:
             if is_private:
                 cancel_all(engine)
@@ -58,22 +58,24 @@ def begin(
 
 def attach(settings: Settings, flow: str | None, files: Sequence[str], *, is_batch: bool) -> int:
     """A session at a flow of the engine that runs. Gives the exit code."""
+    scripts = [lines_of(file) for file in files]
     access = to_running(settings.folder)
     with contextlib.closing(access):
         id = flow_of(access, flow)
         session = Session(access, id, who())
-        return _talk(settings, session, session.wait(0.0), files, is_batch=is_batch)
+        return _talk(settings, session, session.wait(0.0), scripts, is_batch=is_batch)
 
 
 def look_back(settings: Settings, flow: str, files: Sequence[str], *, is_batch: bool) -> int:
     """A flow of a state, at its end or before, read-only. Gives the exit code."""
+    scripts = [lines_of(file) for file in files]
     access = to_past(settings.folder)
     with contextlib.closing(access):
         id = access.history().find(flow)[1] if flow else _last_failed(access)
         session = Session(access, id)
         over = session.view.flow.flow
         stop = Stop("ended", f"flow {id} {over.outcome or over.state}, {over.records} records", id, session.view.id)
-        return _talk(settings, session, stop, files, is_batch=is_batch)
+        return _talk(settings, session, stop, scripts, is_batch=is_batch)
 
 
 def _last_failed(access: Access) -> str:
@@ -90,11 +92,13 @@ def _last_failed(access: Access) -> str:
     return max(failed, key=lambda flow: flow.ended or 0).id
 
 
-def _talk(settings: Settings, session: Session, stop: Stop | None, files: Sequence[str], *, is_batch: bool) -> int:
+def _talk(
+    settings: Settings, session: Session, stop: Stop | None, scripts: Sequence[list[str]], *, is_batch: bool
+) -> int:
     console = Console(session)
     terminal = Terminal(console, is_json=settings.is_json, is_batch=is_batch)
     try:
-        terminal.follow(stop, [Path(file) for file in files])
+        terminal.follow(stop, scripts)
     finally:
         console.session.own.clear()  # What is held stays held.
     return terminal.exit_code or _outcome(console.session)

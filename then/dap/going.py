@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 import msgspec
 
 from then.core.errors import ConfigError
@@ -21,8 +18,6 @@ from then.dap.desk import Desk
 from then.dap.looking import source_file
 from then.debugger.places import place_at_line
 from then.debugger.session import How
-
-_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def go_on(client: Client, desk: Desk, given: ThreadArguments) -> Body:

@@ -28,7 +28,7 @@ from then.core import facts as f
 from then.core.errors import ConfigError, ThenError, UnknownName, nearest
 from then.core.holds import Hold
 from then.core.state import FAILURES
-from then.core.tasks import Body, Json, Outcome, Task, own_copy
+from then.core.tasks import Body, Json, Outcome, Task, check_json, own_copy
 from then.core.values import CannotSay, json_text
 from then.debugger.access import Access
 from then.debugger.own import OwnBreakpoints, Watch
@@ -256,6 +256,7 @@ class Session(Sight):
 
         Raises:
             ConfigError: it is not held, or would not be as declared.
+            BodyRefused: it is beyond what a record holds, such as an integer of more than 64 bits.
             RuleError: likewise.
         """
         self._check_now()
@@ -272,6 +273,7 @@ class Session(Sight):
         _put(whole, steps, value, path)
         part = str(steps[0])
         changed: Body = whole[part]
+        check_json(changed, part)
         if part == "body":
             changed = view.edition.check_body(task.type, changed)
         elif task.outcome is None or task.event:

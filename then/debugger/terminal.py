@@ -6,13 +6,13 @@ import cmd
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from then.core.errors import ThenError
+from then.core.errors import ConfigError, ThenError
 from then.debugger.console import Console, Reply, logged_text
 from then.debugger.session import Logged, Stop
 
@@ -40,12 +40,12 @@ class Terminal(cmd.Cmd):
 
     # -- the ways in -----------------------------------------------------------------------
 
-    def follow(self, stop: Stop | None, files: Iterable[Path]) -> None:
-        """Shows the first stop, carries out files of commands, then reads what is typed."""
+    def follow(self, stop: Stop | None, scripts: Iterable[Sequence[str]]) -> None:
+        """Shows the first stop, carries out lines of files, then reads what is typed."""
         if stop is not None:
             self._write(self._console.stopped(stop))
-        for file in files:
-            if self._all_of(file.read_text(encoding="utf-8").splitlines()):
+        for lines in scripts:
+            if self._all_of(lines):
                 return
         if self._is_batch:
             return
@@ -102,12 +102,12 @@ class Terminal(cmd.Cmd):
         source, _, name = line.strip().partition(" ")
         try:
             if source == "source" and name and self._console.recording is None:
-                return self._all_of(Path(name.strip()).read_text(encoding="utf-8").splitlines())
+                return self._all_of(lines_of(name.strip()))
             reply = self._console.run(line)
         except ThenError as error:
             return self._refused(str(error), error.exit_code)
         except OSError as error:
-            return self._refused(f"{name}: {(error.strerror or str(error)).lower()}", 2)
+            return self._refused(f"{line}: {(error.strerror or str(error)).lower()}", 2)
         self._write(reply)
         return reply.is_last or self._all_due()
 
@@ -161,6 +161,20 @@ class Terminal(cmd.Cmd):
         elif reply.text:
             sys.stdout.write(f"{reply.text}\n")
         sys.stdout.flush()
+
+
+def lines_of(file: str) -> list[str]:
+    """The commands in a file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: byte {error.start + 1} is no UTF-8; commands are text") from error
 
 
 def _history_file() -> Path:
