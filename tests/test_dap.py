@@ -526,6 +526,30 @@ def test_what_only_a_terminal_does_at_a_stop_is_refused_in_the_console(desk: Ada
     assert client.request("evaluate", expression="print body.id", context="repl")["result"].endswith("7")
 
 
+def test_lines_and_columns_are_counted_as_the_client_counts_them(desk: Adapter, shop: str) -> None:
+    client = desk.connect()
+    client.request("initialize", linesStartAt1=False, columnsStartAt1=False)
+    client.request("launch", path=shop, post="order", body={"id": 7, "total": 450})
+    (row,) = client.request("setBreakpoints", source={"path": shop}, breakpoints=[{"line": 17}])["breakpoints"]
+    assert row["line"] == 16
+    client.request("configurationDone")
+    frame = client.top(client.event("stopped")["threadId"])
+    assert (frame["line"], frame["column"]) == (16, 5)
+    lines = client.request("breakpointLocations", source={"path": shop}, line=0, endLine=17)["breakpoints"]
+    assert [one["line"] for one in lines] == [6, 11, 16]
+    assert {"label": "print", "start": 0, "length": 2} in client.request("completions", text="pr", column=2)["targets"]
+
+
+def test_no_breakpoint_is_offered_where_none_may_stand(desk: Adapter, shop: str) -> None:
+    client = launched(desk, shop, stopOnEntry=True)
+    client.event("stopped")
+    source = {"path": shop}
+    offered = client.request("breakpointLocations", source=source, line=1, endLine=99)["breakpoints"]
+    every = [{"line": line} for line in range(1, 18)]
+    rows = client.request("setBreakpoints", source=source, breakpoints=every)["breakpoints"]
+    assert [one["line"] for one in offered] == sorted({row["line"] for row in rows if row["verified"]})
+
+
 def test_a_line_of_a_rule_script_stops_it_at_that_step(desk: Adapter, tmp_path: Path) -> None:
     (tmp_path / "ask.py").write_text("def main(n):\n    total = n + 1\n    wait(run('look', n=total))\n    return {}\n")
     (tmp_path / "ask.then").write_text('task look(n: int)\ntask ask(n: int) run script "ask.py"\n')

@@ -181,7 +181,6 @@ class GotoArguments(Arguments):
 
 class DisconnectArguments(Arguments):
     terminate_debuggee: bool | None = None
-    suspend_debuggee: bool = False
     restart: bool = False
 
 

@@ -56,6 +56,8 @@ REQUESTS: Final[dict[str, Answer]] = {
     "restartFrame": Answer(going.restart_frame, a.FrameArguments),
 }
 """Every other request is answered with an error."""
+PLACED: Final = frozenset(["setBreakpoints", "breakpointLocations", "gotoTargets", "completions"])
+"""Those that say lines or columns; others may bring bodies of records, which are left alone."""
 
 
 def converse(link: Link, desk: Desk, who: str) -> int:
@@ -91,7 +93,10 @@ def _answer(client: Client, desk: Desk, request: Request) -> None:
             answer = REQUESTS.get(request.command)
             if answer is None:
                 raise ProtocolError(f'request "{request.command}" is not answered here')
-            body = answer.run(client, desk, a.read(request.command, request.arguments, answer.arguments))
+            arguments = request.arguments
+            if arguments is not None and request.command in PLACED:
+                arguments = client.heard(arguments)
+            body = answer.run(client, desk, a.read(request.command, arguments, answer.arguments))
             if body is not None:
                 response["body"] = body
         except ThenError as error:

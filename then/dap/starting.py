@@ -33,7 +33,6 @@ CAPABILITIES: Final = {
     "supportsCompletionsRequest": True,
     "supportsExceptionInfoRequest": True,
     "supportTerminateDebuggee": True,
-    "supportSuspendDebuggee": True,
     "supportsDelayedStackTraceLoading": True,
     "supportsLogPoints": True,
     "supportsTerminateRequest": True,
@@ -47,6 +46,7 @@ CAPABILITIES: Final = {
 
 def initialize(client: Client, desk: Desk, given: InitializeArguments) -> Body:
     client.supports_invalidated = given.supports_invalidated_event
+    client.counts_from(1 if given.lines_start_at1 else 0, 1 if given.columns_start_at1 else 0)
     client.after(lambda: client.event("initialized"))
     filters = [
         {"filter": name, "label": label, "description": says, "default": name == "failed",

@@ -60,7 +60,7 @@ def place_at_line(rules: RuleSet, file: str, line: int, root: Path = HERE) -> tu
     if not beside or line > len(lines_of(rules, beside[0][0], root)):
         raise ConfigError(f"{file}:{line}: no rule stands there")
     span, place = max(beside, key=lambda one: one[0].line)
-    if place.rpartition(".")[2].isdigit():
+    if _is_nameless(place):
         raise ConfigError(
             f"{file}:{line}: the rule there has no name; stop at a task instead, or write `rule NAME when …`"
         )
@@ -77,11 +77,12 @@ def _steps(own: str, file: str, root: Path) -> list[int]:
 
 
 def lines_with_places(rules: RuleSet, file: str, root: Path = HERE) -> list[int]:
-    """The lines of a file on which rules and procedures begin, or steps of a script stand."""
+    """The lines of a file on which rules with a name and procedures begin, or steps of a script stand."""
     own = script_at(rules, file)
     if own is not None:
         return _steps(own, file, root)
-    return sorted({span.line for span, _ in _standing(rules) if is_file(span.file, file)})
+    beside = [(span.line, place) for span, place in _standing(rules) if is_file(span.file, file)]
+    return sorted({line for line, place in beside if not _is_nameless(place)})
 
 
 def is_file(one: str, other: str) -> bool:
@@ -98,6 +99,10 @@ def lines_of(rules: RuleSet, span: Span, root: Path = HERE) -> list[str]:
         return (root / span.file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
+
+
+def _is_nameless(place: str) -> bool:
+    return place.rpartition(".")[2].isdigit()
 
 
 def _standing(rules: RuleSet) -> list[tuple[Span, str]]:
