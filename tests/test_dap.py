@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -561,3 +562,19 @@ def test_a_line_of_a_rule_script_stops_it_at_that_step(desk: Adapter, tmp_path: 
     frame = client.top(stopped["threadId"])
     assert (frame["source"]["path"], frame["line"]) == (str(tmp_path / "ask.py"), 3)
     assert client.scope(frame["id"], "Names")["total"]["value"] == "2"
+
+
+def test_a_signal_that_is_noted_just_before_reading_hangs_up() -> None:
+    ours, theirs = socket.socketpair()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    link = Link(theirs.fileno(), theirs.fileno(), theirs.close)
+    try:
+        link.hear_signals()
+        ours.sendall(b"a request")
+        signal.raise_signal(signal.SIGUSR1)
+        assert link.read() == b""
+    finally:
+        link.close()
+        signal.signal(signal.SIGUSR1, before)
+        ours.close()
+    assert signal.set_wakeup_fd(-1) == -1

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,10 +28,15 @@ rule placed
 """
 
 
-def started(folder: Path, *words: str, **pipes: int) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(folder: Path, *words: str, **pipes: int) -> Iterator[subprocess.Popen[bytes]]:
     (folder / "shop.then").write_text(RULES)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "then", *words], cwd=folder, env=env, **pipes)  # type: ignore[call-overload,no-any-return]
+    with subprocess.Popen([sys.executable, "-m", "then", *words], cwd=folder, env=env, **pipes) as adapter:  # type: ignore[call-overload]
+        try:
+            yield adapter
+        finally:
+            adapter.kill()
 
 
 @pytest.mark.slow

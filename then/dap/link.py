@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Link:
         self._bell, self._string = os.pipe()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
-        self._is_over = self._is_closed = False
+        self._is_over = self._is_closed = self._hears_signals = False
         self.is_lost = False
         """The client does not read, or has gone: what is sent goes nowhere."""
         self._turn = threading.Condition()
@@ -56,6 +57,15 @@ class Link:
                 self._lose()
             self._turn.notify()
 
+    def hear_signals(self) -> None:
+        """Each signal that has a handler hangs up; to be called in the main thread, where `close` is called too.
+
+        A handler alone may come too late: one that is noted just before `read` begins to wait runs when that ends.
+        """
+        os.set_blocking(self._string, False)
+        signal.set_wakeup_fd(self._string)
+        self._hears_signals = True
+
     def hang_up(self) -> None:
         """`read` gives nothing more, in whichever thread it waits."""
         with self._turn:
@@ -72,6 +82,8 @@ class Link:
             self._lose()
             self._turn.notify()
         self._writer.join()
+        if self._hears_signals:
+            signal.set_wakeup_fd(-1)
         with self._turn:
             self._is_closed = True
             for fd in (self._bell, self._string):

@@ -44,6 +44,7 @@ def serve_standard(make_desk: Callable[[Link], Desk], who: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # As if the client had left: what it launched is not left behind.
         signal.signal(number, lambda number, frame: link.hang_up())
+    link.hear_signals()
     return converse(link, make_desk(link), who)
 
 
