@@ -35,7 +35,8 @@ WINDOW = 1_000
 """Tasks in one window of `growth`."""
 
 
-def chain(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
+def chain_rules(tasks: int) -> then.Rules:
+    """A function, emitted again by a rule on the one before."""
     rules = then.Rules()
 
     @rules.task("step")
@@ -46,7 +47,11 @@ def chain(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
     def following(step: then.Task) -> Iterator[Any]:
         yield then.emit("step", n=step.result["n"])
 
-    with then.Engine(rules, state=folder / "state", durability=durability) as engine:
+    return rules
+
+
+def chain(folder: Path, tasks: int, durability: str) -> dict[str, Any]:
+    with then.Engine(chain_rules(tasks), state=folder / "state", durability=durability) as engine:
         begun = time.perf_counter()
         flow = engine.run("step", n=0)
         seconds = time.perf_counter() - begun

@@ -11,11 +11,11 @@ import statistics
 import sys
 import time
 import timeit
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import then
+from bench.ours import chain_rules
 from then import it
 from then.core.state import State
 
@@ -26,16 +26,7 @@ ASKED = 3
 
 def rules_of(tasks: int, points: int) -> then.Rules:
     """The chain of `bench.ours`; breakpoints before and after, half of them for its type, by a value, half for others."""
-    rules = then.Rules()
-
-    @rules.task("step")
-    def step(n: int) -> dict[str, int]:
-        return {"n": n + 1}
-
-    @rules.when("step", "done", it.n < tasks)
-    def following(step: then.Task) -> Iterator[Any]:
-        yield then.emit("step", n=step.result["n"])
-
+    rules = chain_rules(tasks)
     for n in range(points):
         type_ = "step"
         if n % 2:

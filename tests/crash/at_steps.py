@@ -13,6 +13,7 @@ import json
 
 import then
 from tests.crash.appends import Appends, arguments
+from tests.crash.scripted import project
 from then import turns
 from then.app.engine import Engine
 from then.core import facts as f
@@ -27,19 +28,13 @@ def main(**body):
         seen.append(wait(run("mark", n=n)).body["n"])
     return {"seen": seen}
 """
-MARK = 'echo "$N" >> "$MARKS"'
 
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
     turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
     appends = Appends(given.kill, given.when)
-    (given.folder / "job.py").write_text(SCRIPT)
-    rules = then.Rules()
-    rules.root = given.folder
-    rules.task("mark", run=("process", ["sh", "-c", MARK]), env={"N": then.it.n, "MARKS": str(given.folder / "marks")})
-    rules.task("job", run=("script", "job.py"))
-    with Engine(rules, given.folder / "state", durability="process", slots=4) as engine:
+    with Engine(project(given.folder, SCRIPT), given.folder / "state", durability="process", slots=4) as engine:
         if "b" not in [point.name for point in engine.breakpoints]:
             engine.breakpoints.add("b", "on step of job", who="ann")
         flow = engine.post_record("job", {}, key="one").wait()

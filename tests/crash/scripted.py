@@ -8,6 +8,7 @@ what the script came to.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import then
 from tests.crash.appends import Appends, arguments
@@ -32,6 +33,16 @@ def main(**body):
 MARK = 'echo "$N" >> "$MARKS"'
 
 
+def project(folder: Path, script: str) -> then.Rules:
+    """A task that a script runs, and one that it may start: that adds a line to the file of marks."""
+    (folder / "job.py").write_text(script)
+    rules = then.Rules()
+    rules.root = folder
+    rules.task("mark", run=("process", ["sh", "-c", MARK]), env={"N": then.it.n, "MARKS": str(folder / "marks")})
+    rules.task("job", run=("script", "job.py"))
+    return rules
+
+
 def main() -> None:
     options = arguments(__doc__)
     options.add_argument("--apart", action="store_true", help="no step shares a commit with another")
@@ -39,12 +50,7 @@ def main() -> None:
     if given.apart:
         turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
     appends = Appends(given.kill, given.when)
-    (given.folder / "job.py").write_text(SCRIPT)
-    rules = then.Rules()
-    rules.root = given.folder
-    rules.task("mark", run=("process", ["sh", "-c", MARK]), env={"N": then.it.n, "MARKS": str(given.folder / "marks")})
-    rules.task("job", run=("script", "job.py"))
-    with Engine(rules, given.folder / "state", durability="process", slots=4) as engine:
+    with Engine(project(given.folder, SCRIPT), given.folder / "state", durability="process", slots=4) as engine:
         flow = engine.post_record("job", {}, key="one").wait()
         job = flow.tasks[0]
         told = {"appends": appends.made, "outcome": flow.outcome, "result": job.result, "error": job.error}
