@@ -4,12 +4,12 @@ Theory of operation. There is no thread that owns the engine. Whoever brings a
 cause (a worker whose function returned, the reader of the process keeper, a
 person's thread) puts it into the inbox and tries to take the one lock. Who has
 it works the inbox off: step after step, then one commit for all of them, then
-the orders that waited for it. Who does not get it leaves: its cause is worked
-off by the holder, and shares a commit with what else came meanwhile. So a
-completion that comes alone is committed in the thread that brought it, with no
-hand-over (which costs a third of what a commit takes), and under load commits
-are grouped by themselves. Reports that wait in the inbox together are one step,
-and those on one flow one entry.
+the orders that waited for it (`then.dispatch`). Who does not get it leaves: its
+cause is worked off by the holder, and shares a commit with what else came
+meanwhile. So a completion that comes alone is committed in the thread that
+brought it, with no hand-over (which costs a third of what a commit takes), and
+under load commits are grouped by themselves. Reports that wait in the inbox
+together are one step, and those on one flow one entry.
 
 Orders. A task may start once the transaction that emitted it is durable (law
 3). One that was emitted earlier may start before the step that gave it its
@@ -38,18 +38,14 @@ from then.alarm import Timekeeper
 from then.committer import Committer, Patience
 from then.core import facts as f
 from then.core.causes import (
-    AllHeld,
     Ask,
-    Began,
     Cause,
-    Order,
     Over,
     Proceed,
     Reports,
     SetClock,
     Start,
     Step,
-    Stop,
     Tick,
     Told,
 )
@@ -64,7 +60,8 @@ from then.core.standing import standing
 from then.core.state import State
 from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
-from then.starting import forget, jobs_of, left_behind
+from then.dispatch import GRACE_S, Dispatcher
+from then.starting import forget, left_behind
 from then.turns import STAND_INS, Batch, Brought, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
@@ -76,14 +73,11 @@ BATCH_ENTRIES_MAX: Final = 1000
 CHECKPOINT_ENTRIES: Final = 8000
 CHECKPOINT_FACTS: Final = 32_000
 """Cells are written every so many entries, or facts: few enough that a start folds the rest in a tenth of a second."""
-GRACE_S: Final = 5.0
 _PROCEED: Final = Proceed()
 _CLOSED: Final = "this engine is closed"
 
 Watcher: TypeAlias = Callable[[f.Page], None]
 """Gets durable pages in journal order, under the loop's lock: quick, and calls nothing of the loop."""
-StartWatcher: TypeAlias = Callable[[Task, int], None]
-"""Gets a task that is given to its executor, and when, in microseconds since 1970."""
 
 
 class Loop:
@@ -104,7 +98,6 @@ class Loop:
     ) -> None:
         self.journal = journal
         self.state = state
-        self.executors: dict[str, Executor] = {}
         self.clock = clock
         self.failure: ThenError | None = None
         """Why the engine ended by itself."""
@@ -114,7 +107,6 @@ class Loop:
         self.committer: Committer | None = None
         """Stands in for commits that are put off; without one none is."""
         self.watchers: list[Watcher] = []
-        self.start_watchers: list[StartWatcher] = []
         self.tell: Callable[[Told], object] = lambda told: None
         """Brings scripts their answers, under the lock: quick, and calls nothing of the loop."""
         self.fullness_watchers: list[Callable[[bool], None]] = []
@@ -125,6 +117,10 @@ class Loop:
             0, editions, slots, engine, capacity=capacity, may_start=False, breakpoint_of=breakpoint_of, guards=guards
         )
         self._inbox: deque[Brought] = deque()
+        self._dispatcher = Dispatcher(state, self._terms, self._inbox, self._waiters)
+        self.executors = self._dispatcher.executors
+        """By the kind of the tasks that they run."""
+        self.start_watchers = self._dispatcher.start_watchers
         self._lock = threading.Lock()
         self._batch = Batch()
         self._durable_id = id_text(state.last_id)
@@ -458,7 +454,7 @@ class Loop:
                 and order.task.id <= durable
                 and (not order.following or all(task.id <= durable for task in order.following))
             ):
-                self._start([order])
+                self._dispatcher.start([order])
                 has_started = True
             elif type(order) is Told:
                 # Before it is durable: what the script makes of it comes later in the journal, perhaps in this commit.
@@ -502,58 +498,8 @@ class Loop:
         if batch.reported:
             forget(batch.reported)
         if batch.gated:
-            self._carry_out(batch.gated)
+            self._dispatcher.carry_out(batch.gated)
         return True
-
-    def _carry_out(self, orders: list[Order]) -> None:
-        if len(orders) == 1 and type(orders[0]) is Start:
-            self._start(orders)  # type: ignore[arg-type]
-            return
-        starts, fresh = list[Start](), set[str]()
-        for order in orders:
-            match order:
-                case Start():
-                    starts.append(order)
-                    fresh.add(order.task.id)
-                    fresh.update([task.id for task in order.following])
-                case Began(task=task):
-                    for watcher in tuple(self.start_watchers):
-                        watcher(task, self._terms.time)
-                case Stop(task=task) if task.id in fresh:
-                    # Told to stop before it was started: it never is.
-                    fresh.discard(task.id)
-                    never = Report(task.id, "cancelled", None, {"kind": "cancelled"}, None, self._terms.time)
-                    self._inbox.append((never, None, None))
-                case Stop(task=task):
-                    kind = self._kind(task)
-                    if kind is not None and kind in self.executors:
-                        self.executors[kind].stop(task.id, GRACE_S)
-                case Over(flow=flow):
-                    self._waiters.tell(FlowNews(flow))
-                case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
-                    self._waiters.tell(FlowNews(flow, reason, is_stuck))
-        if starts:
-            self._start(starts, fresh)
-
-    def _start(self, orders: list[Start], those: set[str] | None = None) -> None:
-        """Gives tasks to their executors; one whose run line cannot be evaluated fails at once.
-
-        Args:
-            those: who is still to be started of them; None: all.
-        """
-        begun: list[Task] | None = [] if self.start_watchers else None
-        jobs, refused = jobs_of(orders, those, self._terms.time, begun)
-        for report in refused:
-            self._inbox.append((report, None, None))
-        for task in begun or ():
-            for watcher in tuple(self.start_watchers):
-                watcher(task, self._terms.time)
-        for kind, group in jobs.items():
-            self.executors[kind].start(group)
-
-    def _kind(self, task: Task) -> str | None:
-        flow = self.state.flows.get(task.flow)
-        return None if flow is None else self._terms.editions[flow.version].kind_of(task.type)
 
     # -- when the journal cannot go on ------------------------------------------------
 

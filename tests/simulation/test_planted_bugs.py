@@ -39,7 +39,7 @@ def an_order_is_carried_out_before_its_commit(plant: Plant) -> None:
 
     def early(loop: Loop) -> bool:
         orders, loop._batch.gated = loop._batch.gated, []
-        loop._carry_out(orders)
+        loop._dispatcher.carry_out(orders)
         return commit(loop)
 
     plant.setattr(Loop, "_commit", early)
