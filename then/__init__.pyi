@@ -12,8 +12,8 @@ from then.app.emissions import return_ as return_
 from then.app.emissions import save as save
 from then.app.emissions import skip as skip
 from then.app.engine import Engine as Engine
-from then.app.engine import Flow as Flow
-from then.app.engine import FlowFailed as FlowFailed
+from then.app.flows import Flow as Flow
+from then.app.flows import FlowFailed as FlowFailed
 from then.app.parts import absent as absent
 from then.app.parts import part as part
 from then.app.procedures import Procedure as Procedure

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from then.app.breakpoints import Breakpoints
-from then.app.engine import RETENTION_S, Durability, Engine, Flow
+from then.app.engine import RETENTION_S, Durability, Engine
+from then.app.flows import Flow
 from then.app.rules import Rules
 from then.core.tasks import Body, Json, Outcome, Task
 from then.executors.coroutines import CallersLoop
