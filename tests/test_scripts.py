@@ -348,6 +348,25 @@ def test_a_script_goes_on_with_a_later_engine(tmp_path: Path) -> None:
         assert (state / "tasks" / job.id / "out").read_text() == "asked\n"
 
 
+def test_scripts_that_wait_are_taken_up_without_a_thread(tmp_path: Path) -> None:
+    text = """
+    def main(k):
+        wait(run("person", n=k))
+    """
+    state = tmp_path / "state"
+    with then.Engine(project(tmp_path, text), state) as engine:
+        flows = [engine.post("job", k=k) for k in range(3)]
+        for flow in flows:
+            until_asked(engine, flow)
+    others = set(threading.enumerate())
+    with then.Engine(project(tmp_path, text), state) as engine:
+        own = set(threading.enumerate()) - others
+        assert not [one for one in own if one.name.startswith("andthen-script")]
+        for flow in flows:
+            completes(engine, engine.flow(flow.id), "person")
+        assert [engine.flow(flow.id).wait(PATIENCE_S).outcome for flow in flows] == ["done"] * 3
+
+
 def test_more_scripts_wait_than_there_are_threads(tmp_path: Path) -> None:
     text = """
     def main(k):

@@ -79,6 +79,9 @@ def left_behind(state: State, terms: Terms, known: AbstractSet[str], now_us: int
     """
     left = Left({}, [], [])
     at_steps = {id for id in state.holds.stops if starts and state.holds.at_step(id)}
+    if starts:
+        # What a script has done is in the state: its executor goes on with it.
+        known = known | state.waits.scripts.of.keys()
     for id in sorted(known | state.begun | state.stopping | at_steps):
         task = state.task(id)
         if task is None or task.outcome is not None or (task.is_held and id not in at_steps):

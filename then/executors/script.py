@@ -157,8 +157,22 @@ class ScriptExecutor:
             self._call_threads(len(jobs))
 
     def recover(self, jobs: Sequence[Job]) -> None:
-        """Scripts go on from their last step."""
-        self.start(jobs)
+        """Scripts go on from their last step; those that wait for something need no thread for that."""
+        waiting = [_Live(job) for job in jobs]
+        with self._lock:
+            for live in waiting:
+                # Before the state is asked: an answer that comes meanwhile finds them parked, and has them run.
+                live.place = "parked"
+                self._live[live.job.task.id] = live
+        for live in waiting:
+            recorded = self._recorded(live.job.task.id)
+            with self._lock:
+                if recorded is not None:
+                    live.started = recorded.began
+                if live.place == "parked" and (recorded is None or recorded.open is None):
+                    live.place = "queued"
+                    self._queue.append(live)
+                    self._call_threads(1)
 
     def inventory(self) -> Sequence[str]:
         """Nothing outlives the engine here but what the state has."""
