@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 import then
+from tests.scripted import project
 from then import it
 from then.app.rules import Rules
 from then.core.errors import ConfigError, RuleError, RulesRefused, UnknownName
@@ -102,6 +103,9 @@ def test_a_breakpoint_in_python_says_what_one_in_the_language_says() -> None:
     rules.breakpoint("c", on_rule="send", show=["result.receipt"])
     rules.breakpoint("d", after="pay", prints="paid {receipt}")
     rules.breakpoint("e", before="pay", where=lambda task: task.body["amount"] > 1)
+    rules.task("fan", run=("script", "fan.py"))
+    rules.breakpoint("f", on_step="fan", where=it.count > 1)
+    rules.breakpoint("g", on_step=("fan", "fan.py:7"), once=True)
     texts = [point.text for point in rules.set.breakpoints.values()]
     assert texts[:4] == [
         "breakpoint a before pay where amount > 500 from hit 3 once show amount expires 1h",
@@ -110,6 +114,29 @@ def test_a_breakpoint_in_python_says_what_one_in_the_language_says() -> None:
         'logpoint d after pay print "paid {receipt}"',
     ]
     assert texts[4].startswith("breakpoint e before pay where <lambda> ")
+    assert texts[5:] == [
+        "breakpoint f on step of fan where count > 1",
+        'breakpoint g on step of fan at "fan.py:7" once',
+    ]
+
+
+def test_a_breakpoint_in_python_holds_a_script_before_its_step(tmp_path: Path) -> None:
+    rules = project(
+        tmp_path,
+        """\
+        def main(**body):
+            save("at", 1)
+            save("at", 2)
+        """,
+    )
+    rules.breakpoint("two", on_step=("job", "job.py:3"))
+    with then.Engine(rules) as engine:
+        flow = engine.run("job")
+        [hold] = engine.breakpoints.held.values()
+        assert (hold.breakpoint, hold.place) == ("two", "step 1 at job.py:3")
+        assert engine.history().flow(flow.id).variables == {"at": 1}
+        engine.release(flow)
+        assert flow.wait().outcome == "done"
 
 
 def test_a_breakpoint_in_python_changes_the_version_of_the_rules() -> None:
@@ -139,6 +166,12 @@ def test_a_breakpoint_in_python_needs_one_place_and_a_name_that_is_free() -> Non
         rules.breakpoint("b", on_rule="sent")
     with pytest.raises(RuleError, match="never stops"):
         rules.breakpoint("b", before="pay", prints="x", once=True)
+    with pytest.raises(RuleError, match='"pay" is no script'):
+        rules.breakpoint("b", on_step="pay")
+    with pytest.raises(RuleError, match='names no line of a script: write "fan'):
+        rules.breakpoint("b", on_step=("fan", "seven"))
+    with pytest.raises(RuleError, match="one line of its script"):
+        rules.breakpoint("b", on_step=("fan", "fan.py:7", "fan.py:8"))
 
 
 def test_an_engine_refuses_a_result_that_is_no_json_and_a_record_that_is_not_held() -> None:

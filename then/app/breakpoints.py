@@ -43,16 +43,29 @@ class PointOptions(NamedTuple):
     prints: str | None = None
 
 
-def place_of(before: str | None, after: str | Sequence[str] | None, on_rule: str | None, span: Span | None) -> str:
+def place_of(
+    before: str | None,
+    after: str | Sequence[str] | None,
+    on_rule: str | None,
+    on_step: str | Sequence[str] | None,
+    span: Span | None,
+) -> str:
     """The place as the language writes it.
 
     Raises:
         RuleError: none is given, or several are.
     """
-    if sum(place is not None for place in (before, after, on_rule)) != 1:
-        raise RuleError("a breakpoint needs one place: before=TASK, after=TASK or on_rule=RULE", span)
+    from then.language.phrases import text_literal
+
+    if sum(place is not None for place in (before, after, on_rule, on_step)) != 1:
+        raise RuleError("a breakpoint needs one place: before=TASK, after=TASK, on_rule=RULE or on_step=TASK", span)
     if before is not None:
         return f"before {before}"
+    if on_step is not None:
+        script, *lines = (on_step,) if isinstance(on_step, str) else on_step
+        if len(lines) > 1:
+            raise RuleError('on_step takes a task and one line of its script: ("fan", "fan.py:7")', span)
+        return f"on step of {script}" + "".join(f" at {text_literal(line, is_template=False)}" for line in lines)
     if after is None:
         return f"on rule {on_rule}"
     family, *words = (after,) if isinstance(after, str) else after

@@ -315,6 +315,7 @@ class Rules(Listener):
         before: str | None = None,
         after: str | Sequence[str] | None = None,
         on_rule: str | None = None,
+        on_step: str | Sequence[str] | None = None,
         where: Expression | Callable[[Task], bool] | None = None,
         from_hit: int = 1,
         once: bool = False,
@@ -329,6 +330,7 @@ class Rules(Listener):
             after: the same: held when it has ended, before anything sees it; outcome words may follow it:
                 `("pay", "failed", "timed out")`.
             on_rule: a rule, or a step of its chain (`pack/2`): what would make it fire is held.
+            on_step: a task that runs a script, perhaps with a line of that, `("fan", "fan.py:7")`: held before the step.
             where: a clause over the record; where it cannot be said it does not stop, and is counted.
             from_hit: the first hit that stops.
             once: it switches itself off when it stops.
@@ -341,7 +343,9 @@ class Rules(Listener):
         """
         span = caller()
         options = PointOptions(from_hit, once, expires, tuple(show), prints)
-        self.set.stop_at(point_of(self.set, name, place_of(before, after, on_rule, span), where, options, span))
+        self.set.stop_at(
+            point_of(self.set, name, place_of(before, after, on_rule, on_step, span), where, options, span)
+        )
 
     def unmatched(self, family: str = "*", /, *parts: object, name: str | None = None) -> Callable[[F], F]:
         """A rule for records on which no other fired: events, and tasks that ended otherwise than done."""
