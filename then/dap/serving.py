@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from then.core.errors import ConfigError
@@ -63,7 +64,7 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         listener.close()
         raise ConfigError(f"--dap-port {port}: {(error.strerror or str(error)).lower()}; 0 takes a free one") from error
     listener.listen(CLIENTS_MAX)
-    say(f"debug adapter on 127.0.0.1:{listener.getsockname()[1]}, token {token}")
+    listener.setblocking(False)  # Who asked to be let in may have gone again.
     clients: dict[Link, threading.Thread] = {}
 
     def serve(link: Link) -> None:
@@ -74,17 +75,16 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         finally:
             clients.pop(link, None)
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # A job of a script has the first ignored from the beginning.
-        signal.signal(number, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As `nohup` has it: then it is to go on.
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
-    with listener, contextlib.suppress(KeyboardInterrupt):
-        while True:
+    with listener, _signals() as bell:
+        say(f"debug adapter on 127.0.0.1:{listener.getsockname()[1]}, token {token}")
+        while bell not in select.select([listener.fileno(), bell], [], [])[0]:
             try:
                 link = _accepted(listener, is_full=len(clients) >= CLIENTS_MAX)
+            except BlockingIOError:
+                continue
             except OSError as error:
                 say(f"a client could not be taken: {(error.strerror or str(error)).lower()}")
-                threading.Event().wait(PAUSE_S)
+                select.select([bell], [], [], PAUSE_S)
                 continue
             if link is None:
                 continue
@@ -94,6 +94,31 @@ def serve_port(make_desk: Callable[[Link], Desk], who: str, port: int, say: Call
         link.hang_up()
         thread.join()
     return 130
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor that is ready to be read from the first signal on that ends this, wherever the main thread is then.
+
+    What a handler raises may come too late: that of a signal noted just before `accept` begins to wait runs when that
+    ends. After the first the next one interrupts, in case a client holds up the end.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]  # A job of a script has the first ignored from the beginning.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As `nohup` has it: then it is to go on.
+        numbers.append(signal.SIGHUP)
+    bell, string = os.pipe()
+    os.set_blocking(string, False)
+    for number in numbers:
+        signal.signal(number, lambda number, frame: None)
+    before = signal.set_wakeup_fd(string)
+    try:
+        yield bell
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+        signal.set_wakeup_fd(before)
+        os.close(bell)
+        os.close(string)
 
 
 def converse_in_time(link: Link, desk: Desk, who: str, latest_s: float = LATEST_S) -> None:
