@@ -36,3 +36,24 @@ def test_killed_at_every_append_it_is_held_at_the_same_places_with_the_same_edit
     appends = appends_of_a_whole_life(PROGRAM, tmp_path, _check)
     assert appends >= 2 * len(HOLDS), "a hold and a release each have an append"
     kill_at_each(PROGRAM, tmp_path, _check, appends, when)
+
+
+def _check_steps(folder: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["stops"] == [["entry", {"n": 1}, True], ["step", {"n": 1}, True], ["step", {"n": 3}, True]]
+    assert told["edits"] == [["ann", {"code": 0, "m": 2}]]
+    assert told["flows"] == [
+        [False, "done", [["go", None], ["mark", {"code": 0, "m": 2}], ["mark", {"code": 0, "m": 3}]]],
+        [True, "done", [["go", None], ["mark", {"code": 0, "m": 1}], ["mark", {"m": 9}]]],
+    ]
+    assert (folder / "marks").read_text().split() == ["1", "3"], "each run once, and none by the fork"
+    return told
+
+
+@pytest.mark.slow
+def test_killed_after_every_append_it_steps_to_the_same_records_and_forks_once(tmp_path: Path) -> None:
+    # Before one is after the one before: what a session does besides is in the journal, or nowhere.
+    appends = appends_of_a_whole_life("tests.crash.stepped", tmp_path, _check_steps)
+    assert appends >= 8, "two steps set, two released, each a stop; and a fork"
+    kill_at_each("tests.crash.stepped", tmp_path, _check_steps, appends, "after")
