@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.loop_bench import Bench, Paper
+from tests.readings import told
 from then import loop as loop_module
+from then.abc import Entry
 from then.analysis.history import History, chain_of, descendants
 from then.core.causes import Cancel, Report, Retry
 from then.core.errors import UnknownId
@@ -130,6 +132,60 @@ def test_what_descends_from_a_record_and_lives() -> None:
     bench.end(b)
     assert descendants(History(bench.paper).flow(root.flow), root.id) == [a.id]
     assert descendants(History(bench.paper).flow(root.flow), b.id) == []
+
+
+@pytest.mark.parametrize("entries", [2, 4, 1000])
+def test_who_reads_on_is_told_what_a_new_reader_is_told(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", entries)
+    bench = opened()
+    root = bench.post("go", key="k", n=3)
+    reading = History(bench.paper)
+
+    def check() -> None:
+        reading.read_on()
+        new = History(bench.paper)
+        for flow in new.flows():
+            assert reading.flow(flow.id) == new.flow(flow.id)
+            assert reading.seqs(flow.id) == new.seqs(flow.id)
+        assert told(reading.state) == told(new.state)
+        assert list(reading.flows()) == list(new.flows())
+
+    check()
+    first = reading.flow(root.flow)
+    finish(bench, "b")
+    check()
+    bench.post("tick", flow=root.flow, n=5)
+    check()
+    finish(bench, "a", m=7)
+    check()
+    [ask] = [task for task in bench.loop.state.live() if task.type == "ask"]
+    bench.loop.ask(Report(ask.id, "done", {}, None, ask.started, 9, ask.flow, "person"))
+    check()
+    assert list(first.records) == [root.id, *(task.id for task in bench.hands.started)], "it was given out, and stays"
+    for _ in range(9):
+        bench.post("b", n=1)
+        check()
+
+
+def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
+    bench = opened()
+    root = bench.post("go", n=3)
+    reading = History(bench.paper)
+    reading.flow(root.flow)
+    seen = bench.paper.last
+    asked: list[int] = []
+    read = Paper.read
+
+    def noted(paper: Paper, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+        asked.append(after)
+        return read(paper, after, upto)
+
+    monkeypatch.setattr(Paper, "read", noted)
+    finish(bench, "a", m=7)
+    reading.read_on()
+    assert reading.flow(root.flow).records[bench.hands.started[0].id].task.result == {"m": 7}
+    assert asked == [seen, seen]
 
 
 # -- for a retry ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from then.core import facts as f
 from then.core.chains import Chain
 from then.core.errors import UnknownId
 from then.core.facts import Flow, edited, ended
-from then.core.folds import restore
+from then.core.folds import load, restore, turn
 from then.core.holds import Hold
 from then.core.resting import decode_flow
 from then.core.state import State
@@ -69,7 +69,7 @@ class FlowHistory:
 
 
 class History:
-    """Reads one journal; made anew for each question, so that it sees what is durable now.
+    """Reads one journal; made anew for each question, or told to `read_on`, so that it sees what is durable now.
 
     Args:
         state: the state that the journal tells, where it is known; an empty one where what was written with the
@@ -79,6 +79,8 @@ class History:
     def __init__(self, journal: Journal, state: State | None = None) -> None:
         self._journal = journal
         self._state = state
+        self._folded: dict[str, tuple[int, FlowHistory]] = {}
+        """By flow, its entries up to one, folded: without what the state tells of its live records."""
 
     @property
     def state(self) -> State:
@@ -88,6 +90,23 @@ class History:
                 self._journal.cells, lambda after: (entry.data for entry in self._journal.read(after))
             )
         return self._state
+
+    def read_on(self) -> None:
+        """Comes to what is durable now; of what was read by then nothing is read again, but for the state after a checkpoint.
+
+        The state that it gave becomes that of now.
+
+        Cost: grows with the entries that came since, or since the last checkpoint.
+        """
+        if self._state is None:
+            return
+        kept = State()
+        load(kept, "meta", self._journal.cells("meta"))
+        if kept.seq > self._state.seq:
+            self._state = None
+            return
+        for entry in self._journal.read(self._state.seq):
+            turn(self._state, f.decode(entry.data))
 
     # -- flows ------------------------------------------------------------------
 
@@ -122,11 +141,14 @@ class History:
             flow = next((decode_flow(data) for key, data in self._journal.cells("past", id) if key == id), None)
         if flow is None:
             raise UnknownId(id)
-        history = FlowHistory(flow, {})
-        for page in self._pages(id):
-            _fold(history, page)
+        upto, folded = self._folded.get(id) or (0, FlowHistory(flow, {}))
+        for seq, page in self._pages(id, upto):
+            upto = seq
+            _fold(folded, page)
+        self._folded[id] = upto, folded
+        history = FlowHistory(flow, dict(folded.records), dict(folded.chains), dict(folded.variables))
         for task in state.live(id) if id in state.flows else ():
-            history.records[task.id].task = task
+            history.records[task.id] = attrs.evolve(history.records[task.id], task=task)
             hold = state.holds.holding(task)
             if hold is not None:
                 history.holds[task.id] = hold
@@ -140,12 +162,12 @@ class History:
         is_of_then = id in self.state.flows or any(flow.id == id for flow in self.state.past)
         return sorted(seq for seq in seqs if not is_of_then or seq <= self.state.seq)
 
-    def _pages(self, id: str) -> Iterator[f.Page]:
-        for first, last in _runs(self.seqs(id)):
+    def _pages(self, id: str, after: int) -> Iterator[tuple[int, f.Page]]:
+        for first, last in _runs(seq for seq in self.seqs(id) if seq > after):
             for entry in self._journal.read(first - 1, last):
                 page = f.decode(entry.data)
                 if page.flow == id:
-                    yield page
+                    yield entry.seq, page
 
     # -- records ------------------------------------------------------------------
 

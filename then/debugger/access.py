@@ -20,6 +20,7 @@ from then.app.editions import Editions
 from then.app.engine import Engine
 from then.core.edition import Edition
 from then.core.errors import ConfigError, ThenError
+from then.core.state import State
 from then.core.tasks import Json
 from then.debugger.past import state_at
 from then.executors.outputs import Stream, tail
@@ -39,6 +40,7 @@ class Access:
     close: Callable[[], None]
     written: Callable[[str, Stream, int], list[str]] = attrs.field(default=lambda id, stream, lines: [])
     """The last lines that a task wrote to a stream; none where they are not to be had masked."""
+    _now: History = attrs.field(init=False, default=attrs.Factory(lambda self: History(self.journal), takes_self=True))
 
     def root(self, version: str) -> Path:
         """The root of the project that rules were loaded from."""
@@ -46,8 +48,15 @@ class Access:
         return Path(kept.root) if kept is not None else Path()
 
     def history(self, upto: int | None = None) -> History:
-        """What is durable now; or what was when an entry of the journal had been written."""
-        return History(self.journal, state_at(self.journal, upto) if upto is not None else None)
+        """What is durable now; or what was when an entry of the journal had been written. Its state is not changed."""
+        if upto is not None:
+            return History(self.journal, state_at(self.journal, upto))
+        self._now.read_on()
+        return self._now
+
+    def own_state(self, upto: int | None = None) -> State:
+        """The state of that moment, to be changed."""
+        return state_at(self.journal, upto) if upto is not None else History(self.journal).state
 
 
 def to_engine(engine: Engine) -> Access:

@@ -102,8 +102,7 @@ class View:
         """What its release would bring about."""
         if not self.task.is_held:
             return Preview()
-        state = self.access.history(self.at).state  # One of its own, to be changed.
-        return preview(state, self.access.editions, self.id, self._body, self._result)
+        return preview(self.access.own_state(self.at), self.access.editions, self.id, self._body, self._result)
 
     # -- places ------------------------------------------------------------------------
 
