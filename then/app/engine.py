@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ from then.app.debuggers import Debuggers
 from then.app.editions import Editions
 from then.app.flows import Flow
 from then.app.machine import capacity_of
-from then.app.placed import clean_up
+from then.app.placed import TemporaryFolder
 from then.app.rules import Rules, make_ready
 from then.app.secrets import Secrets, readable_by_others
 from then.app.waits import Waits
@@ -116,7 +115,7 @@ class Engine(Waits):
         guarded = guards_of(guards or {})
         self.secrets = Secrets(Path(), self.clock)
         self.journal = open_journal(self.folder, durability)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
         self.debuggers = Debuggers()
         self._control: _Closable | None = None
         self._is_closed, self._pid = False, os.getpid()
@@ -429,8 +428,8 @@ class Engine(Waits):
         if self.folder is not None:
             return self.folder
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="andthen-", ignore_cleanup_errors=True)
-        return Path(self._temporary.name)
+            self._temporary = TemporaryFolder()
+        return self._temporary.path
 
     def _take_up(self) -> None:
         """Goes on with what an engine before left: open flows, and what still runs outside."""
@@ -472,7 +471,7 @@ class Engine(Waits):
         finally:
             self.journal.close()
             if self._temporary is not None:
-                clean_up(self._temporary)
+                self._temporary.clean_up()
 
     def __enter__(self) -> Self:
         return self

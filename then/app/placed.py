@@ -8,7 +8,6 @@ place for their output, would have to report each as one that cannot be spawned.
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,10 +83,19 @@ class Placed:
         self._journal.close()
 
 
-def clean_up(folder: tempfile.TemporaryDirectory[str]) -> None:
-    """Takes a folder away; a keeper that ends may still put something in, so that one time may not do."""
-    for _ in range(CLEANUPS_MAX):
-        folder.cleanup()
-        if not os.path.exists(folder.name):
-            return
-        threading.Event().wait(CLEANUP_S)
+class TemporaryFolder:
+    """A folder of an engine that keeps nothing; it is there until `clean_up`, or the end of the process."""
+
+    def __init__(self) -> None:
+        import tempfile  # With it come all that packs files; most engines have a folder, or need none.
+
+        self._folder = tempfile.TemporaryDirectory(prefix="andthen-", ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name)
+
+    def clean_up(self) -> None:
+        """Takes it away; a keeper that ends may still put something in, so that one time may not do."""
+        for _ in range(CLEANUPS_MAX):
+            self._folder.cleanup()
+            if not self.path.exists():
+                return
+            threading.Event().wait(CLEANUP_S)

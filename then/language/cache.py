@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -280,6 +279,8 @@ def _read(place: Path) -> _Manifest | None:
 
 def _write(place: Path, manifest: _Manifest) -> None:
     """Keeps a load, whole or not at all; a folder that cannot be written keeps nothing."""
+    import tempfile
+
     data = msgspec.msgpack.encode(manifest)
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
