@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,16 @@ def test_a_script_that_catches_what_takes_it_off_its_thread_has_not_ended_by_tha
         shop.session.go()
         completes(engine, shop.flow, "person")
         assert shop.flow.wait(PATIENCE_S).tasks[1].result == {"asked": 1}
+
+
+def test_where_debugpy_is_not_installed_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "debugpy", None)
+    with opened(tmp_path) as engine:
+        shop = Debugged(engine, AT_RUN)
+        with pytest.raises(ConfigError, match=r"install andthen\[debugpy\]"):
+            shop.console.run("debugpy")
+        shop.console.run("task go")
+        with pytest.raises(ConfigError, match=r"go .* is no script under way"):
+            shop.console.run("debugpy")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from then.cli.breaking import who
-from then.cli.settings import Settings, say
+from then.cli.settings import Settings, say, who
 from then.core.errors import ConfigError
 from then.dap.desk import Desk, Served
 from then.dap.link import Link

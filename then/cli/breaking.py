@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 
 from then.app.objects import breakpoint_object
 from then.app.reading import open_reading
 from then.cli.changing import change
 from then.cli.listing import print_answer, print_object, print_table
-from then.cli.settings import Settings
+from then.cli.settings import Settings, who
 from then.core.tasks import Body
 
 
@@ -45,11 +44,3 @@ def _said(what: str, answer: Body) -> str:
         return "taken away" + (f", {len(answer['released'])} released" if answer["released"] else "")
     expires = f" until {answer['expires']}" if answer["expires"] else ""
     return f"{answer['state']}{expires}"
-
-
-def who() -> str:
-    """Who sits here: the name of the user."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

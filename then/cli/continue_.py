@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from then.cli import candidates
-from then.cli.settings import Settings, command
+from then.cli.settings import Settings, command, who
 
 
 @command("continue")
@@ -35,7 +35,6 @@ def command_(
     What --body and --result change, and where --rule and --skip lead it, is recorded with who did it; what was there
     before stays in the journal.
     """
-    from then.cli.breaking import who
     from then.cli.changing import change
     from then.cli.listing import print_answer
     from then.cli.values import read_words

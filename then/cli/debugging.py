@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from then.app.engine import Engine
 from then.app.posting import posts_of
-from then.cli.breaking import who
-from then.cli.settings import Settings, say
+from then.app.rules import Rules
+from then.cli.settings import Settings, say, who
 from then.cli.values import read_body, read_words
-from then.cli.working import load
 from then.core.errors import ConfigError
 from then.debugger.access import Access, to_engine, to_past, to_running
 from then.debugger.beginning import cancel_all, flow_of, set_entry
@@ -34,7 +33,9 @@ def begin(
 ) -> int:
     """A record is posted and held at once. Gives the exit code."""
     scripts = [lines_of(file) for file in files]
-    rules = load(path)
+    rules = Rules().load(path)
+    for finding in rules.findings:
+        say(finding.text())
     if type is not None and "=" in type:
         words, type = (type, *words), None
     fields = read_body(body)
@@ -100,7 +101,7 @@ def _talk(
     try:
         terminal.follow(stop, scripts)
     finally:
-        console.session.own.clear()  # What is held stays held.
+        console.close()
     return terminal.exit_code or _outcome(console.session)
 
 

@@ -54,6 +54,16 @@ class Settings:
         return is_terminal(stream)
 
 
+def who() -> str:
+    """Who sits here: the name of the user."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
 def is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()

@@ -25,6 +25,7 @@ class InitializeArguments(Arguments):
     lines_start_at1: bool = msgspec.field(default=True, name="linesStartAt1")
     columns_start_at1: bool = msgspec.field(default=True, name="columnsStartAt1")
     supports_invalidated_event: bool = False
+    supports_start_debugging_request: bool = False
 
 
 class LaunchArguments(Arguments):

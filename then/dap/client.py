@@ -70,7 +70,7 @@ class Client(Voice):
         self.has_begun = False
         """Flows are there, and followed."""
         self.is_configured = False
-        self.supports_invalidated = False
+        self.supports_invalidated = self.starts_debugging = False
         self.points = Points(who, self.event)
         self.values = Values()
         self.threads: dict[str, Thread] = {}

@@ -106,7 +106,7 @@ class Follower:
         self._client.say(f"flow {thread.flow} ended {outcome}" + (f": {flow.text}" if flow.text else ""))
         if thread.is_ours and outcome != "done":
             self._exit_code = 1
-        thread.session.own.clear()
+        thread.console.close()
         self._client.drop(thread)
 
     def _stopped(self, thread: Thread, stop: Stop) -> None:

@@ -203,6 +203,9 @@ def _command(client: Client, thread: Thread, line: str) -> Body:
     reply = thread.console.run(line)
     if thread.console.session is not session:
         return _forked(client, thread, reply.text)
+    if client.starts_debugging and reply.data is not None and "attach" in reply.data:
+        asked = {"request": "attach", "configuration": reply.data["attach"]}
+        client.after(lambda: client.ask("startDebugging", asked))
     if reply.is_last:
         return {"result": reply.text or "`disconnect` leaves", "variablesReference": 0}
     if thread.is_stopped and session.stop is None:

@@ -46,6 +46,7 @@ CAPABILITIES: Final = {
 
 def initialize(client: Client, desk: Desk, given: InitializeArguments) -> Body:
     client.supports_invalidated = given.supports_invalidated_event
+    client.starts_debugging = given.supports_start_debugging_request
     client.counts_from(1 if given.lines_start_at1 else 0, 1 if given.columns_start_at1 else 0)
     client.after(lambda: client.event("initialized"))
     filters = [
@@ -165,7 +166,7 @@ def leave(client: Client, ends: bool | None = None) -> None:
         client.follower.stop()
     for thread in client.threads.values():
         with contextlib.suppress(ThenError):
-            thread.session.own.clear()
+            thread.console.close()
     client.points.clear()
     client.leave(ends)
     client.threads.clear()

@@ -52,6 +52,11 @@ class Voice:
         with self.lock:
             self.send({"type": "event", "event": name, **({"body": body} if body is not None else {})})
 
+    def ask(self, command: str, arguments: Body) -> None:
+        """Asks the client for something; nothing waits for what it answers."""
+        with self.lock:
+            self.send({"type": "request", "command": command, "arguments": arguments})
+
     def say(self, text: str, category: str = "console", **more: Json) -> None:
         """A line in the client's console."""
         self.event("output", {"category": category, "output": f"{text}\n", **more})

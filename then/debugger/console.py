@@ -79,8 +79,15 @@ class Console:
         """The breakpoint that what is typed now is for, up to `end`."""
         self.hears: Callable[[Logged], None] | None = None
         """Takes what logpoints say; None: it is told with the next stop."""
+        self.end_replay: Callable[[], None] = lambda: None
+        """Ends what was handed to debugpy."""
         self.due: deque[str] = deque()
         """What is to be carried out next: whoever reads lines takes them from here first."""
+
+    def close(self) -> None:
+        """Takes away what this session set for itself; what is held stays held."""
+        self.session.own.clear()
+        self.end_replay()
 
     def turn_to(self, flow: str) -> Session:
         """Goes on with another flow; what is held of this one stays held."""

@@ -118,6 +118,19 @@ def _shown(console: Console, rest: str) -> Span:
     return span
 
 
+def _debugpy(console: Console, rest: str) -> Reply:
+    from then.debugger.replay import HOST, Replay
+
+    replay = Replay(console.session.view)
+    console.end_replay()
+    console.end_replay = replay.close
+    text = (
+        f"debugpy listens on {HOST}:{replay.port}: attach an editor there; {replay.file} is run once more up to its step, "
+        "and starts nothing"
+    )
+    return Reply(text, {"attach": replay.configuration})
+
+
 def _print(console: Console, rest: str) -> Reply:
     value = _valued(console, rest)
     return Reply(value_shown(value), _data(rest, value))
@@ -392,6 +405,7 @@ LOOKING: Final = (
     Command("args", ("a",), "", "The body of the record in view.", _args),
     Command("task", ("t",), "[ID|TYPE]", "The record in view; or takes another of the flow into view.", _task),
     Command("preview", (), "", "What the rules would do, if it went on now.", _preview),
+    Command("debugpy", (), "", "Hands the script in view to debugpy, for steps inside its Python.", _debugpy),
     Command("info", ("i",), "b|captures|flows|held|locals|rules|tasks|variables", "Lists.", _info),
     Command("history", (), "[N]", "The last entries of the flow in the journal.", _history),
     Command("back", ("rn", "rs"), "", "Looks at the flow as it was one entry before.", _back),

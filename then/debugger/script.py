@@ -8,8 +8,6 @@ after a crash, and of any moment of the past, this tells the same.
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -91,7 +89,7 @@ def whereabouts(task: Task, recorded: Recorded | None, root: Path, file: str) ->
 
     def arrive(ask: Ask | None, n: int) -> Told:
         what = ask.what if ask is not None else recorded.open.what if recorded is not None and recorded.open else ""
-        found.append(Whereabouts(file, tuple(_frames(path)), what))
+        found.append(Whereabouts(file, tuple(map(_frame, frames_in(path))), what))
         raise Unwound
 
     # What it would draw, or read off the clock, there is not recorded yet: it is asked for, and not answered.
@@ -110,6 +108,8 @@ def whereabouts(task: Task, recorded: Recorded | None, root: Path, file: str) ->
     thread.start()
     thread.join(LIMIT_S)
     if thread.is_alive() and thread.ident is not None:
+        import ctypes
+
         play.is_over = True
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Unwound))
     if found:
@@ -118,16 +118,19 @@ def whereabouts(task: Task, recorded: Recorded | None, root: Path, file: str) ->
     return Whereabouts(file, (), wrong=why)
 
 
-def _frames(path: str) -> Iterator[ScriptFrame]:
+def frames_in(path: str) -> Iterator[FrameType]:
+    """The frames of a file that are under way in this thread, the innermost first; of coroutines each with what it awaits."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the one way to a caller's names)
     is_any = False
     while frame is not None:
         if frame.f_code.co_filename == path and frame.f_code.co_name != "<module>":
             is_any = True
-            yield _frame(frame)
+            yield frame
         frame = frame.f_back
     if is_any:
         return
+    import asyncio
+
     try:
         tasks = asyncio.all_tasks()
     except RuntimeError:
@@ -138,7 +141,7 @@ def _frames(path: str) -> Iterator[ScriptFrame]:
         while getattr(inner, "cr_frame", None) is not None:
             awaited.append(inner.cr_frame)
             inner = inner.cr_await
-        yield from (_frame(one) for one in reversed(awaited) if one.f_code.co_filename == path)
+        yield from (one for one in reversed(awaited) if one.f_code.co_filename == path)
 
 
 def _frame(frame: FrameType) -> ScriptFrame:
