@@ -76,6 +76,22 @@ def test_rules_that_do_not_load_are_an_error_of_collection_with_the_place(pytest
     result.stdout.fnmatch_lines(['shop.then:9:38: unknown rule "begin"*'])
 
 
+def test_a_file_may_test_the_rules_in_python_that_lie_beside_it(pytester: pytest.Pytester) -> None:
+    rules = pytester.mkdir("rules")
+    rules.joinpath("rules.py").write_text(
+        "import then\nrules = then.Rules()\n@rules.when('go')\ndef start(go):\n    yield then.emit('ship')\n"
+    )
+    rules.joinpath("a.then").write_text(
+        'event go() task ship()\ntest "it ships" post go() expect ship once by rule start end\n'
+    )
+    rules.joinpath("b.then").write_text(
+        'event rest()\ntest "nothing by itself" post rest() expect flow.ended once end\n'
+    )
+    result = run(pytester, "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["rules/a.then::it ships PASSED*", "rules/b.then::nothing by itself PASSED*"])
+
+
 def test_files_without_tests_are_left_alone_wrong_ones_too(pytester: pytest.Pytester) -> None:
     pytester.path.joinpath("plain.then").write_text("event order(id: wrong)\n")
     pytester.makepyfile("def test_it(): pass")

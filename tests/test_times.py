@@ -9,9 +9,12 @@ import pytest
 from tests.checked import Checked
 from tests.readings import Cells, due_of, restored, store
 from tests.world import World
+from then.core import facts as f
 from then.core import guards
-from then.core.causes import Post, Proceed, Release, SetClock, Tick
+from then.core.causes import Adopt, Post, Proceed, Release, SetClock, SetTimer, Tick
+from then.core.edition import Edition
 from then.core.guards import Guards
+from then.language.loading import load_text
 
 HEAD = """
 event go(n: int?) event stop() event rung(n: int?) event seen(what: str)
@@ -222,6 +225,73 @@ def test_a_restart_at_any_moment_neither_loses_nor_doubles_a_time(seed: int) -> 
     assert sorted(task.body["what"] for task in world.emitted("seen")) == [str(n) for n in range(8)]
     assert len(world.emitted("a")) == 16
     assert len(world.emitted("rung")) == len(world.emitted("p")) == 8
+
+
+TIMERS = """
+event beat() event night() event calm()
+every 1d start beat()
+cron "0 4 * * *" start night()
+every 7d start calm()
+"""
+
+
+def came(world: World, type: str) -> int:
+    return sum(fact.task.type == type for fact in world.facts(f.Posted) if isinstance(fact, f.Posted))
+
+
+def in_force(world: World, text: str) -> None:
+    """These timers come into force."""
+    version = f"v{len(world.editions) + 1}"
+    world.editions[version] = Edition(version, load_text(text).rules)
+    world.give(Adopt(version))
+
+
+def test_a_timer_of_which_the_schedule_was_changed_is_set_anew_and_the_others_go_on() -> None:
+    world = Checked(TIMERS)
+    world.adopt()
+    world.advance(3600)
+    calm = world.state.waits.timers["calm"].due
+    in_force(world, TIMERS.replace("every 1d", "every 1m").replace("0 4 * ", "*/10 * * "))
+    world.advance(600)
+    assert (came(world, "beat"), came(world, "night")) == (10, 1)
+    assert world.state.waits.timers["calm"].due == calm
+    in_force(world, TIMERS.replace("every 1d", 'cron "0 0 1 1 *"'))
+    assert not world.state.waits.timers["beat"].is_span
+    world.advance(600)
+    assert came(world, "beat") == 10
+
+
+def test_a_change_of_its_schedule_lets_a_timer_be_paused() -> None:
+    world = Checked(TIMERS)
+    world.adopt()
+    world.give(SetTimer("beat", "pause"))
+    in_force(world, TIMERS.replace("every 1d", "every 1m"))
+    world.advance(600)
+    assert came(world, "beat") == 0
+    world.give(SetTimer("beat", "resume"))
+    world.advance(60)
+    assert came(world, "beat") == 1
+
+
+def test_what_was_missed_before_a_schedule_was_changed_is_made_good() -> None:
+    world = Checked(TIMERS)
+    world.adopt()
+    world.terms.time += 30 * 3_600_000_000
+    in_force(world, TIMERS.replace("every 1d", "every 2d"))
+    world.advance(1)
+    assert came(world, "beat") == 1
+
+
+@pytest.mark.parametrize(("overlap", "times"), [("skip", 1), ("queue", 4), ("allow", 4)])
+def test_all_that_was_missed_is_made_good_unless_it_is_skipped_while_the_first_lives(overlap: str, times: int) -> None:
+    rules = f"task beat() every 1h start beat() overlap {overlap} catch up all"
+    world = Checked(rules)
+    world.adopt()
+    world.terms.time += 4 * 3_600_000_000
+    world.give(Tick())
+    while world.live("beat"):
+        world.end("beat")
+    assert came(world, "beat") == times
 
 
 def test_marks_that_are_over_do_not_heap_up() -> None:

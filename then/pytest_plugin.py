@@ -38,9 +38,15 @@ class RulesFile(pytest.File):
         try:
             rules = load_afresh(_shown(self.path))
         except ThenError as error:
-            raise self.CollectError(str(error)) from None
+            # It may test rules in Python or YAML that lie beside it.
+            try:
+                rules = load_afresh(_shown(self.path.parent))
+            except ThenError:
+                raise self.CollectError(str(error)) from None
         edition = Edition("tests", rules)
         for scenario in rules.scenarios:
+            if scenario.span is not None and not self.path.samefile(scenario.span.file):
+                continue
             line = scenario.span.line if scenario.span is not None else 1
             yield ScenarioItem.from_parent(
                 self, name=scenario.name, play=partial(judge, scenario, edition, root=self.path.parent), line=line

@@ -39,6 +39,8 @@ rule start when go as g then note(text: "{g.n}")
         (["run", "r.then", "go", "n=1", "-j", "0"], "-j"),
         (["run", "r.then", "go", "n=1", "-j", "many"], "-j"),
         (["run", "r.then", "go", "n=1", "--nope"], "no such option"),
+        (["run", "r.then", "go", "n=1", "-r", "cores=nan"], "resource cores=nan: a whole number of 0 or more"),
+        (["check", "r.then", "-r", "memory=inf"], "resource memory=inf: a whole number of 0 or more"),
         (["prune", "--older", "ever"], '--older: "ever" is no span of time'),
         (["log", "zzz"], 'no record has an id that begins with "zzz"; `andthen ps --all` lists them'),
         (["log", "../../etc/passwd"], 'no record has an id that begins with "../../etc/passwd"'),

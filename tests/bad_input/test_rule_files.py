@@ -284,6 +284,31 @@ def test_mistakes_in_python_are_placed_by_the_path_that_was_given(shell: Shell, 
     ), said.out
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("r.then", 'event go()\ntask a() run process ["true"] needs {cores: 9999}\n', "r.then:2:38:"),
+        (
+            "r.py",
+            "import then; rules = then.Rules(); rules.event('go')\nrules.task('a', run=('process', ['true']), needs={'cores': 9999})\n",
+            "r.py:2:1:",
+        ),
+    ],
+)
+def test_a_need_over_the_machine_is_an_error_with_its_place_before_anything_starts(
+    shell: Shell, name: str, text: str, place: str
+) -> None:
+    shell.write(name, text)
+    said = shell("run", name, "go")
+    assert (said.code, said.out) == (2, "")
+    assert f"{place} a: needs {{cores: 9999}}, and of this engine its cores are" in said.err
+    found = shell("check", name)
+    assert found.code == 1
+    assert f"{place} error T117: a: needs {{cores: 9999}}, and of this engine its cores are" in found.out
+    # On a machine that is larger it is none.
+    assert shell("check", name, "-r", "cores=9999").code == 0
+
+
 def test_check_tells_the_same_with_1(shell: Shell) -> None:
     path: Path = shell.write("r.then", "rle a when go then x()\n")
     said = shell("check", path.name, "--json")

@@ -113,9 +113,30 @@ def test_timers_are_listed_paused_taken_up_and_fired(shell: Shell) -> None:
     assert shell("timers", "pause", "scan").code == 0
     assert {t["name"]: (t["paused"], t["next"]) for t in shell("timers", "--json").objects}["scan"] == (True, None)
     (fired,) = shell("timers", "fire", "scan.2", "--json").objects
+    assert fired["flow"] == fired["fired"]
     assert fired["flow"] in {flow["id"] for flow in shell("flows", "--json").objects}
     shell("timers", "resume", "scan")
     assert not any(timer["paused"] for timer in shell("timers", "--json").objects)
+
+
+def test_a_timer_that_is_fired_says_what_came_of_it(shell: Shell) -> None:
+    shell.write("t.then", "task scan() task count()\nevery 1h start scan() every 1h start count() overlap queue\n")
+    assert shell("run", "t.then", "--timeout", "1ms").code == 0
+    for name, told in (
+        ("scan", "`overlap skip` leaves this time out"),
+        ("count", "fires when it has ended, 1 queued"),
+    ):
+        (flow,) = shell("timers", "fire", name).out.removeprefix(f"{name}: flow ").split()
+        assert shell("timers", "fire", name).out == f"{name}: flow {flow} lives; {told}\n"
+    assert len(shell("flows", "--json").objects) == 2
+
+
+def test_a_timer_that_is_not_paused_is_not_set_anew_by_resume(shell: Shell) -> None:
+    shell.write("t.then", "event scan()\nevery 1h start scan()\n")
+    assert shell("run", "t.then", "--timeout", "1ms").code == 0
+    (before,) = shell("timers", "--json").objects
+    shell("timers", "resume", "scan")
+    assert shell("timers", "--json").objects == [before]
 
 
 def test_a_timer_that_is_not_there_is_named_with_the_nearest(shell: Shell) -> None:

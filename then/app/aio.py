@@ -172,9 +172,9 @@ class AsyncEngine:
         """The timers of the rules in force; see `Engine.timers`."""
         return await asyncio.to_thread(self.engine.timers)
 
-    async def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> None:
+    async def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> str | None:
         """Pauses a timer, takes it up again, or fires it now; see `Engine.set_timer`."""
-        await asyncio.to_thread(self.engine.set_timer, name, what)
+        return await asyncio.to_thread(self.engine.set_timer, name, what)
 
     @property
     def breakpoints(self) -> Breakpoints:

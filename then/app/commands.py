@@ -145,11 +145,11 @@ class Commands:
         return breakpoint_object(found.point, found.holds)
 
     def timer(self, name: str, what: str) -> Json:
-        """Pauses a timer, takes it up again, or fires it now; gives it."""
+        """Pauses a timer, takes it up again, or fires it now; gives it, and in `fired` the flow that it started."""
         if what not in ("pause", "resume", "fire"):
             raise ConfigError(f'"{what}" is nothing that is done to a timer; one of pause, resume, fire')
-        self._engine.set_timer(name, what)  # type: ignore[arg-type]
-        return next(timer for timer in self._engine.timers() if timer["name"] == name)
+        fired = self._engine.set_timer(name, what)  # type: ignore[arg-type]
+        return next(timer | {"fired": fired} for timer in self._engine.timers() if timer["name"] == name)
 
     def running(self) -> Json:
         """Since when the tasks that run do so, in microseconds, by id; null where an engine before started them."""

@@ -10,6 +10,7 @@ Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, `cpu.max` and `memor
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ def capacity_of(slots: int, resources: Mapping[str, float]) -> Capacity:
     tokens: dict[str, int] = {}
     for name, count in resources.items():
         check_name(name, "resource")
-        if count < 0 or (name != "cores" and count != int(count)):
+        if not 0 <= count < math.inf or (name != "cores" and count != int(count)):
             raise ConfigError(f"resource {name}={count}: a whole number of 0 or more is expected")
         tokens[name] = int(count)
     cores = float(resources.get("cores", here.cores))

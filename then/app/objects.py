@@ -69,6 +69,7 @@ def flow_object(flow: Flow) -> Body:
         "text": flow.text,
         "held": flow.held,
         "records": flow.records,
+        "skipped": flow.skipped,
         "live": flow.live,
         "version": flow.version,
         "variables": flow.variables,

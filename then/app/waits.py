@@ -51,13 +51,17 @@ class Waits:
         rules = self.editions[version].rules
         return [_timer(timer, rules) for timer in found]
 
-    def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> None:
+    def set_timer(self, name: str, what: Literal["pause", "resume", "fire"]) -> str | None:
         """Pauses a timer, takes it up again, or fires it now; durable when this returns.
+
+        Returns:
+            The flow that it started; None where the last one lives, and `overlap` has it wait or skip the time.
 
         Raises:
             ConfigError: no timer of that name is in force.
         """
-        self.loop.ask(SetTimer(name, what))
+        posted = self.loop.ask(SetTimer(name, what))
+        return posted.flow if posted is not None else None
 
 
 def _timer(timer: TimerState, rules: RuleSet) -> Body:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import linecache
+import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import attrs
+
 from then.app.loading import environment, load_afresh, load_rules, run_python_rules
+from then.app.machine import capacity_of
 from then.app.script_files import has_rules, is_script, script_findings
 from then.cli.listing import print_object, print_table
 from then.cli.settings import Settings, say
 from then.cli.showing import rule_object, when_text
+from then.core.claims import constant_claim
+from then.core.errors import RuleError
+from then.core.rules import RuleSet
 from then.language.findings import Finding
 from then.language.loading import check_path
 
 
-def check(settings: Settings, path: str) -> int:
+def check(settings: Settings, path: str, resources: Mapping[str, float]) -> int:
     """Prints the findings. Gives 1 where there is an error.
+
+    Args:
+        resources: what an engine would have for `needs`, beside what the machine has.
 
     Raises:
         RulesRefused: no file or folder is there.
     """
-    findings = _findings(Path(path))
+    findings = _findings(Path(path), resources)
     errors = sum(finding.severity == "error" for finding in findings)
     for finding in findings:
         if settings.is_json:
@@ -38,7 +50,7 @@ def check(settings: Settings, path: str) -> int:
     return 1 if errors else 0
 
 
-def _findings(path: Path) -> tuple[Finding, ...]:
+def _findings(path: Path, resources: Mapping[str, float]) -> tuple[Finding, ...]:
     """What is found in rules, and, where they load, in the scripts that they name; of a script, in it and the rules beside it."""
     is_lone = is_script(path)
     root = path if path.is_dir() else path.parent
@@ -48,7 +60,22 @@ def _findings(path: Path) -> tuple[Finding, ...]:
         found = check_path(at, env=environment(), load_python=run_python_rules)
     if any(finding.severity == "error" for finding in found):
         return found
-    return found + tuple(script_findings(load_afresh(str(path)), root))
+    rules = load_afresh(str(path))
+    return found + tuple(script_findings(rules, root)) + tuple(_unmet(rules, resources))
+
+
+def _unmet(rules: RuleSet, resources: Mapping[str, float]) -> Iterator[Finding]:
+    """Needs that could never be met here; of tokens that are not said here nothing is known."""
+    capacity = capacity_of(os.cpu_count() or 1, resources)
+    known = {"cores", "memory", *capacity.tokens}
+    for declared in rules.tasks.values():
+        needs = tuple(need for need in declared.needs if need.name in known)
+        try:
+            constant_claim(attrs.evolve(declared, needs=needs), capacity)
+        except RuleError as error:
+            span = error.span
+            line = linecache.getline(span.file, span.line).rstrip("\n") if span is not None else ""
+            yield Finding("error", "T117", error.message, span, line=line or None)
 
 
 def _object(finding: Finding) -> dict[str, object]:

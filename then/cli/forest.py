@@ -21,10 +21,10 @@ NODES_MAX: Final = 2000
 NAME_COLUMNS_MAX: Final = 48
 
 SIGNS: Final = {
-    "done": "✓", "event": "◆", "failed": "✗", "timed out": "✗", "cancelled": "⊘", "held": "‖", "running": "●", "waiting": "○",
+    "done": "✓", "event": "◆", "failed": "✗", "timed out": "✗", "cancelled": "⊘", "skipped": "⊘", "held": "‖", "running": "●", "waiting": "○",
 }  # fmt: skip
 PLAIN_SIGNS: Final = {
-    "done": "+", "event": "*", "failed": "x", "timed out": "x", "cancelled": "-", "held": "=", "running": ">", "waiting": ".",
+    "done": "+", "event": "*", "failed": "x", "timed out": "x", "cancelled": "-", "skipped": "-", "held": "=", "running": ">", "waiting": ".",
 }  # fmt: skip
 
 

@@ -136,6 +136,11 @@ def pass_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     return update_wrapper(call, function)
 
 
+resource_option: Final = click.option(
+    "-r", "--resource", "resources", multiple=True, metavar="NAME=N", envvar="THEN_RESOURCES",
+    help="So many of a named resource are there for `needs`; also cores and memory [THEN_RESOURCES].",
+)  # fmt: skip
+
 _RUN_OPTIONS: Final = (
     click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="How many tasks run at once [the cores]."),
     click.option(
@@ -144,10 +149,7 @@ _RUN_OPTIONS: Final = (
     ),
     click.option("--wait", "waits", is_flag=True, help="Wait for a flow that is held until somebody continues it."),
     click.option("--timeout", metavar="TIME", help="Cancel the flows after so long, such as 90s or 2h."),
-    click.option(
-        "-r", "--resource", "resources", multiple=True, metavar="NAME=N", envvar="THEN_RESOURCES",
-        help="So many of a named resource are there for `needs`; also cores and memory [THEN_RESOURCES].",
-    ),
+    resource_option,
     click.option("--cancel-on-term", is_flag=True, help="On TERM and HUP cancel the flows instead of leaving them to resume."),
     click.option(
         "--retention", envvar="THEN_RETENTION", default="30d", show_default=True, metavar="TIME",

@@ -156,27 +156,28 @@ def _rule_object(covered: Covered) -> dict[str, object]:
 
 
 def _write_junit(file: Path, path: str, played: Sequence[Played], took_s: float) -> None:
-    """The results in the form that build servers read."""
+    """The results in the form that build servers read: a suite a file, and no attribute that the schema of Jenkins lacks."""
     from xml.etree import ElementTree as ET
 
-    failed = sum(not one.verdict.is_passed for one in played)
-    counts = {"tests": str(len(played)), "failures": str(failed), "errors": "0", "time": f"{took_s:.3f}"}
-    root = ET.Element("testsuites", counts)
-    suite = ET.SubElement(root, "testsuite", {"name": _for_xml(path), **counts})
-    for verdict, case_s in played:
-        scenario = verdict.scenario
-        named = {"name": _for_xml(scenario.name), "classname": _for_xml(path), "time": f"{case_s:.3f}"}
-        if scenario.span is not None:
-            named |= {
-                "classname": _for_xml(scenario.span.file),
-                "file": _for_xml(scenario.span.file),
-                "line": str(scenario.span.line),
-            }
-        case = ET.SubElement(suite, "testcase", named)
-        if verdict.failures:
-            first = verdict.failures[0]
-            text = "\n".join(failure.text() for failure in verdict.failures)
-            ET.SubElement(case, "failure", {"message": _for_xml(first.message)}).text = _for_xml(text)
+    def counts(of: Sequence[Played], took_s: float) -> dict[str, str]:
+        failed = sum(not one.verdict.is_passed for one in of)
+        return {"tests": str(len(of)), "failures": str(failed), "errors": "0", "time": f"{took_s:.3f}"}
+
+    root = ET.Element("testsuites", counts(played, took_s))
+    by_file: dict[str, list[Played]] = {}
+    for one in played:
+        place = one.verdict.scenario.span
+        by_file.setdefault(place.file if place is not None else path, []).append(one)
+    for name, of in by_file.items():
+        named = {"name": _for_xml(name), "file": _for_xml(name), **counts(of, sum(one.took_s for one in of))}
+        suite = ET.SubElement(root, "testsuite", named)
+        for verdict, case_s in of:
+            known = {"name": _for_xml(verdict.scenario.name), "classname": _for_xml(name), "time": f"{case_s:.3f}"}
+            case = ET.SubElement(suite, "testcase", known)
+            if verdict.failures:
+                first = verdict.failures[0]
+                text = "\n".join(failure.text() for failure in verdict.failures)
+                ET.SubElement(case, "failure", {"message": _for_xml(first.message)}).text = _for_xml(text)
     ET.indent(root)
     ET.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 

@@ -24,7 +24,7 @@ def command_(settings: Settings, what: str | None, name: str | None) -> None:
         if name is None:
             raise click.UsageError(f"timers {what}: of which one? `andthen timers` lists them")
         answer = change(settings, "timer", name=name, what=what)
-        print_answer(settings, answer, [f"{name}: {_said(answer)}"])
+        print_answer(settings, answer, [f"{name}: {_said(answer, what)}"])
         return
     with open_reading(settings.folder) as reading:
         state = reading.history().state
@@ -46,7 +46,16 @@ def command_(settings: Settings, what: str | None, name: str | None) -> None:
     )  # fmt: skip
 
 
-def _said(answer: dict[str, object]) -> str:
+def _said(answer: dict[str, object], what: str) -> str:
+    if what == "fire":
+        if answer["fired"]:
+            return f"flow {answer['fired']}"
+        then = (
+            f"fires when it has ended, {answer['queued']} queued"
+            if answer["queued"]
+            else "`overlap skip` leaves this time out"
+        )
+        return f"flow {answer['flow']} lives; {then}"
     if answer["paused"]:
         return "paused"
     return f"next {answer['next']}" if answer["next"] else "does not fire any more"

@@ -19,7 +19,7 @@ SAID_COLUMNS: Final = 300
 RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
 
 COLORS: Final = {
-    "done": GREEN, "failed": RED, "timed out": RED, "cancelled": YELLOW, "held": YELLOW, "running": CYAN,
+    "done": GREEN, "failed": RED, "timed out": RED, "cancelled": YELLOW, "skipped": YELLOW, "held": YELLOW, "running": CYAN,
     "waiting": DIM, "event": DIM, "started": CYAN, "asked": CYAN,
 }  # fmt: skip
 
@@ -29,8 +29,10 @@ def colored(text: str, code: str, has_color: bool) -> str:
 
 
 def word(task: Task, state: str) -> str:
-    """`event`, `done`, `failed`, `timed out`, `cancelled`, or the state of one that has not ended."""
+    """`event`, `done`, `failed`, `timed out`, `cancelled`, `skipped`, or the state of one that has not ended."""
     if state == "completed":
+        if task.outcome == "cancelled" and (task.error or {}).get("kind") == "skipped":
+            return "skipped"
         # One that was put off may be cancelled before it comes.
         return "event" if task.event and task.outcome in (None, "done") else (task.outcome or "done").replace("_", " ")
     return state

@@ -135,9 +135,17 @@ def constant_claim(declared: TaskDecl, capacity: Capacity) -> Claim | None:
     varies = len(constant) < len(declared.needs) or (limit is not None and limit.by is not None)
     if limit is not None and varies:
         limit = attrs.evolve(limit, by=None)
-    known = claim_of(
-        Task(declared.name), attrs.evolve(declared, limit=limit, needs=constant), capacity, lambda expr, _: _const(expr)
-    )
+    try:
+        known = claim_of(
+            Task(declared.name),
+            attrs.evolve(declared, limit=limit, needs=constant),
+            capacity,
+            lambda expr, _: _const(expr),
+        )
+    except RuleError as error:
+        # In Python only the task as a whole has a place.
+        error.span = error.span or declared.span
+        raise
     return None if varies else known
 
 

@@ -63,6 +63,8 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     """How many of its live records move by others only: calls that are open, and scripts that wait for records."""
     origin: Origin | None = None
     """Of a fork: from where."""
+    skipped: int = 0
+    """How many of its records `skip` left out."""
 
     @property
     def is_stubbed(self) -> bool:
@@ -369,6 +371,8 @@ class Scheduled(_Fact, tag=33, frozen=True):
     """It goes by elapsed time, `every 15m`, and not by what clocks show."""
     times: list[int] = []
     """When those came that wait; of very many the first."""
+    when: str = ""
+    """Its schedule in words; another one in the rules sets it anew."""
 
 
 class Unscheduled(_Fact, tag=34, frozen=True):

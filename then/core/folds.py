@@ -325,7 +325,7 @@ def _tie_set(state: State, key: str, flow: str) -> None:
 def _scheduled(state: State, fact: f.Scheduled, flow: str, time: int) -> None:
     state.touch("timer", fact.name, is_new=fact.name not in state.waits.timers)
     state.waits.schedule(
-        TimerState(fact.name, fact.due, fact.flow, fact.is_paused, fact.queued, fact.is_span, fact.times)
+        TimerState(fact.name, fact.due, fact.flow, fact.is_paused, fact.queued, fact.is_span, fact.times, fact.when)
     )
 
 

@@ -51,6 +51,8 @@ def _born(state: State, fact: f.Posted | f.Emitted, flow_id: str, time: int) -> 
     dirty["flow"].setdefault(flow.id, True)
     if task.outcome in FAILURES or task.type == RULE_FAILED:
         flow.untaken[id] = True
+    elif task.outcome == "cancelled":
+        flow.skipped += 1  # Nothing else is born so.
     if task.call is not None or task.is_call:
         _born_in_call(state, task)
     if task.policy is not None and task.policy.twin is not None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from then.core import facts as f
 from then.core.declarations import TimerDecl
@@ -20,7 +20,7 @@ from then.core.errors import ConfigError, nearest
 from then.core.evaluate import Scope
 from then.core.schedule import Every, next_after, occurrences
 from then.core.stepping import Stepping
-from then.core.tasks import Body
+from then.core.tasks import Body, Task
 from then.core.values import CannotSay
 from then.core.waits import TimerState
 from then.core.zones import zone
@@ -29,16 +29,24 @@ CATCH_UP_MAX: Final = 10_000
 """Times that `catch up all` makes good at once."""
 TIMES_MAX: Final = 400
 """Of so many that wait for a flow it is known when they came, a year of days: they are written anew with each."""
+_UNSET: Final = TimerState("", None, None, False, 0)
 
 
 def arm(at: Stepping, edition: Edition) -> None:
-    """Sets the timers of the rules that come into force; those that run already go on."""
+    """Sets the timers of the rules that come into force; those that run already go on, unless their schedule is another."""
     declared, running = edition.rules.timers, at.state.waits.timers
     for name in [name for name in running if name not in declared]:
         at.add("", f.Unscheduled(name))
     for name, timer in declared.items():
-        if name not in running:
-            at.add("", f.Scheduled(name, _next(timer, at.terms.time), is_span=isinstance(timer.schedule, Every)))
+        state = running.get(name, _UNSET)
+        when = timer.schedule.text()
+        if state is not _UNSET and state.when in (when, ""):
+            continue
+        due = state.due
+        if due is None or due > at.terms.time:
+            # What was missed under the schedule of before is made good.
+            due = None if state.is_paused else _next(timer, at.terms.time)
+        _set(at, state, name=name, due=due, is_span=isinstance(timer.schedule, Every), when=when)
 
 
 def _next(timer: TimerDecl, after: int) -> int | None:
@@ -57,7 +65,7 @@ def come(at: Stepping, name: str) -> None:
         return
     came = _came(timer, state.due, now)
     due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
-    at.add("", f.Scheduled(name, due, state.flow, False, state.queued, state.is_span, state.times))
+    _set(at, state, due=due, is_paused=False, when=timer.schedule.text())
     for time in _made_good(timer, came, at.terms.began):
         _fire(at, edition, timer, time)
 
@@ -85,15 +93,15 @@ def _made_good(timer: TimerDecl, came: list[int], began: int) -> list[int]:
     return came[-1:] if timer.catch_up == "once" or came[-1] >= began else []
 
 
-def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
-    """Starts a flow, unless its last one is open and it is to wait for that."""
+def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> Task | None:
+    """Starts a flow, and gives its root; None where its last one is open and it is to wait for that."""
     state = at.state.waits.timers[timer.name]
     is_open = state.flow is not None and state.flow in at.state.flows
     if is_open and timer.overlap == "skip":
-        return
+        return None
     if is_open and timer.overlap == "queue":
         _set(at, state, queued=state.queued + 1, times=[*state.times, due][:TIMES_MAX])
-        return
+        return None
     body: Body = {}
     today = datetime.fromtimestamp(due / 1e6, zone(getattr(timer.schedule, "zone", "UTC"))).date()
     scope = Scope(None, {"today": today.isoformat(), "now": due / 1e6})
@@ -103,13 +111,14 @@ def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> None:
             body[name] = value
     id = at.new_id()
     task = edition.posted(timer.type, edition.check_body(timer.type, body), id, id, at.terms.time)
-    at.add(id, f.Posted(replace(task, rule=timer.name), None, edition.version))
+    task = replace(task, rule=timer.name)
+    at.add(id, f.Posted(task, None, edition.version))
     _set(at, state, flow=id)
+    return task
 
 
 def _set(at: Stepping, state: TimerState, **changes: object) -> None:
-    new = replace(state, **changes)
-    at.add("", f.Scheduled(new.name, new.due, new.flow, new.is_paused, new.queued, new.is_span, new.times))
+    at.add("", f.Scheduled(**asdict(replace(state, **changes))))
 
 
 def flow_ended(at: Stepping, flow: str, name: str) -> None:
@@ -121,7 +130,7 @@ def flow_ended(at: Stepping, flow: str, name: str) -> None:
 
 
 def set_timer(at: Stepping, name: str, what: str) -> None:
-    """Pauses a timer, takes it up again, or fires it now.
+    """Pauses a timer, takes it up again, or fires it now; answers with the record that it posted.
 
     Raises:
         ConfigError: no timer of that name is in force.
@@ -132,6 +141,7 @@ def set_timer(at: Stepping, name: str, what: str) -> None:
     if what == "pause":
         _set(at, state, due=None, is_paused=True)
     elif what == "resume":
-        _set(at, state, due=_next(timer, at.terms.time), is_paused=False)
+        if state.is_paused:
+            _set(at, state, due=_next(timer, at.terms.time), is_paused=False)
     else:
-        _fire(at, edition, timer, at.terms.time)
+        at.answer = _fire(at, edition, timer, at.terms.time)

@@ -112,6 +112,7 @@ class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queued: int
     is_span: bool = False
     times: list[int] = []
+    when: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -276,6 +277,9 @@ class Waits:
 
     def schedule(self, timer: TimerState) -> None:
         """Sets a timer."""
+        before = self.timers.get(timer.name)
+        if before is not None and before.is_span != timer.is_span:
+            self.forget_due(_kind_of(before), timer.name)
         self.timers[timer.name] = timer
         if timer.due is None:
             self.forget_due(_kind_of(timer), timer.name)
