@@ -16,6 +16,11 @@ from then.core.folds import restore, turn
 from then.core.state import State
 from then.core.tasks import Task
 
+CELLS = (
+    "chain", "ended", "flow", "frame", "key", "mark", "meta", "past", "script", "stride", "tally", "task", "trace",
+    "wait", "window",
+)  # fmt: skip
+
 
 def pages(journal: Journal) -> list[f.Page]:
     return [f.decode(entry.data) for entry in journal.read()]
@@ -26,7 +31,7 @@ def digest(journal: Journal) -> str:
     found = hashlib.sha256()
     for entry in journal.read():
         found.update(entry.data)
-    for kind in ("chain", "flow", "frame", "key", "mark", "meta", "past", "tally", "task", "trace", "wait", "window"):
+    for kind in CELLS:
         for key, data in journal.cells(kind):
             found.update(key.encode() + data)
     return found.hexdigest()
@@ -110,6 +115,12 @@ class Story:
         """What was held with its outcome."""
         self.late: set[tuple[str, str]] = set()
         """Rules, and the first parts whose windows ended; of these rule sets each emits one record then."""
+        self.steps: Counter[str] = Counter()
+        """Of each script, how many have their answer."""
+        self.waiting: dict[str, int] = {}
+        """Scripts that wait, each with the number of that step."""
+        self.asked: dict[int, Counter[tuple[str, str | None]]] = {}
+        """By place in the journal, what scripts started there: who, and from which line."""
         for place, page in enumerate(pages(journal)):
             assert page.facts, "an entry that says nothing"
             for fact in page.facts:
@@ -173,7 +184,29 @@ class Story:
                 assert self.flows[page.flow] is not None
                 self.flows[page.flow] = None
             case _:
+                self._read_script(place, fact)
+
+    def _read_script(self, place: int, fact: f.Fact) -> None:
+        match fact:
+            case f.Asked(id=id, n=n):
+                self._check_step(id, n)
+                self.steps[id] += 1
+                if fact.what.split()[0] in ("run", "call", "emit") and fact.refused is None:
+                    self.asked.setdefault(place, Counter())[id, fact.place] += 1
+            case f.Awaited(id=id, n=n):
+                self._check_step(id, n)
+                self.waiting[id] = n
+            case f.Answered(id=id, n=n):
+                assert self.waiting.pop(id) == n, "an answer to another step"
+                self.steps[id] += 1
+            case _:
                 pass
+
+    def _check_step(self, id: str, n: int) -> None:
+        """A script takes each step once, one after the other, and none when it has ended."""
+        assert id not in self.outcomes, "a script that has ended takes a step"
+        assert id not in self.waiting, "a script that waits takes a step"
+        assert n == self.steps[id], "a step was taken twice, or left out"
 
     def _check_chains(self, page: f.Page) -> None:
         """A step goes on once, in the transaction that ends its wait, when all that it waited for is done."""
@@ -214,6 +247,7 @@ class Story:
     def _check_parents(self, written: list[f.Page]) -> None:
         """Law 2: what a rule emitted stands in the transaction of the match that it fired in."""
         for place, page in enumerate(written):
+            started: Counter[tuple[str, str | None]] = Counter()
             has_window = any(isinstance(fact, f.Parted) for fact in page.facts)
             for fact in page.facts:
                 if not isinstance(fact, f.Emitted) or fact.task.attempt > 1:
@@ -222,12 +256,16 @@ class Story:
                 assert task.parent is not None
                 if self.entered.get(task.parent) == place:
                     continue  # The first steps of a call.
+                if (task.parent, task.rule) in self.asked.get(place, ()):
+                    started[task.parent, task.rule] += 1
+                    continue  # By a step of a script, which stands beside it.
                 if has_window and self._is_in_time(place, task):
                     continue  # A window ended.
                 assert task.parent in self.matched, f"{task.type} by {task.rule} has a parent that was never matched"
                 at, rules = self.matched[task.parent]
                 assert at == place or _is_one_step(written[place : at + 1]), "half of a match is in another transaction"
                 assert task.rule in rules, f"{task.rule} emitted and did not fire"
+            assert started == self.asked.get(place, Counter()), "a step of a script that started nothing, or twice"
 
     def _is_in_time(self, place: int, task: Task) -> bool:
         """Whether what stands in a page with the end of a window was emitted by no match in it."""

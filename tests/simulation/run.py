@@ -95,7 +95,7 @@ class Run:
         self.clock = VirtualClock(Random(f"clock {plan}"))
         self.disk = Disk()
         self.processes = Machine()
-        self.edition = edition(plan.seed % RULE_SETS, plan.is_wild)
+        self.edition = self._edition()
         self.posts = self._posts()
         self.posted: list[str] = []
         """Flows that were acknowledged."""
@@ -103,6 +103,12 @@ class Run:
         self.once_starts: dict[str, int] = {}
         self.told: dict[str, list[FlowNews]] = {}
         self.open()
+
+    def _edition(self) -> Edition:
+        return edition(self.plan.seed % RULE_SETS, self.plan.is_wild)
+
+    def _attach_others(self) -> None:
+        """Executors of a kind of their own."""
 
     def _posts(self) -> list[tuple[str, Body, str]]:
         chance = Random(f"posts {self.plan.seed}")
@@ -152,6 +158,7 @@ class Run:
         }  # fmt: skip
         for kind, executor in self.executors.items():
             self.loop.attach(kind, executor)
+        self._attach_others()
         if self.loop.state.version != "v1":
             self._work(self._ask, Adopt("v1"))
         self.loop.recover()
@@ -486,6 +493,7 @@ class Run:
             state.stuck,
             state.waits.frames,
             state.waits.tallies,
+            state.waits.scripts.of,
             state.holds.stops,
             [wait for wait in state.waits.open_waits() if wait.scope or wait.keeps],
         )
