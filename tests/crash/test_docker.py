@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.crash.docker_lanes import outputs
+from tests.crash.docker_lanes import SLOTS, outputs
 from tests.docker_engine import DockerEngine
 from tests.dockerd import Dockerd
 from tests.simulation.checker import Story, check_replay
@@ -38,6 +38,13 @@ def open_engine(folder: Path, host: str, count: int, pause: str = "0.1", key: st
     assert engine.stdout is not None
     assert engine.stdout.readline() == "running\n", (folder / "errors").read_text()
     return engine
+
+
+def resume(folder: Path) -> None:
+    """Has the command take up what the last engine left, to its end."""
+    argv = [sys.executable, "-m", "then", "--state", str(folder / "state"), "resume", "-j", str(SLOTS)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def finish(engine: subprocess.Popen[str]) -> str:
@@ -132,14 +139,16 @@ def test_engines_killed_at_random_moments_lose_no_container_and_double_none(
         except subprocess.TimeoutExpired:
             killed += 1
         kill(engine)
-    last = open_engine(tmp_path, docker_engine.host, CONTAINERS, key=f"flow {flows}")
-
-    assert (finish(last), last.returncode, (tmp_path / "errors").read_text()) == ("done\n", 0, "")
+    if state % 2:
+        resume(tmp_path)
+    else:
+        last = open_engine(tmp_path, docker_engine.host, CONTAINERS, key=f"flow {flows}")
+        assert (finish(last), last.returncode, (tmp_path / "errors").read_text()) == ("done\n", 0, "")
     found = ends(tmp_path)
     counts = starts.counts()
     assert len(found) == CONTAINERS * flows
     for id, (n, end) in found.items():
-        assert end.result == {"code": n % 3}
+        assert end.result == {"n": n, "code": n % 3}
         assert (end.outcome, end.error and end.error["kind"]) == (("failed", "exit") if n % 3 else ("done", None))
         streams = [(tmp_path / "state" / "tasks" / id / name).read_text() for name in ("out", "err")]
         assert tuple(streams) == outputs(n)
@@ -172,7 +181,7 @@ def test_a_docker_engine_that_is_killed_loses_no_task_and_its_flow_goes_on(
         assert kinds["lost"] >= 1, "somebody was running"
         for id, (n, end) in found.items():
             if end.error is None or end.error["kind"] == "exit":
-                assert end.result == {"code": n % 3}
+                assert end.result == {"n": n, "code": n % 3}
                 streams = [(tmp_path / "state" / "tasks" / id / name).read_text() for name in ("out", "err")]
                 assert tuple(streams) == outputs(n)
         assert left(client, found) == []
