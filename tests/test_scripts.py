@@ -256,35 +256,6 @@ def test_a_load_of_what_nothing_saved_fails_as_a_load(tmp_path: Path, name: str)
     assert f'flow variable "{name}" was never saved' in failed["message"]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("run()", "run takes the type of a task"),
-        ("run('a', 'b')", "here are 2"),
-        ("run('no name!')", "is no name"),
-        ("run('work', n=object())", "no JSON value"),
-        ("wait(any=[])", "would wait for ever"),
-        ("wait(5)", "to let time pass, sleep(5)"),
-        ("wait(0)", "to let time pass, sleep(0)"),
-        ("wait([5])", "the name of a task, or a list of these is waited for"),
-        ("wait(any=5)", "wait(any=5): a handle that run gave"),
-        ("wait({'work'})", "or a list of these is waited for"),
-        ("run(5)", "run(5): a name is expected, as text"),
-        ("emit(None)", "emit(None): a name is expected, as text"),
-        ("wait(run('work', n=1), timeout='soon')", "is no span of time"),
-        ("sleep(-1)", "is no time at all"),
-        ("save('x', object())", "no JSON value"),
-        ("call('twice', n='text')", "twice"),
-        (r"log('\ud800')", "half of a surrogate pair"),
-        (r"load('\ud800')", "half of a surrogate pair"),
-        (r"run('work', n='\ud800')", "half of a surrogate pair"),
-        ("run('nobody', n=1).wait()", 'nothing here runs "nobody"'),
-    ],
-)
-def test_what_a_step_cannot_do_is_raised_where_it_stands(tmp_path: Path, text: str, said: str) -> None:
-    assert said in error(tmp_path, f"def main():\n    {text}\n")["message"]
-
-
 def test_what_is_logged_may_be_anything_that_can_be_written(tmp_path: Path) -> None:
     assert result(tmp_path, "def main():\n    log(5)\n    log(None, k=1)\n    return {'ok': True}\n") == {"ok": True}
 

@@ -21,8 +21,10 @@ from __future__ import annotations
 from then.core import facts as f
 from then.core.causes import Ask, Told
 from then.core.emitting import carry_out
+from then.core.errors import nearest
 from then.core.firing import Firing, PlanFailed, plan_asked
 from then.core.holding import hold_step
+from then.core.rules import RuleSet
 from then.core.scripts import Script
 from then.core.state import FAILURES
 from then.core.stepping import Stepping
@@ -48,7 +50,7 @@ def ask(at: Stepping, cause: Ask) -> None:
     value: Json = cause.value
     refused: str | None = None
     match cause.kind:
-        case "run" | "emit":
+        case "run" | "call" | "emit":
             value, refused = _emit(at, task, cause)
         case "save":
             at.add(task.flow, f.Saved(cause.type, cause.value))
@@ -66,8 +68,11 @@ def ask(at: Stepping, cause: Ask) -> None:
 def _emit(at: Stepping, task: Task, cause: Ask) -> tuple[Json, str | None]:
     """Starts what a script asks for. Its id, and why not."""
     edition = at.terms.editions[at.state.flows[task.flow].version]
+    misused = _misused(edition.rules, cause.kind, cause.type)
+    if misused is not None:
+        return None, misused
     firing = Firing(task, cause.place, task.call, task.by_unmatched)
-    if cause.kind == "run":
+    if cause.kind != "emit":
         firing.script = task.id
     try:
         plan_asked(firing, edition, cause.type, cause.body)
@@ -80,6 +85,17 @@ def _emit(at: Stepping, task: Task, cause: Ask) -> tuple[Json, str | None]:
     assert page is not None
     born = next(fact for fact in page.facts[before:] if isinstance(fact, f.Emitted))
     return born.task.id, None
+
+
+def _misused(rules: RuleSet, word: str, name: str) -> str | None:
+    """What is wrong with starting that by this word."""
+    if word == "call" and name not in rules.procedures:
+        if name in rules.tasks:
+            return f'"{name}" is a task, and call is for procedures; run("{name}", …) starts it'
+        return f'"{name}" is no procedure{nearest(name, rules.procedures)}'
+    if word == "run" and name in rules.events:
+        return f'"{name}" is an event, of which nothing comes that could be waited for; emit("{name}", …) emits it'
+    return None
 
 
 def _wait(at: Stepping, task: Task, script: Script | None, cause: Ask) -> None:

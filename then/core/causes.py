@@ -179,7 +179,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """Of the script's task."""
     n: int
     """0, 1, 2, …"""
-    kind: Literal["run", "emit", "save", "load", "wait", "say"]
+    kind: Literal["run", "call", "emit", "save", "load", "wait", "say"]
     """`say`: what is only written down, an answer that comes with it."""
     what: str
     """What is asked, in one line."""

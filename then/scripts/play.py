@@ -136,7 +136,7 @@ class Play:
 
     def step(
         self,
-        kind: Literal["run", "emit", "save", "load", "wait", "say"],
+        kind: Literal["run", "call", "emit", "save", "load", "wait", "say"],
         what: str,
         type: str = "",
         body: Body | None = None,

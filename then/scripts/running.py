@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from then.core.errors import BodyRefused
+from then.core.errors import BodyRefused, RuleError
+from then.core.source import Span
 from then.core.tasks import Body, own_copy, taken_over
 from then.scripts.play import Play, ScriptDiffers, Unwound
 from then.scripts.sources import is_async, load_main
@@ -45,6 +48,8 @@ def run_script(play: Play, root: Path) -> object:
         if play.is_unwound:
             raise Unwound from error
         play.finish(f"the end of main by {type(error).__name__}")
+        if isinstance(error, RuleError) and error.span is None:
+            error.span = _place(error, play)
         raise
     else:
         return given
@@ -64,6 +69,20 @@ def result_of(given: object) -> tuple[Body | None, str | None]:
         return taken_over(given, "result")[0], None
     except BodyRefused as refused:
         return None, refused.text()
+
+
+def _place(error: BaseException, play: Play) -> Span | None:
+    """Where in the script a word was asked for what it cannot do."""
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == play.path:
+            # Python counts columns in bytes.
+            before = next(islice(code.co_positions(), trace.tb_lasti // 2, None))[2] or 0
+            line = linecache.getline(play.path, trace.tb_lineno).encode()[:before]
+            found = Span(play.file, trace.tb_lineno, len(line.decode(errors="replace")) + 1)
+        trace = trace.tb_next
+    return found
 
 
 def _run_async(main: Callable[..., Any], body: Body) -> object:

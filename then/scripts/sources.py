@@ -111,6 +111,15 @@ def defines(tree: ast.Module, name: str) -> bool:
     return False
 
 
+def starts(file: str | Path) -> tuple[Started, ...]:
+    """What a script may start, read from its file without running it; see `started`.
+
+    Raises:
+        RuleError: it cannot be read, or is no Python.
+    """
+    return started(read(Path(file), str(file)), str(file))
+
+
 def started(tree: ast.Module, file: str) -> tuple[Started, ...]:
     """What a script may start, by the names that stand in it: calls of `run`, `call` and `emit` with a constant.
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast, overload
+from typing import Any, Final, Literal, cast, overload
 
 import msgspec
 
@@ -101,13 +101,13 @@ def call(procedure: str, /, **arguments: Json) -> Handle:
     return _start("call", procedure, procedure, arguments)
 
 
-def _start(word: str, type: str, name: str, body: Body) -> Handle:
+def _start(word: Literal["run", "call"], type: str, name: str, body: Body) -> Handle:
     play = playing()
     _check_text(word, type)
     check_name(type, "task")
     check_json(body, type)
     n = len(play.order)
-    id = play.step("run", _what(word, type, body), type, own_copy(body)).value
+    id = play.step(word, _what(word, type, body), type, own_copy(body)).value
     play.order.append(id)
     play.started.setdefault(name, []).append(id)
     play.labels[id] = f"{name}#{n + 1}"
