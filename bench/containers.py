@@ -90,19 +90,23 @@ def _memory(found: Findings, options: Options, host: str) -> None:
 
 
 def _exec(found: Findings, options: Options, host: str) -> None:
-    """One after the other: what is compared is how long one takes."""
+    """One after the other: what is compared is how long one takes. What the engine itself allows stands beside."""
     tasks = options.size(40, 4)
-    sampled = measure(("fresh", lambda: _each(found, options, "fresh", tasks, host)),
-                      {"exec": lambda: _each(found, options, "exec", tasks, host)},
+
+    def each(module: str, work: str) -> Callable[[], float]:
+        return lambda: tasks / float(_call(found, options, module, work, tasks, host)["seconds"])
+
+    sampled = measure(("bare fresh", each("containers_floor", "fresh")),
+                      {"exec": each("ours_containers", "exec"), "fresh": each("ours_containers", "fresh"),
+                       "bare exec": each("containers_floor", "exec")},
                       options.rounds, options.rounds_max)  # fmt: skip
-    found.lines.append(
-        compare(ROW, "exec in a warm container", sampled["exec"], sampled["fresh"], against="a fresh container",
-                unit="/s", bar=Bar(4))
-    )  # fmt: skip
-
-
-def _each(found: Findings, options: Options, work: str, tasks: int, host: str) -> float:
-    return tasks / float(_call(found, options, "ours_containers", work, tasks, host)["seconds"])
+    ours, bare, work = sampled["exec"], sampled["bare exec"], "exec in a warm container"
+    found.lines += [
+        compare(ROW, work, ours, sampled["fresh"], against="a fresh container", unit="/s", bar=Bar(4)),
+        compare(ROW, work, ours, bare, against="the bare Engine API", unit="/s", bar=Bar(None, 0.9)),
+        compare(ROW, f"{work}, bare Engine API", bare, sampled["bare fresh"], unit="/s",
+                against="a fresh container, bare Engine API", note="what the engine itself allows"),
+    ]  # fmt: skip
 
 
 def _call(found: Findings, options: Options, module: str, work: str, tasks: int, host: str) -> dict[str, Any]:

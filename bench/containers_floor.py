@@ -5,6 +5,9 @@ A worker: `python -m bench.containers_floor WORK FOLDER TASKS HOST` prints one l
 bare        the Engine API over its socket: create, start, wait, output, remove; a
             connection for each of 4 threads, and the options that our containers have
 docker      `docker run --rm`, the engine's own client, with the same options
+fresh       as `bare`, one after the other
+exec        commands in one container that is there, one after the other: create, start
+            with its output, inspect
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 IMAGE = "busybox"
 LANES = 4
 COMMAND = ["/bin/true"]
+WARM = "then-bench-warm"
 LOG = {"max-size": "1000t", "max-file": "1", "compress": "false"}
 ANSWER_S = 120
 
@@ -86,6 +90,31 @@ def bare(folder: Path, n: int, connection: Connection) -> bool:
     return bool(code == 0 and output == b"")
 
 
+@contextlib.contextmanager
+def warm(host: str) -> Iterator[str]:
+    """A container that is there for commands; gone at the end."""
+    connection = Connection(host)
+    what = {"Image": IMAGE, "Cmd": ["/bin/sleep", "3600"], "HostConfig": {"NetworkMode": "none"}}
+    id = json.loads(connection.ask("POST", f"/containers/create?name={WARM}", what))["Id"]
+    try:
+        connection.ask("POST", f"/containers/{id}/start")
+        yield id
+    finally:
+        connection.ask("DELETE", f"/containers/{id}?force=1")
+
+
+def command(container: str, n: int, connection: Connection, host: str) -> bool:
+    """The start takes its connection for the output, so that each has one of its own."""
+    what = {"AttachStdout": True, "AttachStderr": True, "Cmd": COMMAND, "Env": [f"THEN_TASK_ID={n}"]}
+    id = json.loads(connection.ask("POST", f"/containers/{container}/exec", what))["Id"]
+    with contextlib.closing(Connection(host)) as stream:
+        output = stream.ask("POST", f"/exec/{id}/start", {"Detach": False, "Tty": False})
+    found: dict[str, Any] = {"Running": True}
+    while found["Running"]:
+        found = json.loads(connection.ask("GET", f"/exec/{id}/json"))
+    return bool(found["ExitCode"] == 0 and output == b"")
+
+
 def by_client(folder: Path, n: int, program: str, host: str) -> bool:
     options = options_of(folder, n)
     mount = options["HostConfig"]["Mounts"][0]
@@ -98,8 +127,8 @@ def by_client(folder: Path, n: int, program: str, host: str) -> bool:
     return done.returncode == 0 and done.stdout == b""
 
 
-def in_lanes(tasks: int, host: str, one: Callable[[int, Connection], bool]) -> dict[str, Any]:
-    """Runs so many, LANES at once, and tells the seconds and the CPU of this process."""
+def in_lanes(tasks: int, host: str, one: Callable[[int, Connection], bool], lanes: int = LANES) -> dict[str, Any]:
+    """Runs so many, several at once, and tells the seconds and the CPU of this process."""
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     for n in range(tasks):
         todo.put(n)
@@ -110,7 +139,7 @@ def in_lanes(tasks: int, host: str, one: Callable[[int, Connection], bool]) -> d
             while True:
                 well.append(one(todo.get_nowait(), connection))
 
-    threads = [threading.Thread(target=work) for _ in range(LANES)]
+    threads = [threading.Thread(target=work) for _ in range(lanes)]
     begun, cpu = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.start()
@@ -123,8 +152,12 @@ def in_lanes(tasks: int, host: str, one: Callable[[int, Connection], bool]) -> d
 def main() -> None:
     work, at, amount, host = sys.argv[1:]
     folder, tasks = Path(at), int(amount)
-    if work == "bare":
-        said = in_lanes(tasks, host, lambda n, connection: bare(folder, n, connection))
+    if work in ("bare", "fresh"):
+        lanes = LANES if work == "bare" else 1
+        said = in_lanes(tasks, host, lambda n, connection: bare(folder, n, connection), lanes)
+    elif work == "exec":
+        with warm(host) as id:
+            said = in_lanes(tasks, host, lambda n, connection: command(id, n, connection, host), 1)
     else:
         program = client()
         assert program is not None

@@ -18,10 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 import then
-from bench.containers_floor import COMMAND, IMAGE, LANES, Connection
+from bench.containers_floor import COMMAND, IMAGE, LANES, WARM, Connection, warm
 from bench.matchers import memory_mib
-
-WARM = "then-bench-warm"
 
 
 def _rules(folder: Path, tasks: int, run: str) -> then.Rules:
@@ -62,15 +60,9 @@ def fresh(folder: Path, tasks: int, host: str) -> dict[str, Any]:
 
 
 def in_warm(folder: Path, tasks: int, host: str) -> dict[str, Any]:
-    connection = Connection(host)
-    made = connection.ask("POST", f"/containers/create?name={WARM}", {"Image": IMAGE, "Cmd": ["/bin/sleep", "3600"]})
-    id = json.loads(made)["Id"]
-    try:
-        connection.ask("POST", f"/containers/{id}/start")
+    with warm(host):
         run = f'run docker "{WARM}" action exec args {json.dumps(COMMAND)} host "{host}"'
         return _run(folder, tasks, run, 1)
-    finally:
-        connection.ask("DELETE", f"/containers/{id}?force=1")
 
 
 def memory(folder: Path, tasks: int, host: str) -> dict[str, Any]:

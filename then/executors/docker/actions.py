@@ -27,12 +27,13 @@ from then.executors.docker.pump import Answer, Flow, Frames
 from then.executors.docker.refused import Refused, start_refused
 from then.executors.docker.wanted import Wanted
 from then.executors.keeper_client import now_us
-from then.executors.orders import record_of
 
 GRACE_S: Final = 10.0
 """Between TERM and KILL for `stop`, as Docker has it."""
 LOOK_S: Final = 0.2
 """A command that closed its outputs and goes on is asked for so often."""
+LOOK_FIRST_S: Final = 0.001
+"""And so soon at first, later each time: an engine hears of the end of a command a moment after that of its outputs."""
 KILLS_MAX: Final = 25
 """So often a command that is to end is killed, until it is given up."""
 STOPPED_S: Final = 30.0
@@ -73,7 +74,7 @@ class Act:
         """Its command may run."""
         self._is_forced = False
         """Its time to end by itself is over."""
-        self._kills = 0
+        self._kills = self._looks = 0
         self._started: int | None = None
 
     def begin(self) -> None:
@@ -165,7 +166,7 @@ class Act:
             self._exec = noted[1]
             self._look_at_command()
             return
-        self._folder.prepare(record_of(self.job.task))
+        self._folder.make()
         more = {key: wanted.config[key] for key in ("User", "WorkingDir") if wanted.config.get(key)}
         variables = {**dict(one.split("=", 1) for one in wanted.config["Env"]), **task_variables(self.job)}
         self._exec = exec_create(self.host.calls, str(wanted.name), wanted.args, variables, more)
@@ -208,7 +209,6 @@ class Act:
             self._over(endings.lost(self.job, "the command was made ready when the engine went down", self._started))
             return
         self._drop()
-        self._folder.unbox()
         if self._shop.syncs:
             outputs.sync(self._shop.folder, self.job.task.id)
         if self._is_stopped:
@@ -218,8 +218,11 @@ class Act:
 
     def _look_later(self) -> None:
         """It runs: asked again in a while; killed again, where it should not."""
-        look = self._kill if self._is_forced else self._look_at_command
-        self._shop.pump.later(LOOK_S, lambda: self.host.submit(FINISH, look, self))
+        look, delay_s = self._look_at_command, min(LOOK_S, LOOK_FIRST_S * 2**self._looks)
+        if self._is_forced:
+            look, delay_s = self._kill, LOOK_S
+        self._looks = min(self._looks + 1, 8)
+        self._shop.pump.later(delay_s, lambda: self.host.submit(FINISH, look, self))
 
     # -- the end of a command, by us
 

@@ -76,18 +76,20 @@ class TaskFolder:
         self.path = f"{folder}/tasks/{id}"
         self.box = f"{self.path}/box"
 
+    def make(self) -> None:
+        """The folder alone: for who has no box."""
+        try:
+            _make(self.path, 0o700)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)  # The first of all.
+            _make(self.path, 0o700)
+
     def prepare(self, record: bytes) -> None:
         """Makes it, as far as it is not there: again after a crash, it changes nothing that was written."""
-        for path, mode in ((self.path, 0o700), (self.box, 0o777), (f"{self.box}/artifacts", 0o777)):
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)  # The first of all.
-                os.mkdir(path)
+        self.make()
+        for path in (self.box, f"{self.box}/artifacts"):
             # Above them nobody else may go; in the container every user may write, whoever its image makes it.
-            os.chmod(path, mode)
+            _make(path, 0o777)
         with open(os.open(f"{self.box}/task.json", _ANEW, 0o644), "wb", buffering=0) as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(record)
@@ -172,6 +174,14 @@ class TaskFolder:
             os.rmdir(self.box)
         except OSError:
             shutil.rmtree(self.box, ignore_errors=True)
+
+
+def _make(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)
 
 
 def _is_empty(path: str) -> bool:
