@@ -21,7 +21,7 @@ from then.core.errors import nearest
 from then.core.tasks import Body
 from then.executors.docker.exchange import Exchange
 from then.executors.docker.refused import Refused, Unreachable
-from then.executors.docker.transport import ANSWER_S, Address, reason_of
+from then.executors.docker.transport import ANSWER_S, Address, connect, reason_of
 
 T = TypeVar("T")
 UNCHANGED: Final = 304
@@ -65,15 +65,17 @@ class Calls:
 
         address = self._address
         url, tls = address.text, None
-        if address.scheme == "tcp":
+        if address.scheme == "ssh":
+            url = "unix:///ssh"  # Another way goes before it, below.
+        elif address.scheme == "tcp":
             folder = address.certificates
             url = f"{'tcp' if folder is None else 'https'}://{address.place}:{address.port}"
             if folder is not None:
                 pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
                 tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
-        made = docker.APIClient(
-            base_url=url, version=self.version, timeout=int(ANSWER_S), tls=tls or False, use_ssh_client=True
-        )
+        made = docker.APIClient(base_url=url, version=self.version, timeout=int(ANSWER_S), tls=tls or False)
+        if address.scheme == "ssh":
+            made.mount("http+docker://", _way(address))
         # A proxy is never between us and an engine, and its certificate is not to be looked for among those of the web.
         made.trust_env = False
         return made
@@ -150,6 +152,31 @@ class Calls:
         if not 200 <= status < 300 and status != UNCHANGED:
             raise refusal(status, text)
         return text
+
+
+def _way(address: Address) -> Any:
+    """The way of the SDK to an engine behind ssh. Its own takes paramiko, and leaves each `ssh` running."""
+    from docker.transport import UnixHTTPAdapter
+    from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
+
+    class Link(UnixHTTPConnection):  # type: ignore[misc]
+        def connect(self) -> None:
+            self.sock = connect(address)
+            self.sock.settimeout(self.timeout)
+
+    class Pool(UnixHTTPConnectionPool):  # type: ignore[misc]
+        def _new_conn(self) -> Link:
+            return Link(self.base_url, self.socket_path, self.timeout)
+
+    class Way(UnixHTTPAdapter):  # type: ignore[misc]
+        def get_connection(self, url: str, proxies: object = None) -> Pool:
+            with self.pools.lock:
+                if url not in self.pools:
+                    self.pools[url] = Pool(url, self.socket_path, self.timeout, self.max_pool_size)
+                found: Pool = self.pools[url]
+                return found
+
+    return Way("/ssh", int(ANSWER_S))
 
 
 def place(id: str, kind: str = "containers") -> str:

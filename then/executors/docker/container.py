@@ -33,6 +33,7 @@ from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
 from then.executors.docker.pump import Flow, Frames
 from then.executors.docker.refused import Refused, Unreachable, is_half_started, start_refused
+from then.executors.docker.transport import Dialled
 from then.executors.keeper_client import now_us
 from then.executors.orders import record_of
 
@@ -483,5 +484,7 @@ def _send(link: socket.socket, text: str) -> None:
                 link.unwrap()
             else:
                 link.shutdown(socket.SHUT_WR)
+            if isinstance(link, Dialled):
+                link.recv(1)  # With the program would go what it has not brought there yet.
         except OSError:
             pass  # It ended without reading on.

@@ -12,15 +12,14 @@ import socket
 import ssl
 from typing import Final
 
-from then.executors.docker.refused import Unreachable
 from then.executors.docker.transport import (
     ANSWER_S,
     HEAD_BYTES_MAX,
     Address,
+    broken,
     check_target,
     connect,
     number_of,
-    reason_of,
     status_of,
 )
 
@@ -54,10 +53,9 @@ class Exchange:
             link.sendall(head.encode() + (data or b""))
             status, text, is_kept = _answer(link)
         except OSError as error:
-            link.close()
             # The others were opened before this one broke.
             self.drop_kept()
-            raise Unreachable(reason_of(error)) from error
+            raise broken(link, error) from error
         except BaseException:
             link.close()
             raise

@@ -8,11 +8,12 @@ speak HTTP/1.0, so that what follows the head is the stream itself, not chunks.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Mapping
-from importlib.util import find_spec
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -27,6 +28,9 @@ CONNECT_S: Final = 5.0
 """So long a connection may take to come about."""
 ANSWER_S: Final = 120.0
 """So long an engine may take to answer: the making of a container waits for its storage."""
+SSH_S: Final = 15
+"""So long `ssh` may take to connect. After twice that without a word it asks whether the other side is there."""
+LAST_WORD_S: Final = 1.0
 HEAD_BYTES_MAX: Final = 64 * 1024
 DEFAULT: Final = "unix:///var/run/docker.sock"
 
@@ -64,9 +68,9 @@ def address_of(host: str | None, environment: Mapping[str, str]) -> Address:
     if found.scheme not in ("tcp", "http", "https", "ssh") or not found.hostname or port == -1:
         raise Refused("engine", f'docker: host "{text}" is no address of a Docker engine; it is written {forms}')
     if found.scheme == "ssh":
-        if find_spec("paramiko") is None:
+        if shutil.which("ssh") is None:
             raise Refused(
-                "engine", f'docker: host "{text}" takes paramiko, which is not here; pip install "docker[ssh]"'
+                "engine", f'docker: host "{text}" takes the program ssh, which is not on PATH; install OpenSSH'
             )
         return Address(text, "ssh", found.netloc, port or 22)
     place = found.hostname
@@ -127,22 +131,50 @@ def _dial_unix(path: str) -> socket.socket:
     return link
 
 
+class Dialled(socket.socket):
+    """A connection through a program, which is there as long as it is."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(fileno=ours.detach())
+        with theirs:
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the connection)
+            try:
+                end = theirs.fileno()
+                self._process = subprocess.Popen(
+                    words, stdin=end, stdout=end, stderr=self._said, start_new_session=True
+                )
+            except OSError:
+                self._said.close()
+                super().close()
+                raise
+
+    def _real_close(self) -> None:
+        # As that of `ssl` does: what reads on (`makefile`) keeps it open.
+        super()._real_close()  # type: ignore[misc]
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+    def reason(self) -> str:
+        """The last that the program said, which it may be about to; nothing where it said nothing."""
+        try:
+            self._process.wait(LAST_WORD_S)  # It ends the connection before it has said why.
+        except subprocess.TimeoutExpired:
+            pass
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 def _dial_by_ssh(address: Address) -> socket.socket:
     """The user's `ssh` and what the Docker command line there offers for this: a stream to its engine."""
-    ours, theirs = socket.socketpair()
     user, _, name = address.place.rpartition("@")
     name = name.rpartition(":")[0] if ":" in name else name
-    words = ["ssh", "-o", "BatchMode=yes", "-p", str(address.port), *(["-l", user] if user else []), "--", name]
-    try:
-        subprocess.Popen(
-            [*words, "docker", "system", "dial-stdio"],
-            stdin=theirs.fileno(),
-            stdout=theirs.fileno(),
-            start_new_session=True,
-        )
-    finally:
-        theirs.close()
-    return ours
+    words = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SSH_S}", "-o", f"ServerAliveInterval={2 * SSH_S}"]
+    words += ["-p", str(address.port), *(["-l", user] if user else []), "--", name]
+    return Dialled([*words, "docker", "system", "dial-stdio"])
 
 
 def open_stream(
@@ -166,12 +198,18 @@ def open_stream(
         if (status := _head(link)) >= 300:
             raise Refused("engine", f"docker: {_message(link) or f'it answers {status} without a word'}")
     except OSError as error:
-        link.close()
-        raise Unreachable(reason_of(error)) from error
+        raise broken(link, error) from error
     except BaseException:
         link.close()
         raise
     return link
+
+
+def broken(link: socket.socket, error: OSError) -> Unreachable:
+    """What a connection that broke is told as; it is closed."""
+    said = link.reason() if isinstance(link, Dialled) else ""
+    link.close()
+    return Unreachable(said or reason_of(error))
 
 
 def _head(link: socket.socket) -> int:

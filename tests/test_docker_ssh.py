@@ -1,0 +1,174 @@
+"""A Docker Engine that is reached by ssh: with a server, keys and a client's configuration made for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker_desk import DockerDesk
+from tests.docker_engine import DockerEngine, lacking
+from tests.test_docker_outage import blind_engine
+from tests.test_docker_tls import free_port
+
+__all__ = ["blind_engine"]
+pytestmark = [pytest.mark.containers, pytest.mark.slow]
+SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+SERVER = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+MaxStartups 1000
+SetEnv DOCKER_HOST={docker}
+"""
+CLIENT = """\
+IdentityFile {folder}/{key}
+IdentitiesOnly yes
+UserKnownHostsFile {folder}/known_hosts
+StrictHostKeyChecking yes
+"""
+
+
+class Server:
+    """An ssh server at whose `docker` an engine is, and an `ssh` that knows it, for those who have its PATH."""
+
+    def __init__(self, folder: Path, program: str, docker: str) -> None:
+        self.folder = folder
+        for name in ("host", "user", "stranger"):
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(words, check=True, capture_output=True)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # Where root runs it, it looks for this.
+        for _ in range(3):
+            # Somebody may take the port before it does.
+            self.port = free_port()
+            (folder / "server").write_text(SERVER.format(port=self.port, folder=folder, docker=docker))
+            with (folder / "said").open("ab") as said:
+                words = [program, "-D", "-e", "-f", str(folder / "server")]
+                self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            if self._answers():
+                break
+        else:
+            lacking(f"no ssh server of one's own: {(folder / 'said').read_text()}")
+        key = (folder / "host.pub").read_text()
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}")
+        (folder / "bin").mkdir()
+        (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/client "$@"\n')
+        (folder / "bin" / "ssh").chmod(0o755)
+        self.shows("user")
+
+    def shows(self, key: str) -> None:
+        """From now on we are known by this key."""
+        (self.folder / "client").write_text(CLIENT.format(folder=self.folder, key=key))
+
+    def _answers(self) -> bool:
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 60) as link:
+                if link.recv(4) == b"SSH-":
+                    return True
+        return False
+
+    @property
+    def host(self) -> str:
+        return f"ssh://{ME}@127.0.0.1:{self.port}"
+
+    def connections(self) -> list[int]:
+        """The clients that run: their configuration stands in their command line."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"{self.folder}/client".encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def open_server(folder: Path, docker: str) -> Iterator[Server]:
+    program = shutil.which("sshd", path=SBIN)
+    if program is None or shutil.which("ssh") is None:
+        lacking("an engine behind ssh takes sshd and ssh (Debian: openssh-server)")
+    if shutil.which("docker", path="/usr/local/bin:/usr/bin:/bin") is None:
+        lacking("an engine behind ssh takes the command docker, where ssh looks for it")
+    folder.mkdir()
+    with contextlib.closing(Server(folder, program, docker)) as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path, docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with open_server(tmp_path / "ssh", docker_engine.host) as server:
+        monkeypatch.setenv("PATH", str(server.folder / "bin"), prepend=os.pathsep)
+        yield server
+
+
+def test_containers_run_by_ssh_with_all_they_write(tmp_path: Path, server: Server, docker_engine: DockerEngine) -> None:
+    with DockerDesk(tmp_path, docker_engine) as desk:
+        host = server.host
+        report = desk.run("sh", "-c", "cat; seq 100000; echo err >&2; exit 3", host=host, stdin="in\n" * 50_000)
+        assert (report.outcome, report.result) == ("failed", {"code": 3}), report.error
+        assert desk.output(report.id) == b"in\n" * 50_000 + b"".join(b"%d\n" % n for n in range(1, 100_001))
+        assert desk.output(report.id, "err") == b"err\n"
+        desk.executor.start([desk.job("held", "sh", "-c", "echo up; exec sleep 1000000", host=host)])
+        desk.wait_output("held", b"up\n")
+        assert desk.restart() == ["held"]
+        desk.executor.recover([desk.job("held", "never", host=host)])
+        desk.executor.stop("held", 0)
+        assert desk.report_of("held").outcome == "cancelled"
+        desk.executor.close(wait=True)
+        assert desk.containers() == []
+        assert server.connections() == [], "each goes with what it was for"
+
+
+def test_a_key_that_is_not_let_in_is_told_as_ssh_says_it(
+    tmp_path: Path, server: Server, docker_engine: DockerEngine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.shows("stranger")
+    with DockerDesk(tmp_path, docker_engine, patience_s=0) as desk:
+        report = desk.run("true", host=server.host)
+        assert report.error is not None
+        assert report.error["kind"] == "engine"
+        said = str(report.error["message"])
+        assert f"{server.host} cannot be reached: " in said, said
+        assert "Permission denied (publickey)" in said, said
+        desk.executor.close(wait=True)
+        assert server.connections() == []
+    assert capfd.readouterr().err == "", "what ssh says is not for the terminal"
+
+
+def test_boxes_go_by_ssh_to_an_engine_that_does_not_see_our_files_and_come_back(
+    tmp_path: Path, blind_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_server(tmp_path / "ssh", blind_engine.host) as server:
+        monkeypatch.setenv("PATH", str(server.folder / "bin"), prepend=os.pathsep)
+        with DockerDesk(tmp_path / "work", blind_engine) as desk:
+            script = "cat $THEN_TASK; echo '{\"x\": 1}' > $THEN_RESULT; echo page > $THEN_ARTIFACTS/x"
+            report = desk.run("sh", "-c", script, host=server.host)
+            assert (report.outcome, report.result) == ("done", {"x": 1, "code": 0}), report.error
+            assert b'"type":"work"' in desk.output(report.id)
+            assert (desk.state / "tasks" / report.id / "artifacts" / "x").read_text() == "page\n"
+            wrong = desk.run("true", host=server.host, target="nowhere:1").error
+            assert wrong is not None
+            assert wrong["kind"] == "image", wrong
+            desk.executor.close(wait=True)
+            assert desk.containers() == []
+            assert server.connections() == []
