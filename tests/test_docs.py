@@ -34,10 +34,10 @@ SAMPLES: dict[type[ThenError], ThenError] = {
     for sample in (
         ThenError("an error of andthen"),
         errors.RuleError("a chain of 3 steps ends in nothing", PLACE, LINE),
-        errors.RuleSyntaxError('expected "then", found "than"', PLACE, LINE),
+        errors.RuleSyntaxError('found "than" (did you mean "then"?)', PLACE, LINE),
         errors.UnknownName("task", "dokcer", ["docker", "deploy"], PLACE, LINE),
         errors.DuplicateRule("rule", "deploy", PLACE, Span("deploy.then", 3, 6)),
-        errors.NotYet("breakpoint", PLACE, LINE),
+        errors.NotYet("`needs {slots: …}` with others than 0 and 1", PLACE, LINE),
         errors.TypeMismatch("total is a number, compared with a text", PLACE, LINE),
         errors.ScheduleRefused(
             'cron "61 * * * *"', "field 1, minute: 61 is out of range; it takes 0 to 59", span=PLACE, line=LINE
@@ -45,7 +45,7 @@ SAMPLES: dict[type[ThenError], ThenError] = {
         errors.RulesRefused([errors.UnknownName("task", "dokcer", ["docker"], PLACE, LINE)]),
         errors.BodyRefused("build", "$.ratio", "nan is no JSON number; give null or text"),
         errors.FormatError('!Job needs "ident", the name by which other jobs refer to it', Span("jobs.yaml", 7, 3)),
-        errors.ConfigError("then.ini [executors] cluster: needs dask.distributed; install andthen[cluster]"),
+        errors.ConfigError('--timeout: "soon" is no span of time; write 30d, 12h, 5m, 90s or 250ms'),
         errors.UnknownId("0k3f"),
         errors.ExecutorError('process: no program "gcc-19" on PATH; install it or correct the rule at ci.then:22'),
         errors.JournalError("journal .then/journal.db cannot be read: permission denied"),

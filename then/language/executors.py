@@ -28,7 +28,7 @@ _TOKENS: Final[dict[str, Form]] = {
 }  # fmt: skip
 
 
-_WORDS_AFTER: Final = ("deadline", "expires", "idempotent", "limit", "needs", "priority", "retry", "timeout")
+_WORDS_AFTER: Final = ("deadline", "expires", "idempotent", "limit", "may", "needs", "priority", "retry", "timeout")
 """Words of the language that may stand after the options; misspelt, one of them is read as an option."""
 
 

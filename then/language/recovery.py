@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from then.core.errors import RuleSyntaxError
 from then.core.source import Span
 from then.language.automaton import Automaton, Shifted, Stacks, Stop
+from then.language.executors import KINDS
 from then.language.messages import ITEM_TERMINALS, explain, left_out, misspelt, syntax_error
 from then.language.tables import END
-from then.language.tree import Lines
+from then.language.tree import Lines, Token, Tree
 
 ERRORS_MAX: Final = 20
 """Mistakes that are looked for in one text; whoever has more begins at the top anyway."""
@@ -103,7 +104,7 @@ class _Recovery:
                 # What cannot stand where we went on belongs to the mistake before.
                 if not self._errors or stop.begin > point.at or point.at == item == 0:
                     again = point if point.at > item else _Point(item)
-                    meant = self._misspelt(stop, again)
+                    meant = self._read_as_option(stop, again, item) or self._misspelt(stop, again)
                     if meant is not None:
                         self._take(meant, stop)
                         point = again
@@ -163,6 +164,25 @@ class _Recovery:
                 if reach > needed and (best is None or reach > best.reach):
                     best = _Meant(begin, found, word, reach)
         return best
+
+    def _read_as_option(self, stop: Stop, again: _Point, item: int) -> _Meant | None:
+        """The first option of a `run` that is none but a misspelt word: what it swallowed reads on without it.
+
+        After `run process […]` any two words are an option and its value, so that the text stops far behind.
+        """
+        for option, known in _options(stop):
+            begin, found = option.start_pos, str(option.children[0])
+            if len(found) < _SHORTEST or found in known or found in self._keywords:
+                continue
+            begins_line = self._begins_line(begin)
+            is_item = begins_line and self._indent(begin) <= self._indent(item)
+            words = [word for word, terminal in self._known.items() if not is_item or terminal in ITEM_TERMINALS]
+            close = difflib.get_close_matches(found.lower(), words, n=1, cutoff=_CLOSE)
+            if close and (is_item or not difflib.get_close_matches(found.lower(), known, cutoff=_CLOSE)):
+                reach = self._reach(again, {**self._keywords, found: self._known[close[0]]}, stop.end + _WINDOW)
+                if reach > self._after_next(begin + len(found)) - begins_line:
+                    return _Meant(begin, found, close[0], reach)
+        return None
 
     def _words_before(self, at: int, end: int) -> list[tuple[int, str]]:
         """Offset and text of the words in a stretch that are none of the language."""
@@ -229,6 +249,18 @@ def _item_start(stop: Stop) -> int:
     _, values, begins = stop.stacks
     before = 1 if values and isinstance(values[0], list) else 0
     return begins[before] if len(begins) > before else stop.begin
+
+
+def _options(stop: Stop) -> Iterator[tuple[Tree, Mapping[str, object]]]:
+    """The options that were read in the item of a stop, and those that their executor has."""
+    known: Mapping[str, object] | None = None
+    for value in stop.stacks.values:
+        inner = value.children if isinstance(value, Tree) and value.data == "run" else value
+        for node in inner if isinstance(inner, list) else [value]:
+            if isinstance(node, Token) and node.type == "NAME":
+                known = KINDS[node].options if known is None and node in KINDS else known
+            elif known is not None and isinstance(node, Tree) and node.data == "option":
+                yield node, known
 
 
 def _word_at(text: str, at: int) -> str:
