@@ -248,7 +248,7 @@ def test_what_cannot_be_started_says_what_is_in_the_way_and_what_to_do(desk: Des
         ),
         (
             desk.run("true", cwd="gone\nfor good"),
-            f'cwd "{desk.folder}/gone\nfor good" is not there; make the folder, or give cwd another',
+            f'cwd "{desk.folder}/gone\\nfor good" is not there; make the folder, or give cwd another',
         ),
         (desk.run("true", cwd=str(plain)), f'cwd "{plain}": Not a directory'),
     ]

@@ -66,6 +66,7 @@ def run(shell: Shell, *words: str) -> tuple[Said, dict[str, Any]]:
     ("path", "message"),
     [
         ("no-such-program", 'program "no-such-program" is not found on PATH; install it, or give its path'),
+        ("of\ntwo", 'program "of\\ntwo" is not found on PATH; install it, or give its path'),
         ("./nope", 'program "./nope" is not there; relative paths start from cwd'),
         ("./r.then", 'program "./r.then" may not be executed; chmod +x it, and look at the folders above'),
         ("./odd", 'program "./odd": the interpreter that its first line names is not there'),
@@ -116,7 +117,7 @@ def test_arguments_are_never_read_by_a_shell(programs: Shell) -> None:
         ("nan", "THEN_RESULT: no JSON: "),
         ("deep", "THEN_RESULT: nested too deeply"),
         ("integer", "THEN_RESULT: $.n: an integer beyond 64 bits; give it as text"),
-        ("surrogate", "THEN_RESULT: no JSON: "),
+        ("surrogate", "THEN_RESULT: no JSON: half of a surrogate pair, which is no Unicode"),
         ("list", "THEN_RESULT: list found, a JSON object is expected"),
         ("folder", "THEN_RESULT: not a file"),
         ("link", "THEN_RESULT: a symbolic link, which is not followed"),

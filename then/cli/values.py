@@ -12,6 +12,7 @@ import msgspec
 
 from then.core.errors import ConfigError
 from then.core.tasks import BODY_BYTES_MAX, Body, check_json
+from then.core.values import HALF_PAIR
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?", re.ASCII)
 SPAN_MAX_S: Final = 100 * 365.25 * 86400
@@ -99,15 +100,11 @@ def _read(path: str, what: str) -> str:
         raise ConfigError(f"{what}: {path}: {(reason or str(error)).lower()}") from error
 
 
-_HALF: Final = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
-
-
 def _json(text: str, what: str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        # The decoder says of half a pair that the text is cut short.
-        reason = "half of a surrogate pair, which is no Unicode" if _HALF.search(text) else error
+        reason = "half of a surrogate pair, which is no Unicode" if HALF_PAIR.search(text) else error
         raise ConfigError(f"{what}: no JSON: {reason}") from error
     except RecursionError:
         raise ConfigError(f"{what}: no JSON of a body: nested too deeply") from None

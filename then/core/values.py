@@ -6,6 +6,7 @@ joins all ask here, or are tested against it. Nothing here knows of fields.
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -30,6 +31,9 @@ class CannotSay(msgspec.Struct, frozen=True):
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
+
+HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
+"""Half of a surrogate pair, in JSON: msgspec says of it that the text is cut short."""
 
 _KINDS: Final[dict[type, Kind]] = {
     type(None): "null",

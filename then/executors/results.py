@@ -17,6 +17,7 @@ from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.masking import Mask
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
+from then.core.values import HALF_PAIR
 from then.executors.files import with_files
 
 CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
@@ -115,7 +116,8 @@ def _parse(data: bytes) -> tuple[Body | None, str | None]:
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return None, f"THEN_RESULT: no JSON: {error}"
+        is_half = HALF_PAIR.search(data.decode(errors="replace"))
+        return None, f"THEN_RESULT: no JSON: {'half of a surrogate pair, which is no Unicode' if is_half else error}"
     except RecursionError:
         return None, "THEN_RESULT: nested too deeply"
     if not isinstance(value, dict):
@@ -229,6 +231,7 @@ def spawn_error(number: int, what: str, path: str, options: Mapping[str, object]
 
 def _spawn_message(number: int, what: str, path: str, options: Mapping[str, object]) -> str:
     reason = os.strerror(number)
+    path = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in path)
     match what, number:
         case "order", _:
             return path
