@@ -27,7 +27,7 @@ PATIENCE_S = 240
 STATES = 10
 KILLS = 5
 """Of each state: fifty in all."""
-CONTAINERS = 10
+CONTAINERS = 6
 
 
 def open_engine(folder: Path, host: str, count: int, pause: str = "0.1", key: str = "go") -> subprocess.Popen[str]:

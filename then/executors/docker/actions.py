@@ -32,8 +32,6 @@ GRACE_S: Final = 10.0
 """Between TERM and KILL for `stop`, as Docker has it."""
 LOOK_S: Final = 0.2
 """A command that closed its outputs and goes on is asked for so often."""
-LOOK_FIRST_S: Final = 0.001
-"""And so soon at first, later each time: an engine hears of the end of a command a moment after that of its outputs."""
 KILLS_MAX: Final = 25
 """So often a command that is to end is killed, until it is given up."""
 STOPPED_S: Final = 30.0
@@ -74,7 +72,7 @@ class Act:
         """Its command may run."""
         self._is_forced = False
         """Its time to end by itself is over."""
-        self._kills = self._looks = 0
+        self._kills = 0
         self._started: int | None = None
 
     def begin(self) -> None:
@@ -218,11 +216,8 @@ class Act:
 
     def _look_later(self) -> None:
         """It runs: asked again in a while; killed again, where it should not."""
-        look, delay_s = self._look_at_command, min(LOOK_S, LOOK_FIRST_S * 2**self._looks)
-        if self._is_forced:
-            look, delay_s = self._kill, LOOK_S
-        self._looks = min(self._looks + 1, 8)
-        self._shop.pump.later(delay_s, lambda: self.host.submit(FINISH, look, self))
+        look = self._kill if self._is_forced else self._look_at_command
+        self._shop.pump.later(LOOK_S, lambda: self.host.submit(FINISH, look, self))
 
     # -- the end of a command, by us
 
