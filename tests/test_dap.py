@@ -562,6 +562,7 @@ def test_a_line_of_a_rule_script_stops_it_at_that_step(desk: Adapter, tmp_path: 
     frame = client.top(stopped["threadId"])
     assert (frame["source"]["path"], frame["line"]) == (str(tmp_path / "ask.py"), 3)
     assert client.scope(frame["id"], "Names")["total"]["value"] == "2"
+    assert "would go on with `run look " in client.scope(frame["id"], "What would follow")["1"]["value"]
 
 
 def test_a_signal_that_is_noted_just_before_reading_hangs_up() -> None:

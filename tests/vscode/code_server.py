@@ -73,10 +73,7 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
     ).stdout.strip()
     subprocess.run(["node", entry, *own, "--install-extension", packed], check=True, timeout=PATIENCE_S)
     port = _free_port()
-    before = {"PATH": _command(folder), "PYTHONPATH": ROOT}
-    environ = os.environ | {
-        name: os.pathsep.join([str(path), *filter(None, [os.environ.get(name)])]) for name, path in before.items()
-    }
+    environ = os.environ | {"HOME": str(_home(folder)), "SHELL": "/bin/bash"}
     words = ["--auth", "none", "--bind-addr", f"127.0.0.1:{port}", "--disable-telemetry", "--disable-update-check"]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(
@@ -92,13 +89,19 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
         server.wait(PATIENCE_S)
 
 
-def _command(folder: Path) -> Path:
-    """A folder with an `andthen` that is the one of this checkout."""
-    command = folder / "bin/andthen"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m then "$@"\n')
+def _home(folder: Path) -> Path:
+    """A home folder whose login shell finds an `andthen`: the one of this checkout.
+
+    Whatever was started from has no say in it: a server asks the login shell.
+    """
+    command = folder / "home/bin/andthen"
+    command.parent.mkdir(parents=True)
+    there = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = shlex.join(["env", f"PYTHONPATH={there}", sys.executable, "-m", "then"])
+    command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     command.chmod(0o755)
-    return command.parent
+    (folder / "home/.profile").write_text(f"PATH={shlex.quote(str(command.parent))}:$PATH\n")
+    return folder / "home"
 
 
 def _free_port() -> int:

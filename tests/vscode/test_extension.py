@@ -1,6 +1,7 @@
-"""The extension in VS Code: colours, breakpoints on rules and on steps of scripts, and what it offers to debug.
+"""The extension in VS Code: colours, breakpoints on rules and on steps of scripts, and a flow that is debugged.
 
-With `THEN_SHOTS=FOLDER` the screenshots of the pages are written there.
+With `THEN_SHOTS=FOLDER` the screenshots that docs/debugger.md shows are written
+there, and as `vscode-last.png` what a test that failed was looking at.
 """
 
 from __future__ import annotations
@@ -76,12 +77,9 @@ class Editor:
         self.page.wait_for_selector(".monaco-editor .view-line")
 
     def breakpoint(self, line: int) -> None:
-        """F9 on a line."""
-        self.keys("Control+G")
-        self.page.wait_for_selector(".quick-input-widget input")
-        self.page.keyboard.type(str(line))
-        self.keys("Enter")
-        self.keys("F9")
+        """A click left of the number of a line."""
+        number = self._place(f".monaco-editor .line-numbers >> text=/^{line}$/")
+        self.page.mouse.click(number["x"] - 10, number["y"] + number["height"] / 2)
         self.page.wait_for_selector(f".monaco-editor {BREAKPOINT}")
 
     def keys(self, keys: str) -> None:
@@ -91,6 +89,37 @@ class Editor:
         """Waits until a part of the window has rows with these texts."""
         for text in texts:
             self.page.wait_for_selector(f"{place} .monaco-list-row:has-text('{text}')")
+
+    def stands_at(self, line: int, *frames: str) -> None:
+        """Waits until the flow stands still, its call stack being these, and a line of a file marked."""
+        self.shows(".debug-call-stack", f"{line}:", *frames)
+        self.page.wait_for_selector(".monaco-editor .debug-top-stack-frame-line")
+        self.page.wait_for_selector(f".monaco-editor .line-numbers.active-line-number >> text=/^{line}$/")
+
+    def opens(self, scope: str) -> None:
+        """A scope of the variables."""
+        row = self.page.wait_for_selector(f".debug-variables .monaco-list-row[aria-label='Scope {scope}']")
+        if row.get_attribute("aria-expanded") == "false":
+            row.click()
+
+    def makes_room(self) -> None:
+        """A wider side bar, more of it for the variables, and none of it for what is watched."""
+        self.page.click(".pane-header:has-text('Watch')")
+        bar = self._place(".part.sidebar")
+        self._drag(bar["x"] + bar["width"], 300, right=90)
+        stack = self._place(".pane-header:has-text('Call Stack')")
+        self._drag(stack["x"] + 200, stack["y"], down=100)
+
+    def _place(self, selector: str) -> dict[str, float]:
+        place: dict[str, float] | None = self.page.wait_for_selector(selector).bounding_box()
+        assert place is not None
+        return place
+
+    def _drag(self, x: float, y: float, right: float = 0, down: float = 0) -> None:
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + right, y + down, steps=5)
+        self.page.mouse.up()
 
     def shot(self, name: str) -> None:
         folder = os.environ.get("THEN_SHOTS")
@@ -123,7 +152,7 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
             browser.close()
 
 
-def test_rules_and_scripts_take_breakpoints_and_a_flow_is_offered_to_be_debugged(editor: Editor) -> None:
+def test_a_flow_stops_at_a_rule_and_at_a_step_of_its_script_and_goes_on(editor: Editor) -> None:
     editor.open("remind.py")
     editor.breakpoint(4)
     editor.open("shop.then")
@@ -133,4 +162,29 @@ def test_rules_and_scripts_take_breakpoints_and_a_flow_is_offered_to_be_debugged
     editor.keys("Control+Shift+D")
     editor.shows(".debug-breakpoints", "remind.py", "shop.then")
     editor.page.wait_for_selector(".start-debug-action-item:has-text('An order')")
-    editor.shot("vscode")
+    editor.makes_room()
+
+    editor.keys("F5")
+    editor.stands_at(13, "price", "done held, at tax.taxed", "running, by placed")
+    editor.shows(".debug-variables", "450")
+    editor.opens("Result")
+    editor.shows(".debug-variables", "535")
+    editor.opens("What would follow")
+    editor.shows(".debug-variables", "tax.taxed")
+    editor.shot("vscode-rule")
+
+    editor.keys("F10")
+    editor.stands_at(19, "done held, at placed/1")
+    editor.opens("Body")
+    editor.shows(".debug-variables", '"CH"')
+    editor.shot("vscode-step")
+
+    editor.keys("F5")
+    editor.stands_at(4, "remind", "main")
+    editor.shows(".debug-variables", "ids", "number", "remind would go on with")
+    editor.shot("vscode-script")
+    editor.page.click(".debug-breakpoints .monaco-list-row:has-text('remind.py') input")
+
+    editor.keys("F5")
+    editor.page.wait_for_selector(".debug-call-stack .monaco-list-row", state="detached")
+    editor.page.wait_for_selector(".start-debug-action-item:has-text('An order')")

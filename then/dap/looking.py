@@ -164,7 +164,7 @@ def scopes(client: Client, desk: Desk, given: FrameArguments) -> Body:
 
 
 def _preview(view: View) -> Body:
-    return {f"{number}": line.strip() for number, line in enumerate(foretold(view.preview, view.task), 1)}
+    return {f"{number}": line.strip() for number, line in enumerate(foretold(view), 1)}
 
 
 def _engine(view: View, task: Task) -> Body:

@@ -14,7 +14,7 @@ from then.core.tasks import Body, Json, Task
 from then.core.values import CannotSay, json_text
 from then.debugger.console import Command, Console, Reply, displayed, json_of, locals_of, value_shown
 from then.debugger.past import entry_at
-from then.debugger.preview import Preview
+from then.debugger.view import View
 
 LISTED: Final = 11
 """Lines of one `list`."""
@@ -200,22 +200,18 @@ def _preview(console: Console, rest: str) -> Reply:
     if not view.task.is_held:
         raise ConfigError(f"{view.task.type} ({view.id}) is not held: what the rules did with it, `history` shows")
     found = view.preview
-    script = view.script
-    word = f"go on with `{script.step}`" if script is not None and script.step else "start"
-    return Reply("\n".join(foretold(found, view.task, word)), {
+    return Reply("\n".join(foretold(view)), {
         "fired": list(found.fired), "emitted": [{"type": task.type, "body": task.body} for task in found.emitted],
         "starts": len(found.starts), "saves": found.saves, "ends": found.ends, "refused": found.refused,
     })  # fmt: skip
 
 
-def foretold(found: Preview, task: Task, word: str = "start") -> list[str]:
-    """What would follow, a line each.
-
-    Args:
-        word: what a task does that is given to its executor; a script before a step goes on.
-    """
+def foretold(view: View) -> list[str]:
+    """What would follow, a line each."""
+    found, task, script = view.preview, view.task, view.script
     if found.refused is not None:
         return [f"it would be refused: {found.refused}"]
+    word = f"go on with `{script.step}`" if script is not None and script.step else "start"
     rows = [f"{task.type} would {word}"] if task.id in found.starts else []
     rows += [f"{rule} would fire" for rule in found.fired]
     rows += [f"  {one.type} {json_text(one.body)} would be emitted, by {one.rule}" for one in found.emitted]
