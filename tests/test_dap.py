@@ -136,9 +136,13 @@ def test_breakpoints_that_stay_keep_their_number(desk: Adapter, shop: str) -> No
     ("point", "says"),
     [
         ({"line": 17, "hitCondition": "%10"}, 'hits "%10": write 5 for the fifth alone'),
-        ({"line": 17, "condition": "amount >"}, 'amount >: column 9: found ")"; here must stand a value'),
-        ({"line": 17, "condition": "weight > 3"}, "weight"),
-        ({"line": 17, "logMessage": "{amount"}, "{"),
+        ({"line": 17, "condition": "amount >"}, "amount >: column 9: the text ends; here must stand a value"),
+        ({"line": 17, "condition": "(amount > 1))"}, '(amount > 1)): column 14: found ")"'),
+        ({"line": 17, "condition": "weight > 3"}, 'weight > 3: column 1: unknown field of charge "weight"'),
+        ({"line": 17, "condition": "x" * 9000}, f"{'x' * 200}…: column 1: unknown field"),
+        ({"line": 17, "logMessage": "at {amount"}, 'at {amount: column 4: this "{" is not closed'),
+        ({"line": 17, "logMessage": "at {weight}"}, 'at {weight}: column 5: unknown field of charge "weight"'),
+        ({"line": 0}, "shop.then:0: no rule stands there"),
     ],
 )
 def test_what_is_wrong_with_a_breakpoint_is_said_and_it_is_not_verified(
@@ -396,6 +400,7 @@ def test_requests_are_read_however_the_stream_is_cut(cut: int) -> None:
         (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", "is no header"),
         (b"Content-Length: 16777217\r\n\r\n", "a message of 16,777,217 bytes is announced; 16,777,216 are the most"),
         (b"Content-Length: 99999999999999999999999\r\n\r\n", "is no header"),
+        (b"Content-Length: 2\n\n{}", "is no header"),
         (b"Content-Length: 2\r\n\r\n[]", "a message is no request"),
         (b"Content-Length: 0\r\n\r\n", "a message is no request"),
         (b'Content-Length: 4\r\n\r\n"\xff"x', "a message is no request"),

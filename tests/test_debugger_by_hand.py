@@ -184,3 +184,26 @@ def test_why_leads_from_the_record_to_the_beginning_and_says_what_a_person_did(s
     rows = Console(shop.session).run("why").text.splitlines()
     assert rows[0].startswith(f"reserve ({id}) done by placed (")
     assert rows[1:] == [f"order ({shop.flow.id})", "  it was sent to again by ann", "  again fired on it"]
+
+
+DEEP = "[" * 3000 + "]" * 3000
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("set body = 5", "body: 5 is no body; an object of fields is needed"),
+        (f"set id = {DEEP}", "set: this is nested too deeply for a record"),
+        ('set id = "\udcff"', "is no JSON"),
+        (f'emit order {{"id": {DEEP}}}', "emit order: this is nested too deeply for a record"),
+        ("emit order [1]", "emit order: [1] is no JSON object"),
+        (f"fork stub pay {DEEP}", "is no JSON"),
+    ],
+)
+def test_what_is_no_value_of_a_record_is_refused_and_the_session_goes_on(shop: Debugged, line: str, says: str) -> None:
+    shop.stop()
+    console = Console(shop.session)
+    with pytest.raises(ConfigError) as error:
+        console.run(line)
+    assert says in str(error.value)
+    assert console.run("p id").text == "1"

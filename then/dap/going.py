@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from then.core.errors import ConfigError
 from then.core.tasks import Body
 from then.dap.arguments import (
@@ -16,6 +14,7 @@ from then.dap.arguments import (
 from then.dap.client import Client, Thread
 from then.dap.desk import Desk
 from then.dap.looking import source_file
+from then.debugger.moving import value_of
 from then.debugger.places import place_at_line
 from then.debugger.session import How
 
@@ -131,10 +130,7 @@ def set_variable(client: Client, desk: Desk, given: SetVariableArguments) -> Bod
     if shown.path is None or place != 0:
         raise ConfigError(f'"{given.name}" cannot be changed: only body and result of what is held now can')
     path = f"{shown.path}{given.name if given.name.startswith('[') else f'.{given.name}'}"
-    try:
-        value = msgspec.json.decode(given.value)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{given.value} is no JSON ({error}); a text stands in quotes") from error
+    value = value_of(given.value)
     thread.session.set(path, value)
     client.values.change(given.variables_reference, given.name, value)
     if client.supports_invalidated:

@@ -29,6 +29,8 @@ FILTERS: Final[dict[str, tuple[str, str, str | None]]] = {
     "no-match": ("Records that no rule is for", "A record ended, and nothing fired on it.", None),
 }
 """Title, description and place of what may be stopped on; without a place the session looks at each stop itself."""
+SHOWN_MAX: Final = 200
+"""Characters of what a client wrote that a message repeats."""
 _HITS: Final = re.compile(r"(>=|>|==|=|)\s*(\d{1,9})")
 
 
@@ -150,7 +152,7 @@ class Points:
 
     def _place(self, point: Point, edition: Edition) -> str:
         wanted = point.wanted
-        if wanted.line:
+        if wanted.file:
             place, span = place_at_line(edition.rules, wanted.file, wanted.line, self.root)
             point.line = span.line
         else:
@@ -184,15 +186,29 @@ def _check(place: str, wanted: Wanted, edition: Edition) -> None:
         ConfigError: what is wrong with it, and in which column of what the client wrote.
     """
     from then.language.breakpoints import read_breakpoint
+    from then.language.phrases import text_literal
 
-    head = "breakpoint look "
+    head, tail = "breakpoint look ", ""
+    if wanted.prints is not None:
+        head, tail = "logpoint look ", f" print {text_literal(wanted.prints, is_template=False)}"
     try:
-        read_breakpoint(f"{head}{place}", edition.rules)
+        read_breakpoint(f"{head}{place}{tail}", edition.rules)
     except RuleError as error:
-        written = wanted.condition or wanted.text
-        column = error.span.column - len(head) - place.find(written) if error.span is not None else 0
-        at = f"column {min(column, len(written) + 1)}: " if written in place and column > 0 else ""
-        raise ConfigError(f"{written or place}: {at}{error.message}") from error
+        column = error.span.column - len(head) if error.span is not None else 0
+        written, begin = wanted.condition or wanted.text, place.find(wanted.condition or wanted.text)
+        if wanted.prints is not None and column > len(place):
+            written, begin = wanted.prints, len(f'{place} print "')
+        at = column - begin if begin >= 0 else 0
+        # What stands behind a condition is ours.
+        message = (
+            error.message.replace('found ")"; here must', "the text ends; here must")
+            if at > len(written)
+            else error.message
+        )
+        said = written if len(written) <= SHOWN_MAX else f"{written[:SHOWN_MAX]}…"
+        raise ConfigError(
+            f"{said or place}: {f'column {min(at, len(written) + 1)}: ' if at > 0 else ''}{message}"
+        ) from error
 
 
 def _hits(text: str) -> str:

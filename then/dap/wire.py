@@ -65,7 +65,8 @@ class Frames:
                 raise ProtocolError(f"{_shown(self._data)} is no header; it begins with Content-Length: and a number")
             # What cannot become a header is said at once: whoever sent it may wait for an answer.
             line = bytes(self._data[:15]).lower()
-            if line and b":" not in line and not _may_be_header(line):
+            is_cut = b"\n" in self._data.replace(b"\r\n", b"")
+            if is_cut or (line and b":" not in line and not _may_be_header(line)):
                 raise ProtocolError(f"{_shown(self._data)} is no header; it begins with Content-Length: and a number")
             return None
         lines, self._data = bytes(self._data[:end]).split(b"\r\n"), self._data[end + 4 :]

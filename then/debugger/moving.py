@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from then.core.errors import ConfigError
-from then.core.tasks import OUTCOMES, Body
+from then.core.tasks import OUTCOMES, Body, Json
 from then.debugger.breaking import BREAKING
 from then.debugger.console import Action, Command, Console, Reply
 from then.debugger.session import How
@@ -60,13 +60,24 @@ def _set(console: Console, rest: str) -> Reply:
     path, sign, text = rest.partition("=")
     if not sign:
         raise ConfigError("set: write PATH = JSON, such as `set body.total = 5`")
-    try:
-        value = msgspec.json.decode(text.strip())
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"set: {text.strip()} is no JSON ({error}); a text stands in quotes") from error
-    console.session.set(path.strip(), value)
+    console.session.set(path.strip(), value_of(text.strip(), "set: "))
     task = console.session.view.task
     return Reply("", {"id": task.id, "body": task.body, "result": task.result})
+
+
+def value_of(text: str, what: str = "") -> Json:
+    """A value as somebody typed it, in JSON.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise ConfigError(f"{what}{text} is no JSON ({error}); a text stands in quotes") from error
+    except RecursionError:
+        raise ConfigError(f"{what}this is nested too deeply for a record") from None
+    return value
 
 
 def _skip(console: Console, rest: str) -> Reply:
@@ -110,7 +121,7 @@ def _fork(console: Console, rest: str) -> Reply:
             )
         try:
             result, end = json.JSONDecoder().raw_decode(left, head.end())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"fork: {left[head.end() :]} is no JSON ({error})") from error
         stubs[head[1]] = _object(json.dumps(result), f"stub {head[1]}")
         left = left[end:]
@@ -126,10 +137,10 @@ def _fork(console: Console, rest: str) -> Reply:
 
 
 def _object(text: str, what: str) -> dict[str, object]:
-    try:
-        return msgspec.json.decode(text.strip() or "{}", type=dict[str, object])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{what}: {text.strip()} is no JSON object ({error})") from error
+    value = value_of(text.strip() or "{}", f"{what}: ")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what}: {text.strip()} is no JSON object")
+    return value
 
 
 def _drop(console: Console, rest: str) -> Reply:

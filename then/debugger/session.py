@@ -273,6 +273,8 @@ class Session(Sight):
         _put(whole, steps, value, path)
         part = str(steps[0])
         changed: Body = whole[part]
+        if not isinstance(changed, dict):
+            raise ConfigError(f"{path}: {json_text(changed)[:60]} is no {part}; an object of fields is needed")
         check_json(changed, part)
         if part == "body":
             changed = view.edition.check_body(task.type, changed)
