@@ -9,7 +9,7 @@ seen for that: where the field is missing, all that ask for it are found.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from then.core.declarations import Breakpoint
 from then.core.evaluate import Scope, compile_value
@@ -26,15 +26,23 @@ STRANGERS_MAX: Final = 10_000
 """Types of which it is kept what is set for them: what is posted may have any type."""
 
 
-class Stop(NamedTuple):
-    """A breakpoint, made ready."""
+class Stop:
+    """A breakpoint, its condition made ready when it is asked for: of many, most are never come to."""
 
-    point: Breakpoint
-    clause: Callable[[Scope], Json] | None
+    __slots__ = ("_clause", "point")
+
+    def __init__(self, point: Breakpoint) -> None:
+        self.point = point
+        self._clause: Callable[[Scope], Json] | None = None
 
     def says(self, scope: Scope) -> bool | CannotSay:
         """Whether its condition is true."""
-        return True if self.clause is None else truth(self.clause(scope))
+        where = self.point.where
+        if where is None:
+            return True
+        if self._clause is None:
+            self._clause = compile_value(where)
+        return truth(self._clause(scope))
 
     def shown(self, scope: Scope) -> Body:
         """What its `show` names, as far as that can be said."""
@@ -80,7 +88,7 @@ class Shelf:
                 found += every
             elif (kind := kind_of(value)) in _SCALARS:
                 found += table.get((kind, value), ())
-        return sorted(found, key=lambda stop: self._rank[stop.point.name])
+        return found if len(found) < 2 else sorted(found, key=lambda stop: self._rank[stop.point.name])
 
 
 _SCALARS: Final = frozenset(("null", "boolean", "number", "text"))
@@ -112,7 +120,7 @@ class Stops:
         """`on rule`: by the name of the rule or step."""
         for point in points:
             self._order[point.name] = len(self._order)
-            stop = Stop(point, compile_value(point.where) if point.where is not None else None)
+            stop = Stop(point)
             if point.place == "rule":
                 self.by_rule.setdefault(point.rule, []).append(stop)
             else:
@@ -129,6 +137,8 @@ class Stops:
     def after(self, record: Task) -> list[Stop]:
         """Those that may hold a record that has ended so."""
         found = self._shelf("after", record.type).find(record)
+        if not found:
+            return []
         word = RETRIED if not record.settled else ""
         return [
             stop for stop in found if not (words := stop.point.outcomes) or record.outcome in words or word in words

@@ -37,8 +37,10 @@ def complete(
     if held is None and (task.cont is not None or started is None):
         held = hold_reason(at, task, outcome, is_idle=started is None)
     fact = f.Completed(task.id, outcome, result, error, started, completed, is_settled, held)
+    record: Task | None = None
     if held is None and at.state.is_watched:
-        held = hold_after(at, ended(task, fact), was_held=task.is_held)
+        record = ended(task, fact)
+        held = hold_after(at, record, was_held=task.is_held)
         if held is not None:
             at.add(task.flow, replace(fact, held=held))
             return  # A further attempt follows from its release.
@@ -50,7 +52,7 @@ def complete(
     # Many tasks are leaves: nobody waits for them, no rule asks for them, and their match would bring nothing.
     is_alone = outcome == "done" and task.cont is None and task.call is None and is_settled
     if not is_alone or at.terms.editions[flow.version].follows_done(task.type):
-        at.ended.append(ended(task, fact))
+        at.ended.append(record or ended(task, fact))
 
 
 def hold_reason(at: Stepping, task: Task, outcome: Outcome, *, is_idle: bool) -> str | None:
