@@ -6,11 +6,9 @@ import pytest
 
 from tests.checked import Checked
 from tests.world import World
-from then.core import breakpoints
 from then.core import facts as f
 from then.core.causes import Cancel, DropBreakpoint, Proceed, Release, Report, SetBreakpoint, Start, SwitchBreakpoint
 from then.core.errors import BodyRefused, ConfigError, UnknownName
-from then.core.evaluate import compile_value
 from then.core.tasks import Body, Json, Task
 
 SHOP = """
@@ -43,18 +41,6 @@ def states(run: World) -> dict[str, str]:
 
 def hits(run: World, name: str) -> int:
     return run.state.holds.points[name].hits
-
-
-def test_of_many_only_those_that_a_record_comes_to_are_made_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready: list[object] = []
-    monkeypatch.setattr(breakpoints, "compile_value", lambda where: ready.append(where) or compile_value(where))
-    run = shop(*(f"breakpoint b{n} before pay where order == {n}" for n in range(50)))
-    run.post("order", id=70, total=1)
-    assert ready == []
-    run.post("order", id=7, total=1)
-    run.post("order", id=7, total=1)
-    assert len(ready) == 1
-    assert hits(run, "b7") == 2
 
 
 # -- before a start -------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from then.core.errors import ConfigError
 from then.dap.conversation import converse
 from then.dap.desk import Desk
 from then.dap.link import BACKLOG_BYTES_MAX, Link
-from then.dap.serving import converse_in_time, serve_port
+from then.dap.serving import converse_in_time
 from then.dap.values import Values
 from then.dap.wire import Frames, framed
 
@@ -583,23 +583,4 @@ def test_a_signal_that_is_noted_just_before_reading_hangs_up() -> None:
         link.close()
         signal.signal(signal.SIGUSR1, before)
         ours.close()
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def test_a_signal_that_comes_before_a_client_is_waited_for_ends_the_port() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    said: list[str] = []
-
-    def say(text: str) -> None:
-        said.append(text)
-        # Its handler has run before anything waits: what it would raise would not be heard of there.
-        signal.raise_signal(signal.SIGTERM)
-
-    try:
-        assert serve_port(lambda link: pytest.fail("nobody came"), "ann", 0, say) == 130
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-    assert [text.partition(":")[0] for text in said] == ["debug adapter on 127.0.0.1"]
     assert signal.set_wakeup_fd(-1) == -1

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.world import World
+from then.core import breakpoints, guards
 from then.core import facts as f
-from then.core import guards
 from then.core.causes import AllHeld, Cancel, Post, Release
 from then.core.errors import ConfigError
+from then.core.evaluate import Scope, compile_value
+from then.core.filters import Expr
 from then.core.guards import Guards
-from then.core.tasks import Task
+from then.core.tasks import Json, Task
 
 CYCLE = """
 event tick(n: int)
@@ -233,3 +237,22 @@ def test_a_record_posted_to_a_held_flow_waits_with_it(run: World) -> None:
     held = run.state.task(posted.id)
     assert held is not None
     assert held.is_held
+
+
+def test_of_many_breakpoints_only_those_that_a_record_comes_to_are_made_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready: list[Expr] = []
+
+    def noted(where: Expr) -> Callable[[Scope], Json]:
+        ready.append(where)
+        return compile_value(where)
+
+    monkeypatch.setattr(breakpoints, "compile_value", noted)
+    points = "".join(f"breakpoint b{n} after tick where n == {n}\n" for n in range(50))
+    run = World("event tick(n: int)\n" + points)
+    run.adopt()
+    run.post("tick", n=70)
+    assert ready == []
+    run.post("tick", n=7)
+    run.post("tick", n=7)
+    assert len(ready) == 1
+    assert run.state.holds.points["b7"].hits == 2

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.dap_client import PATIENCE_S, DapClient, Refused
+from then.dap.serving import serve_port
 
 ROOT = Path(__file__).parent.parent.parent
 RULES = """\
@@ -121,3 +122,22 @@ def test_on_standard_input_and_output_it_ends_with_its_client_or_as_it_is_told(
         client.event("terminated")
         client.end()
         assert adapter.wait(PATIENCE_S) == 0
+
+
+def test_a_signal_that_comes_before_a_client_is_waited_for_ends_the_port() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        # Its handler has run before anything waits: what it would raise would not be heard of there.
+        signal.raise_signal(signal.SIGTERM)
+
+    try:
+        assert serve_port(lambda link: pytest.fail("nobody came"), "ann", 0, say) == 130
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert [text.partition(":")[0] for text in said] == ["debug adapter on 127.0.0.1"]
+    assert signal.set_wakeup_fd(-1) == -1

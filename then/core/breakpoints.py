@@ -40,9 +40,11 @@ class Stop:
         where = self.point.where
         if where is None:
             return True
-        if self._clause is None:
-            self._clause = compile_value(where)
-        return truth(self._clause(scope))
+        clause = self._clause
+        if clause is None:
+            clause = self._clause = compile_value(where)
+        says: bool | CannotSay = truth(clause(scope))
+        return says
 
     def shown(self, scope: Scope) -> Body:
         """What its `show` names, as far as that can be said."""
