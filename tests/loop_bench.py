@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import cast
 
@@ -55,6 +55,9 @@ class Paper:
         cells = list(cells)
         self.memory.append(entries, cells)
         self.appends.append((len(entries), sorted({cell.kind for cell in cells})))
+
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        return False
 
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
         return self.memory.read(after, upto)

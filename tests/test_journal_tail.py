@@ -218,7 +218,7 @@ def test_a_tail_that_is_not_for_us_is_refused_and_left_as_it_was(killed: Path, r
     version = len(b"then\rtail") + 1
     for data, error, text in (
         (b"somebody's " * 100, JournalForeign, "not the tail of a journal"),
-        (whole[:version] + b"\7\0" + whole[version + 2 :], JournalTooNew, "has schema 7, this andthen knows 1"),
+        (whole[:version] + b"\7\0" + whole[version + 2 :], JournalTooNew, "has schema 7, this andthen knows 2"),
     ):
         tail.write_bytes(data)
         with pytest.raises(error, match=text):

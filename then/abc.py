@@ -55,6 +55,16 @@ class Journal(Protocol):
             JournalFailed: a write or sync failed; nothing more can be appended by this object.
         """
 
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        """From any thread: small files of the state folder are to last as the next append does.
+
+        Args:
+            files: what they hold, by their paths in the state folder; they are there, and perhaps not on the disk.
+
+        Returns:
+            False where this journal does not see to it: the caller syncs them before it goes on.
+        """
+
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
         """Entries with `after < seq <= upto`, in order. Sees what is durable at each fetch."""
 
@@ -66,6 +76,10 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Lets go of the files. Twice is well."""
+
+
+Carry: TypeAlias = Callable[[Mapping[str, bytes]], bool]
+"""`Journal.carry`."""
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import hashlib
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ import apsw
 from then.abc import Cell, Entry, Journal
 from then.core.errors import JournalError
 from then.journals import opening
+from then.journals.carried import Carried
 from then.journals.connection import Connect
 from then.journals.memory import open_memory
 from then.journals.opening import Durability
@@ -175,6 +177,23 @@ class TailOn(TailFile):
             raise OSError(errno.EIO, str(error)) from error
 
 
+class CarriedOn(Carried):
+    """Files that are carried, on such a disk."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        super().__init__(folder)
+        self._disk = disk
+
+    def sync(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._disk.note("sync", name)
+        super().sync(names)
+
+    def restore(self, name: str, content: bytes) -> None:
+        self._disk.note("write", name, 0, content)
+        super().restore(name, content)
+
+
 # -- the standard library's interface over apsw --------------------------------
 
 
@@ -299,8 +318,15 @@ def open_with(
     reword: Callable[[str], str] = str,
 ) -> SqliteJournal:
     """The same, with these steps of the schema."""
-    connect, open_tail = connect_to(disk, reword), partial(TailOn, disk)
-    return SqliteJournal(folder, connect, schemas, durability=durability, read_only=False, open_tail=open_tail)
+    return SqliteJournal(
+        folder,
+        connect_to(disk, reword),
+        schemas,
+        durability=durability,
+        read_only=False,
+        open_tail=partial(TailOn, disk),
+        open_carried=partial(CarriedOn, disk),
+    )
 
 
 # -- the work -------------------------------------------------------------------
@@ -467,6 +493,14 @@ class Platter:
         """What is not synced never will be: a sync failed, and the system takes it for written."""
         self._pending.clear()
 
+    def after_a_kill(self) -> dict[str, bytes]:
+        """The files as who comes next finds them where the machine goes on."""
+        files = {name: bytearray(data) for name, data in self._synced.items()}
+        for calls in self._pending.values():
+            for call in calls:
+                _apply(files, call)
+        return {name: bytes(data) for name, data in files.items()}
+
     def after_a_cut(self, chance: random.Random) -> dict[str, bytes]:
         """The files as a power cut now might leave them."""
         files = {name: bytearray(data) for name, data in self._synced.items()}
@@ -523,8 +557,9 @@ def lay_out(folder: Path, files: dict[str, bytes]) -> None:
     """Makes the folder hold these files and no others."""
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 

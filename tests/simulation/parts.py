@@ -6,7 +6,7 @@ memory are the real ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Final, Literal, TypeAlias
@@ -153,6 +153,9 @@ class FragileJournal:
         self._disk.took(entries)
         if fate == "crash after":
             raise Crash
+
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        return False
 
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
         return self._disk.journal.read(after, upto)

@@ -53,7 +53,12 @@ def executor_of(kind: str, root: Path, at: Workplace) -> Executor | None:
         from then.executors.process import ProcessExecutor
 
         return ProcessExecutor(
-            at.folder(), masked(loop.reporter(kind), mask), root=root.resolve(), syncs=at.syncs, secrets=at.secrets
+            at.folder(),
+            masked(loop.reporter(kind), mask),
+            root=root.resolve(),
+            syncs=at.syncs,
+            secrets=at.secrets,
+            carry=loop.journal.carry,
         )
     if kind == "script":
         from then.executors.script import ScriptExecutor

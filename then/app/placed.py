@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,9 @@ class Placed:
             self.check()
             self._look_again_at = now + LOOK_S
         self._journal.append(entries, cells)
+
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        return self._journal.carry(files)
 
     def prune(self, seqs: Iterable[int], cells: Iterable[Cell] = ()) -> None:
         self.check()

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
+from then.abc import Carry
 from then.core.masking import Mask
 
 Stream = Literal["out", "err"]
 
 OWN: Final = ("task.json", "container")
 """Files that are of no use once the end of a task is on the disk."""
+LITTLE_BYTES: Final = 4096
+"""So much goes along with the end of a task: more is synced, which then costs little beside the writing."""
 TAIL_BYTES: Final = 64 * 1024
 """So much of the end of an output is looked at for its last lines."""
 
@@ -95,6 +99,39 @@ def sync(folder: Path, *ids: str) -> None:
             _sync_file(str(folder / "tasks"))  # Once for all of them.
         except OSError:
             pass
+
+
+def carry_or_sync(folder: Path, ids: Sequence[str], carry: Carry, mask: Mask | None) -> None:
+    """What is little and holds no value of a secret lasts as the next append to the journal does; all else is synced."""
+    rest: list[str] = []
+    for id in ids:
+        files = _little(folder, id)
+        is_open = mask is None or not (mask.hides(id) or any(mask.data(data) != data for data in files.values()))
+        if not (files and is_open and carry(files)):
+            rest.append(id)
+    if rest:
+        sync(folder, *rest)
+
+
+def _little(folder: Path, id: str) -> dict[str, bytes]:
+    """All that a task left, by paths in the state folder; nothing where it is more than a little, or in folders."""
+    path = str(_task_folder(folder, id))
+    files: dict[str, bytes] = {}
+    room = LITTLE_BYTES
+    try:
+        for name in _written(path):
+            if os.path.dirname(name) != path:
+                return {}
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb", buffering=0) as file:
+                data = file.read(room + 1)
+            room -= len(data)
+            if room < 0:
+                return {}
+            files[os.path.relpath(name, folder)] = data
+    except OSError:
+        return {}
+    return files
 
 
 def _written(path: str) -> list[str]:

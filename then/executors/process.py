@@ -26,7 +26,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from then.abc import Job, Report, ReportTo, Secrets
+from then.abc import Carry, Job, Report, ReportTo, Secrets
 from then.core.errors import ExecutorError
 from then.core.launch import CannotRead
 from then.executors import keeper_client, outputs, results
@@ -54,6 +54,7 @@ class ProcessExecutor:
         root: Path | None = None,
         syncs: bool = True,
         secrets: Secrets | None = None,
+        carry: Carry | None = None,
     ) -> None:
         """Starts nothing yet: the keeper is started on first use.
 
@@ -63,12 +64,14 @@ class ProcessExecutor:
             root: where a process runs that names no `cwd`, and what a relative one starts from; else the engine's own.
             syncs: whether what a task left is on the disk before its end is reported.
             secrets: reads the values that jobs name; none is needed where no job does.
+            carry: has what a task left go along with its end; without one it is synced before.
         """
         self._folder = Path(os.path.abspath(folder))
         self._root = os.path.abspath(root or ".")
         self._report = report
         self._syncs = syncs
         self._secrets = secrets
+        self._carry = carry
         self._lock = threading.RLock()
         """Guards what follows; never held while reporting."""
         self._jobs: dict[str, Job] = {}
@@ -320,6 +323,7 @@ class ProcessExecutor:
         """Acts on what the keeper said: reports ends, starts what no keeper ever had."""
         reports: list[Report] = []
         unsynced: list[str] = []
+        carried: list[str] = []
         unmasked: list[tuple[Job, list[bytes], bool]] = []
         with self._lock:
             for fields, _ in frames:
@@ -338,7 +342,8 @@ class ProcessExecutor:
                         self._stops.pop(id, None)
                         self._masked.discard(id)
                         if fields[-1] != b"empty":
-                            unsynced.append(id)
+                            # No value of a secret goes into the journal, not for a moment.
+                            (unsynced if "secrets" in job.options or self._carry is None else carried).append(id)
                 elif kind == b"secret":
                     self._know(fields[1].decode(), fields[2:])
                 elif kind in (b"never", b"running"):
@@ -347,8 +352,12 @@ class ProcessExecutor:
                     self._left = {id.decode() for id in fields[1:]}
                     if self._asked is not None:
                         self._asked.set()
-        if unsynced and self._syncs:
+        if self._syncs and unsynced:
             outputs.sync(self._folder, *unsynced)
+        if self._syncs and carried:
+            assert self._carry is not None
+            mask = self._secrets.mask if self._secrets is not None else None
+            outputs.carry_or_sync(self._folder, carried, self._carry, mask)
         for job, fields, is_stopped in unmasked:
             threading.Thread(
                 target=self._report_unmasked,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from then.abc import Cell, Entry
@@ -42,6 +42,9 @@ class MemoryJournal:
 
     def append(self, entries: Sequence[Entry], cells: Iterable[Cell] = ()) -> None:
         self._write(entries, cells, frozenset())
+
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        return False
 
     def prune(self, seqs: Iterable[int], cells: Iterable[Cell] = ()) -> None:
         self._write((), cells, frozenset(seqs))

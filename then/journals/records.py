@@ -21,8 +21,8 @@ from zlib import crc32
 from then.abc import Entry
 from then.journals.lock import boot_id
 
-FORMAT: Final = 1
-"""Of header and records; told to the journal's reader by name where it is newer."""
+FORMAT: Final = 2
+"""Of header and records; told to the journal's reader by name where it is newer. In 1 no record carries files."""
 HEADER_BYTES: Final = 4096
 """A block of its own: what is written behind it never touches it."""
 RECORDS_BYTES: Final = 512 * 1024
@@ -38,6 +38,9 @@ _RECORD: Final = struct.Struct("<4sIIIQQ")
 _UNCHECKED: Final = struct.Struct("<4sI")
 _CHECKED: Final = struct.Struct("<IIQQ")
 _CHECKED_AT: Final = 8
+_CARRIES: Final = 1 << 31
+"""Set in the number of entries: before them stand the length of what the record carries, and that."""
+_LENGTH: Final = struct.Struct("<I")
 RECORD_BYTES: Final = _RECORD.size
 
 
@@ -75,14 +78,18 @@ def header_of(data: bytes) -> Header:
     return Header(salt, is_synced, boot.rstrip(b"\0").decode("ascii", "replace"))
 
 
-def record_of(entries: Sequence[Entry], generation: int, salt: int) -> bytes:
-    """The entries of one append, which are there together or not at all."""
+def record_of(entries: Sequence[Entry], generation: int, salt: int, carried: bytes = b"") -> bytes:
+    """The entries of one append and what goes along with them: together or not at all."""
     if len(entries) == 1:
         content = entries[0].data
     else:
         sizes = struct.pack(f"<{len(entries)}I", *[len(entry.data) for entry in entries])
         content = sizes + b"".join([entry.data for entry in entries])
-    count, seq, size_bytes = len(entries), entries[0].seq, len(content)
+    count, seq = len(entries), entries[0].seq
+    if carried:
+        content = _LENGTH.pack(len(carried)) + carried + content
+        count |= _CARRIES
+    size_bytes = len(content)
     checked = _CHECKED.pack(size_bytes, count, generation, seq) + content
     return _UNCHECKED.pack(_MARK, crc32(checked, salt)) + checked
 
@@ -94,6 +101,7 @@ class Found(NamedTuple):
     entries: list[Entry]
     end: int
     """Where the next one begins."""
+    carried: bytes = b""
 
 
 def record_at(data: bytes, begin: int, salt: int) -> Found | None:
@@ -107,14 +115,20 @@ def record_at(data: bytes, begin: int, salt: int) -> Found | None:
         return None
     if crc32(memoryview(data)[begin + _CHECKED_AT : end], salt) != checksum:
         return None
+    carried = b""
+    if count & _CARRIES:
+        begin = content + _LENGTH.size
+        content = begin + int(_LENGTH.unpack_from(data, content)[0])
+        carried = data[begin:content]
+        count ^= _CARRIES
     if count == 1:
-        return Found(generation, [Entry(seq, data[content:end])], end)
+        return Found(generation, [Entry(seq, data[content:end])], end, carried)
     sizes = struct.unpack_from(f"<{count}I", data, content)
     begins = itertools.accumulate(sizes, initial=content + 4 * count)
     entries = [
         Entry(seq + place, data[at : at + size]) for place, (at, size) in enumerate(zip(begins, sizes, strict=False))
     ]
-    return Found(generation, entries, end)
+    return Found(generation, entries, end, carried)
 
 
 def is_head(data: bytes) -> bool:

@@ -19,7 +19,9 @@ the tail (`then.journals.tail`), a file to which small appends without cells go.
    by the writer's connection alone: SQLite before 3.51.3 may damage a file
    when one connection commits while another checkpoints
    (https://sqlite.org/wal.html#walresetbug).
-6. Checkpoints and the return of room come after the commit. If one fails, the
+6. What the tail carries of small files (`then.journals.carried`) is on the disk
+   before a transaction makes it void.
+7. Checkpoints and the return of room come after the commit. If one fails, the
    call has succeeded all the same, and the next one says what happened.
 
 The lock on the folder, not SQLite's, keeps a second engine out.
@@ -31,7 +33,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,6 +41,7 @@ from then.abc import Cell, Entry
 from then.core.errors import JournalError, JournalFailed, JournalForeign, JournalFull
 from then.journals import opening
 from then.journals.batch import Cells, cells_of, out_of_order, rows_of, runs_of
+from then.journals.carried import Carried, OpenCarried
 from then.journals.connection import DAMAGED, Connect, connect, is_busy, is_full, reason_of
 from then.journals.lock import StateLock
 from then.journals.opening import Durability
@@ -97,6 +100,7 @@ class SqliteJournal:
     Args:
         connect: makes the connections.
         open_tail: makes what writes `journal.tail`.
+        open_carried: makes what syncs the files that go along with appends.
         schemas: the steps of the schema, the oldest first.
     """
 
@@ -109,12 +113,14 @@ class SqliteJournal:
         durability: Durability,
         read_only: bool,
         open_tail: OpenTail = TailFile,
+        open_carried: OpenCarried = Carried,
     ) -> None:
         self._pid = os.getpid()
         self._refusal: JournalError | None = None
         self._is_closed = False
         self._pages_logged = 0
         self._tail: Tail | None = None
+        self._carried = open_carried(folder)
         with contextlib.ExitStack() as undo:
             if read_only:
                 self._path = opening.find(folder)
@@ -172,9 +178,11 @@ class SqliteJournal:
             if not generation:
                 raise JournalForeign(str(self._path), DAMAGED)
             file = open_tail(self._path.with_name(TAIL_NAME))
-            self._tail = Tail(file, generation, is_synced=durability == "power")
+            self._tail = Tail(file, generation, self._carried, is_synced=durability == "power")
             undo.callback(self._tail.close)
             left = left_in(file, generation, self._last)
+            if left is not None:
+                self._carried.put_back(left.carried, is_after_a_cut=left.is_after_a_cut)
         if left is not None:
             self._tail.kept = left.entries
             try:
@@ -215,6 +223,9 @@ class SqliteJournal:
         is_small = not changes.puts and not changes.drops and sum([len(row[1]) for row in rows]) <= TAIL_APPEND_BYTES
         if not is_small or not self._append_to_tail(entries):
             self._write(rows, changes, [])
+
+    def carry(self, files: Mapping[str, bytes]) -> bool:
+        return self._tail is not None and self._tail.is_synced and self._carried.add(files)
 
     def _append_to_tail(self, entries: Sequence[Entry]) -> bool:
         """False where there is no room for them in the tail as it is."""
@@ -300,6 +311,7 @@ class SqliteJournal:
         if self._writer is not None:
             if self._refusal is None:
                 self._move_all()
+                self._carried.close()
                 # Closing does it too, but not while somebody reads.
                 self._checkpoint()
             if self._tail is not None:
@@ -345,6 +357,7 @@ class SqliteJournal:
             return
         last = rows[-1][0] if rows else moved[-1][0] if moved else self._last
         generation = tail.generation + (1 if moved or must_turn else 0)
+        self._carried.settle()
         many = self._cursor.executemany
         try:
             self._execute("BEGIN IMMEDIATE")

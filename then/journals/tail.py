@@ -11,6 +11,8 @@ transaction, and with that commit all records in the file are void; the next is
 written over the first. So there is no moment between "moved" and "begun anew".
 Every commit of SQLite is synced, in either durability: what overwrites the tail
 may reach the disk at once.
+
+A record may carry small files beside its entries (`then.journals.carried`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Final, NamedTuple, TypeAlias
 from then.abc import Entry
 from then.core.errors import JournalError, JournalForeign, JournalTooNew
 from then.journals import records
+from then.journals.carried import Carried
 from then.journals.connection import sync_folder
 from then.journals.lock import boot_id
 from then.journals.records import HEADER_BYTES, Header
@@ -90,12 +93,14 @@ class Tail:
 
     Args:
         generation: what the mark in `journal.db` says.
+        carried: what goes along with the next append.
         is_synced: each append reaches the disk before it returns.
     """
 
-    def __init__(self, file: TailFile, generation: int, *, is_synced: bool) -> None:
+    def __init__(self, file: TailFile, generation: int, carried: Carried, *, is_synced: bool) -> None:
         self._file = file
-        self._is_synced = is_synced
+        self._carried = carried
+        self.is_synced = is_synced
         self._header: Header | None = None
         self.generation = generation
         self.kept: list[Entry] = []
@@ -111,23 +116,26 @@ class Tail:
         header = self._header
         if header is None:
             header = self._begin()
-        record = records.record_of(entries, self.generation, header.salt)
+        carried = self._carried.fresh()
+        record = records.record_of(entries, self.generation, header.salt, carried)
         begin = self._end
         end = begin + len(record)
         if end > records.FILE_BYTES:
             return False
         try:
             self._file.write(record, begin)
-            if self._is_synced:
+            if self.is_synced:
                 self._file.sync()
             self.kept += entries
             self._end = end
+            if carried:
+                self._carried.is_in_record(carried)
         except OSError:
             raise
         except BaseException:
             # An interrupt: find out whether it came before or after.
             if self._file.read(len(record), begin) == record:
-                if self._is_synced:
+                if self.is_synced:
                     self._file.sync()
                 if not self.kept or self.kept[-1] is not entries[-1]:
                     self.kept += entries
@@ -137,11 +145,11 @@ class Tail:
 
     def _begin(self) -> Header:
         """The file, with room for all it will hold: a later write finds no disk full, and a sync no new size to note."""
-        header = records.new_header(is_synced=self._is_synced)
+        header = records.new_header(is_synced=self.is_synced)
         try:
             self._file.remove()  # What an attempt before has left.
             self._file.create(records.header_bytes(header).ljust(records.FILE_BYTES, b"\0"))
-            if self._is_synced:
+            if self.is_synced:
                 self._file.sync()
                 sync_folder(self._file.path.parent)
         except BaseException:
@@ -153,7 +161,7 @@ class Tail:
 
     def take_over(self, header: Header | None) -> None:
         """Goes on in the file of an engine before, all of whose records are void; takes it away where it does not fit."""
-        if header is None or not header.is_synced or not self._is_synced:
+        if header is None or not header.is_synced or not self.is_synced or header.boot != boot_id():
             self.remove()
         else:
             self._file.reopen()
@@ -211,7 +219,11 @@ class Left(NamedTuple):
     entries: list[Entry]
     """Those that are not in SQLite yet."""
     header: Header | None
-    """Of the file, if that was wholly made: it has a record, and none is written before."""
+    """Of the file, if that was wholly made, and as it is made now: it has a record, and none is written before."""
+    carried: list[bytes]
+    """What their records carry."""
+    is_after_a_cut: bool
+    """Another run of the kernel has left it."""
 
 
 def left_in(file: TailFile, generation: int, last: int) -> Left | None:
@@ -230,12 +242,14 @@ def left_in(file: TailFile, generation: int, last: int) -> Left | None:
         raise _unreadable(file.path, error) from error
     if data is None:
         return None
-    if not _check_format(file.path, data):
-        return Left(
-            [], None
-        )  # The power went before the header was on the disk, and so before anything was acknowledged.
+    found_format = _check_format(file.path, data)
+    if not found_format:
+        # The power went before the header was on the disk, and so before anything was acknowledged.
+        return Left([], None, [], is_after_a_cut=True)
     header = records.header_of(data)
+    is_same_boot = header.boot == boot_id()
     entries: list[Entry] = []
+    carried: list[bytes] = []
     end = HEADER_BYTES
     while True:
         found = records.record_at(data, end, header.salt)
@@ -250,12 +264,15 @@ def left_in(file: TailFile, generation: int, last: int) -> Left | None:
             )
         entries += found.entries
         end = found.end
+        if found.carried:
+            carried.append(found.carried)
     # A loss of power may tear what was not synced anywhere; what was, and what only a kill came after, at its end alone.
-    is_whole = header.is_synced or header.boot == boot_id()
+    is_whole = header.is_synced or is_same_boot
     if is_whole and records.is_beyond(data, end, header.salt, generation):
         raise JournalForeign(str(file.path), _DAMAGED)
     is_made = len(data) == records.FILE_BYTES and records.record_at(data, HEADER_BYTES, header.salt) is not None
-    return Left(entries, header if is_made else None)
+    is_ours = is_made and found_format == records.FORMAT
+    return Left(entries, header if is_ours else None, carried, is_after_a_cut=not is_same_boot)
 
 
 class View(NamedTuple):
