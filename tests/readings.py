@@ -20,7 +20,12 @@ Cells = dict[tuple[str, str], bytes]
 def in_line(state: State) -> set[str]:
     """Who waits for a start, runs, or cannot run here; of a limit or a lock too. And perhaps who has ended meanwhile."""
     known = {id for id in state.tasks if id in state.admission}
-    queued = {*state.queue, *state.free, *state.claiming, *(id for _, id in state.waiting)}
+    queued = {
+        *state.queue,
+        *state.free,
+        *state.claiming,
+        *(id for turns in state.waiting.values() for id in turns.ids()),
+    }
     return known | queued | {*state.running, *state.stuck}
 
 

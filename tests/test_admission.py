@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.checked import Checked
 from tests.plain_admission import PlainAdmission
-from then.core.admission import Admission
+from then.core.admission import Admission, Turns
+from then.core.causes import Start
 from then.core.claims import ALONE, CORES, MEMORY, SLOTS, Claim, Take, claim
 
 SLOTS_THERE, CORES_THERE, MEMORY_THERE, TOKENS_THERE = 4, 6, 10, 3
@@ -439,3 +441,60 @@ def test_ten_thousand_that_wait_for_one_limit_are_not_looked_at_when_one_ends(
         admission.release(f"{number}")
         assert granted(admission) == [f"{number + 1}"]
     assert looked["all"] <= 300
+
+
+# -- a slot, and nothing else --------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["", "priority 3", "priority -3"])
+def test_flows_take_turns_for_slots_however_much_one_of_them_emits(words: str) -> None:
+    world = Checked(
+        f'event go(who: str, ns: list[int]) task a(who: str, n: int) run process ["a"] {words}\n'
+        "rule s when go as g then for n in g.ns emit a(who: g.who, n: n)",
+        slots=1,
+    )
+    world.post("go", who="A", ns=list(range(30)))
+    world.post("go", who="B", ns=[0])
+    world.post("go", who="C", ns=[0, 1, 2])
+    while world.live("a"):
+        (running,) = [task for task in world.live("a") if task.id in world.state.running]
+        world.end(running)
+    started = [order.task.body for order in world.orders if isinstance(order, Start)]
+    assert "".join(str(body["who"]) for body in started[:9]) == "AABCACACA"
+    assert [body["n"] for body in started if body["who"] == "A"] == list(range(30))
+    assert not world.state.waiting
+    assert not world.state.queue
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "add", "take", "back"]), flows), max_size=60))
+def test_turns_are_those_of_plain_lists(told: list[tuple[str, str]]) -> None:
+    turns = Turns()
+    order: list[str] = []
+    lines: dict[str, list[str]] = {}
+    taken: tuple[str, str] | None = None
+    for number, (what, flow) in enumerate(told):
+        if what == "add" or (what == "back" and taken is None):
+            turns.add(f"{number}", flow)
+            if flow not in lines:
+                order.append(flow)
+            lines.setdefault(flow, []).append(f"{number}")
+            taken = None
+        elif what == "back" and taken is not None:
+            id, of = taken
+            turns.put_back(id, of)
+            order = [of, *(other for other in order if other != of)]
+            lines.setdefault(of, []).insert(0, id)
+            taken = None
+        elif order:
+            of = order.pop(0)
+            id = lines[of].pop(0)
+            if lines[of]:
+                order.append(of)
+            else:
+                del lines[of]
+            assert turns.first() == id
+            assert turns.take() == id
+            taken = (id, of)
+        assert turns.count == sum(map(len, lines.values()))
+        assert sorted(turns.ids()) == sorted(id for line in lines.values() for id in line)
+        assert bool(turns) == bool(lines)

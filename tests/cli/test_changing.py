@@ -44,6 +44,14 @@ def test_a_posted_record_is_in_the_journal_when_the_command_ends(shell: Shell, s
     assert (task["type"], task["body"], task["flow"]) == ("ask", {"text": "n is 3"}, said.out.strip())
 
 
+def test_a_post_asks_for_no_resources_and_the_engine_that_goes_on_does(shell: Shell) -> None:
+    shell.write("seats.then", 'event go()\ntask s() run process ["true"] needs {seat: 1}\nrule a when go then s()\n')
+    assert shell("run", "seats.then", "go", "-r", "seat=1").code == 0
+    assert shell("post", "go").code == 0
+    assert shell("resume").code == 2
+    assert shell("resume", "-r", "seat=1").code == 0
+
+
 def test_the_same_key_twice_is_the_same_record(shell: Shell, said_of_engine: str) -> None:
     first = _post(shell, "go", "n=3", "--key", "order 7")
     assert _post(shell, "go", "n=3", "--key", "order 7") == first

@@ -358,7 +358,7 @@ class Engine(Waits):
         """Makes the rules those of new flows, and attaches the executors that they ask for."""
         edition = rules.edition
         for declared in rules.set.tasks.values():
-            if declared.needs or declared.limit is not None:
+            if (declared.needs or declared.limit is not None) and not self._is_desk:
                 # What can never be met is refused now, and not waited for.
                 constant_claim(declared, self.capacity)
         self.editions.add(edition, rules, self.loop.note)

@@ -35,7 +35,8 @@ Nothing of it is journalled: it is made anew from the live records.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -117,6 +118,74 @@ class _Pool:
     @property
     def is_idle(self) -> bool:
         return not self.used and not self.kept and not self.lines
+
+
+class Turns(dict[str, "str | deque[str]"]):
+    """Who waits for a slot and nothing else, by flow: one of each flow in its turn, of a flow the oldest first.
+
+    A flow of which one waits has its id here, for most have no more.
+    """
+
+    def __init__(self, ids: Iterable[str] = (), flow: str = "") -> None:
+        super().__init__()
+        self._order: deque[str] = deque()
+        self._more = 0
+        for id in ids:
+            self.add(id, flow)
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self) + self._more
+
+    def add(self, id: str, flow: str) -> None:
+        line = self.get(flow)
+        if line is None:
+            self[flow] = id
+            self._order.append(flow)
+            return
+        self._more += 1
+        if isinstance(line, str):
+            self[flow] = deque((line, id))
+        else:
+            line.append(id)
+
+    def put_back(self, id: str, flow: str) -> None:
+        """One that was taken is the next once more."""
+        line = self.get(flow)
+        if line is None:
+            self[flow] = id
+        else:
+            self._more += 1
+            self._order.remove(flow)
+            if isinstance(line, str):
+                self[flow] = deque((id, line))
+            else:
+                line.appendleft(id)
+        self._order.appendleft(flow)
+
+    def first(self) -> str:
+        """The next, which stays."""
+        line = self[self._order[0]]
+        return line if isinstance(line, str) else line[0]
+
+    def take(self) -> str:
+        """The next; its flow has its turn again after the others."""
+        flow = self._order.popleft()
+        line = self[flow]
+        if isinstance(line, str):
+            del self[flow]
+            return line
+        id = line.popleft()
+        self._more -= 1
+        if len(line) == 1:
+            self[flow] = line[0]
+        self._order.append(flow)
+        return id
+
+    def ids(self) -> list[str]:
+        """All of them, flow by flow."""
+        return [id for line in self.values() for id in ((line,) if isinstance(line, str) else line)]
 
 
 Todo: TypeAlias = tuple[int, tuple[int, str], int, _Pool | _Lane]

@@ -88,7 +88,7 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> Iterable[Flow]:
         if waits or task.policy is not None:
             task = state.task(id) or task
         following: tuple[Task, ...] = ()
-        if terms.quick and state.queue and is_plain and not waits:
+        if terms.quick and is_plain and not waits and (state.queue or state.waiting):
             following = behind(at, task, runner, edition)
         at.orders.append(Start(task, runner.kind, edition, waits, following))
         if is_plain and not state.free and (state.slots_used >= slots or not (state.queue or state.waiting)):

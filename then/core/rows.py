@@ -12,9 +12,11 @@ next; so never more run at once than there are slots.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from then.core.admission import Turns
 from then.core.causes import Began
 from then.core.edition import Edition, Runner
 from then.core.holding import stops_of
@@ -40,25 +42,29 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
         return ()
     if state.is_watched and stops_of(at, edition).has_before(first.type):
         return ()
-    queue, running, flows = state.queue, state.running, state.flows
+    running, flows, turns = state.running, state.flows, state.waiting.get(0)
+    waiting: Turns | deque[str] = state.queue if turns is None else turns
+    count = len(state.queue) if turns is None else turns.count
+    take = state.queue.popleft if turns is None else turns.take
     free = max(0, terms.slots - state.slots_used)
-    most = min(ROW_MAX - 1, len(queue) // (free + 1))
+    most = min(ROW_MAX - 1, count // (free + 1))
     if most == 0:
         return ()
     found: list[Task] = []
     row = {first.id: None}
     flow, name = first.flow, first.type
-    while queue and len(found) < most:
-        id = queue[0]
+    while waiting and len(found) < most:
+        id = state.queue[0] if turns is None else turns.first()
         task = state.task(id)
         if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
-            queue.popleft()
+            take()
             continue
         if task.flow != flow:
             other = flows[task.flow]
-            if other.held is not None or other.is_stubbed or terms.editions[other.version] is not edition:
-                break
-            if terms.only is not None and task.flow not in terms.only:
+            if other.held is not None or other.is_stubbed or (terms.only is not None and task.flow not in terms.only):
+                take()  # As where it would have started: it is queued again at its release.
+                continue
+            if terms.editions[other.version] is not edition:
                 break
             flow = task.flow
         if task.type != name:
@@ -73,10 +79,12 @@ def behind(at: Stepping, first: Task, runner: Runner, edition: Edition) -> tuple
         body, missing = with_variables(task.body, flows[flow].variables)
         if body is not task.body or missing is not None or id in state.holds.stops:
             break  # Its start has more to it.
-        queue.popleft()
+        take()
         running[id] = 0
         row[id] = None
         found.append(task)
+    if turns is not None and not turns:
+        del state.waiting[0]
     if found:
         for id in row:
             state.rows[id] = row
@@ -100,8 +108,17 @@ def take_back(state: State, ids: Sequence[str]) -> list[Task]:
         if id in state.stopping:
             stopped.append(task)
         else:
-            state.queue.appendleft(id)
+            _put_back(state, id, task.flow)
     return stopped
+
+
+def _put_back(state: State, id: str, flow: str) -> None:
+    """One that was taken is the next once more."""
+    if 0 in state.waiting or (state.queue and state.queue_flow != flow):
+        state.turns_of(0).put_back(id, flow)
+    else:
+        state.queue.appendleft(id)
+        state.queue_flow = flow
 
 
 def tell_began(at: Stepping) -> None:

@@ -20,7 +20,6 @@ Invariants:
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final
@@ -30,7 +29,7 @@ import msgspec
 from msgspec.structs import replace
 
 from then.core import facts as f
-from then.core.admission import Admission
+from then.core.admission import Admission, Turns
 from then.core.chains import Chain, PostKey
 from then.core.facts import Flow
 from then.core.holds import KINDS as HOLD_KINDS
@@ -61,10 +60,12 @@ class State:
     keys: dict[str, PostKey] = attrs.field(factory=dict)
     pending: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
     """What is to be matched, in order; by id, for what is cancelled before its turn."""
-    waiting: list[tuple[int, str]] = attrs.field(factory=list)
-    """A heap of (-priority, id)."""
+    waiting: dict[int, Turns] = attrs.field(factory=dict)
+    """Who waits for a slot alone, by priority; those of priority 0 only where they are of several flows."""
     queue: deque[str] = attrs.field(factory=deque)
-    """The waiting ones of priority 0, which need no heap: ids sort by time."""
+    """The waiting ones of priority 0, as long as they are of one flow."""
+    queue_flow: str = ""
+    """That flow."""
     free: deque[str] = attrs.field(factory=deque)
     """The waiting ones that take no slot."""
     claiming: deque[str] = attrs.field(factory=deque)
@@ -118,7 +119,7 @@ class State:
         return task  # type: ignore[return-value]
 
     def next_waiting(self, slots: int) -> str | None:
-        """Takes the id that may start next: highest priority first, then oldest; None where none or no slot is free."""
+        """Takes the id that may start next: highest priority first, then flow by flow; None where none or no slot is free."""
         if self.free:
             return self.free.popleft()
         if self.slots_used >= slots:
@@ -127,9 +128,23 @@ class State:
 
     def take_waiting(self) -> str | None:
         """Takes the id that waits for a slot, the next in order; None where none does."""
-        if self.waiting and (self.waiting[0][0] < 0 or not self.queue):
-            return heapq.heappop(self.waiting)[1]
+        waiting = self.waiting
+        if waiting and ((priority := max(waiting)) > 0 or not self.queue):
+            turns = waiting[priority]
+            id = turns.take()
+            if not turns:
+                del waiting[priority]
+            return id
         return self.queue.popleft() if self.queue else None
+
+    def turns_of(self, priority: int) -> Turns:
+        """The turns of those that wait with a priority, which are more than one flow's from now on."""
+        turns = self.waiting.get(priority)
+        if turns is None:
+            turns = self.waiting[priority] = Turns(() if priority else self.queue, self.queue_flow)
+            if not priority:
+                self.queue.clear()
+        return turns
 
     def leave_row(self, id: str, taken: int) -> int:
         """Takes an id out of its row; the next of it has its slot from now on. Gives the slots that are free with that."""
@@ -216,10 +231,11 @@ class State:
             self.pending[task.id] = None
         elif task.needs is not None:
             (self.free if task.needs == _NO_SLOT else self.claiming).append(task.id)
-        elif task.priority:
-            heapq.heappush(self.waiting, (-task.priority, task.id))
+        elif task.priority or (self.queue and self.queue_flow != task.flow) or (self.waiting and 0 in self.waiting):
+            self.turns_of(task.priority).add(task.id, task.flow)
         else:
             self.queue.append(task.id)
+            self.queue_flow = task.flow
 
     def _is_first(self, task: Task, key: str) -> bool:
         """Whether it runs, of those that share its key; one whose twin is done ends with its result."""
