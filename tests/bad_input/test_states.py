@@ -113,6 +113,7 @@ def test_a_state_that_is_none_is_refused_by_every_command_and_stays_as_it_is(
         assert (said.code, said.out) == (3, ""), words
         assert message in said.err
         assert said.err.count("\n") == 1
+        assert said.err.startswith(("andthen: .then", "andthen: journal .then")), "the place is said as it was given"
     assert contents(state) == before
 
 

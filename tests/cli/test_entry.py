@@ -56,6 +56,13 @@ def test_help_names_every_command_with_its_sentence(shell: Shell) -> None:
         assert f"{name} {sentence}" in text
 
 
+def test_no_command_is_answered_by_the_help_alone(shell: Shell) -> None:
+    """It once stood after "andthen: usage:", with the advice to ask for the help."""
+    said = shell()
+    assert (said.code, said.out) == (2, "")
+    assert said.err == shell("--help").out
+
+
 def test_the_version_is_an_option_among_others_too(shell: Shell) -> None:
     assert shell("--state", "x", "--version").out.startswith("andthen 0.")
 

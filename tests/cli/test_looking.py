@@ -115,7 +115,10 @@ def test_a_record_is_shown_whole(shell: Shell) -> None:
     shown = shell("show", build["id"], "--json").objects[0]
     assert {key: shown[key] for key in build} == build
     assert (shown["fired"], shown["children"], shown["late"]) == (["publish_it"], [publish["id"]], [])
-    assert "this is its root" in shell("show", go["id"]).out
+    assert "done, 3 records: this is its root" in shell("show", go["id"]).out
+    shell("run", "rules.py", "publish", "image=x")
+    alone = shell("ps", "-a", "--type", "publish", "--json").objects[-1]
+    assert "done, 1 record: this is its root" in shell("show", alone["id"]).out
 
 
 def test_an_unambiguous_beginning_of_an_id_is_enough_in_any_case(shell: Shell) -> None:

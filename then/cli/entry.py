@@ -182,6 +182,9 @@ def _refuse(error: Exception, settings: Settings) -> int:
 
 
 def _refuse_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())
+        return 2
     context = getattr(error, "ctx", None)
     name = context.command_path if context is not None else PROGRAM
     say(f"{name}: {_worded(error)}")

@@ -69,7 +69,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     is_root = task.id == history.flow.id
     flow = history.flow
     ended = f", {flow.outcome}" if flow.outcome is not None else f", {flow.state}"
-    yield "flow", f"{flow.id}{ended}, {flow.records} records" + (": this is its root" if is_root else "")
+    records = f"{flow.records} record{'' if flow.records == 1 else 's'}"
+    yield "flow", f"{flow.id}{ended}, {records}" + (": this is its root" if is_root else "")
     if flow.origin is not None:
         yield "origin", origin_text(flow.origin)
     if flow.held is not None:

@@ -54,7 +54,7 @@ def make_folder(folder: Path) -> None:
             missing.append(place)
             place = place.parent
         if not place.is_dir():
-            raise JournalForeign(str(place), "a file and no folder")
+            raise JournalForeign(str(place if missing else folder), "a file and no folder")
         for made in reversed(missing):
             made.mkdir(mode=0o700, exist_ok=True)
             sync_folder(made.parent)
