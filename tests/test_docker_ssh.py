@@ -8,6 +8,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.docker_desk import DockerDesk
 from tests.docker_engine import DockerEngine, lacking
+from tests.seams.executor_suite import PATIENCE_S
 from tests.test_docker_outage import blind_engine
 from tests.test_docker_tls import free_port
 
@@ -97,6 +99,13 @@ class Server:
                     found.append(int(entry.name))
         return found
 
+    def wait_gone(self, desk: DockerDesk) -> None:
+        """Each connection goes with what it was for; who brings standard input sees the end of it a moment later."""
+        end = time.monotonic() + PATIENCE_S
+        while self.connections():
+            assert time.monotonic() < end, self.connections()
+            desk.engine.client.api.ping()
+
     def close(self) -> None:
         self.process.terminate()
         self.process.wait()
@@ -128,15 +137,19 @@ def test_containers_run_by_ssh_with_all_they_write(tmp_path: Path, server: Serve
         assert (report.outcome, report.result) == ("failed", {"code": 3}), report.error
         assert desk.output(report.id) == b"in\n" * 50_000 + b"".join(b"%d\n" % n for n in range(1, 100_001))
         assert desk.output(report.id, "err") == b"err\n"
-        desk.executor.start([desk.job("held", "sh", "-c", "echo up; exec sleep 1000000", host=host)])
-        desk.wait_output("held", b"up\n")
-        assert desk.restart() == ["held"]
-        desk.executor.recover([desk.job("held", "never", host=host)])
-        desk.executor.stop("held", 0)
-        assert desk.report_of("held").outcome == "cancelled"
+        hosts = {"far": host, "near": docker_engine.host}
+        script = "echo up; exec sleep 1000000"
+        desk.executor.start([desk.job(id, "sh", "-c", script, host=at) for id, at in hosts.items()])
+        for id in hosts:
+            desk.wait_output(id, b"up\n")
+        assert desk.restart() == ["far", "near"]
+        desk.executor.recover([desk.job(id, "never", host=at) for id, at in hosts.items()])
+        for id in hosts:
+            desk.executor.stop(id, 0)
+            assert desk.report_of(id).outcome == "cancelled"
         desk.executor.close(wait=True)
         assert desk.containers() == []
-        assert server.connections() == [], "each goes with what it was for"
+        server.wait_gone(desk)
 
 
 def test_a_key_that_is_not_let_in_is_told_as_ssh_says_it(
@@ -151,7 +164,7 @@ def test_a_key_that_is_not_let_in_is_told_as_ssh_says_it(
         assert f"{server.host} cannot be reached: " in said, said
         assert "Permission denied (publickey)" in said, said
         desk.executor.close(wait=True)
-        assert server.connections() == []
+        server.wait_gone(desk)
     assert capfd.readouterr().err == "", "what ssh says is not for the terminal"
 
 
@@ -171,4 +184,4 @@ def test_boxes_go_by_ssh_to_an_engine_that_does_not_see_our_files_and_come_back(
             assert wrong["kind"] == "image", wrong
             desk.executor.close(wait=True)
             assert desk.containers() == []
-            assert server.connections() == []
+            server.wait_gone(desk)
