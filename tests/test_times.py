@@ -322,3 +322,22 @@ def test_the_deadline_of_a_procedure_is_that_of_all_in_it() -> None:
     assert world.stopped() == ["a"]
     world.end("a", "cancelled")
     assert [seen.body for seen in world.emitted("seen")] == [{"what": "late"}]
+
+
+def test_a_timer_that_comes_is_written_once_however_many_of_its_times_have_come() -> None:
+    # It was written before, and again after, each flow that it started: a page more for each.
+    world = timed("every 15m start rung(n: 1) overlap queue catch up all rule r when rung then a(n: 1)")
+    world.adopt()
+    [first] = [fact.due for fact in world.facts() if isinstance(fact, f.Scheduled)]
+    assert first is not None
+    quarter = 15 * 60 * 1_000_000
+    before = len(world.pages)
+    world.terms.time = first + 2 * quarter
+    world.give(Tick())
+    written = [fact for page in world.pages[before:] for fact in page.facts if isinstance(fact, f.Scheduled)]
+    [flow] = world.state.flows
+    assert written == [
+        f.Scheduled(
+            "rung", first + 3 * quarter, flow, False, 2, True, [first + quarter, first + 2 * quarter], "every 15m"
+        )
+    ]

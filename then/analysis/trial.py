@@ -157,7 +157,7 @@ class Trial:
             if ticks > TICKS_MAX:
                 raise Restless(f"more than {TICKS_MAX:,} times something is due in one advance")
             self._terms.time = max(due, self._terms.time)
-            self._bring(Tick())
+            self._bring(_TICK)
             self._rest()
         self._terms.time = until
 
@@ -223,27 +223,35 @@ class Trial:
         done = step(self._state, cause, self._terms)
         for page in done.pages:
             for fact in page.facts:
-                self._take(fact)
-        self._fired.update(firings(done.pages))
+                if isinstance(fact, _BIRTHS):
+                    self._take_born(fact.task)
+                elif type(fact) in _TAKEN:
+                    self._take(fact)
+        fired = firings(done.pages)
+        self._fired.update(fired)
         if self.coverage is not None:
-            self.coverage.look(done.pages, self.records, self._state)
+            self.coverage.look(done.pages, fired, self.records, self._state)
         for order in done.orders:
             self._obey(order)
+        # No journal asks for them, and a year has very many.
+        self._state.past.clear()
+        self._state.trace.clear()
         return done
+
+    def _take_born(self, task: Task) -> None:
+        self.records[task.id] = task
+        if task.policy is not None and task.policy.due is not None:
+            self.dues[task.id] = task.policy.due
+        elif task.outcome is None:
+            if task.started is not None and not task.is_held and not task.is_call:
+                self._begin(task)  # A person's task: it runs as soon as it is there.
+        elif task.type == RULE_FAILED:
+            self.notes.append(f"rule {task.body['rule']} failed: {task.body['error']}")
+        elif task.type == FLOW_ENDED:
+            self.ends.append(task)
 
     def _take(self, fact: f.Fact) -> None:
         match fact:
-            case f.Posted(task=task) | f.Emitted(task=task):
-                self.records[task.id] = task
-                due = task.policy.due if task.policy is not None else None
-                if due is not None:
-                    self.dues[task.id] = due
-                elif task.outcome is None and task.started is not None and not task.is_held and not task.is_call:
-                    self._begin(task)  # A person's task: it runs as soon as it is there.
-                elif task.type == RULE_FAILED:
-                    self.notes.append(f"rule {task.body['rule']} failed: {task.body['error']}")
-                elif task.type == FLOW_ENDED:
-                    self.ends.append(task)
             case f.Completed(id=id):
                 self.records[id] = ended(self.records[id], fact)
                 self._running.pop(id, None)
@@ -295,7 +303,7 @@ class Trial:
                 # Nothing of it is there to end slowly.
                 self._report(self._stops.popleft().id, "cancelled", None, {"kind": "cancelled", "message": "stopped"})
             elif self._state.pending:
-                self._bring(Proceed())
+                self._bring(_PROCEED)
             else:
                 self._answer(self._fresh.popleft())
 
@@ -345,6 +353,13 @@ class Trial:
         began = self._running.get(id)
         if began is not None:
             self._bring(Report(id, outcome, result, error, began, self.now_us, self.records[id].flow))
+
+
+_BIRTHS: Final = (f.Emitted, f.Posted)
+_TICK: Final = Tick()
+_PROCEED: Final = Proceed()
+_TAKEN: Final = frozenset((f.Completed, f.Ripened, f.Entered, f.Loaded, f.FlowHeld, f.Fault))
+"""What a trial hears of beside births."""
 
 
 def is_skipped(task: Task) -> bool:

@@ -7,7 +7,8 @@ in `then.core.windows`; joins that can no longer be filled in `then.core.unfille
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from then.core.edition import Edition
 from then.core.emitting import carry_out, fire
@@ -20,40 +21,31 @@ from then.core.tasks import Json, Task
 from then.core.waits import Wait
 
 
-class Coming:
+class Coming(msgspec.Struct):
     """A record that has come for a part of a join."""
 
-    __slots__ = ("at", "call", "edition", "fired", "is_last", "join", "names", "record", "rule")
+    at: Stepping
+    rule: Rule
+    join: Join
+    """What the rule waits for."""
+    record: Task
+    edition: Edition
+    names: Mapping[str, Json]
+    """The arguments of the call, where the rule is a procedure's."""
+    fired: list[str]
+    call: str | None
+    is_last: bool = False
+    """It fired, and is final or returned: the search for the record ends."""
 
-    def __init__(
-        self,
-        at: Stepping,
-        rule: Rule,
-        record: Task,
-        edition: Edition,
-        names: Mapping[str, Json],
-        fired: list[str],
-        call: str | None = None,
-    ) -> None:
-        assert isinstance(rule.trigger, Join)
-        self.at = at
-        self.rule = rule
-        self.join = rule.trigger
-        self.record = record
-        self.edition = edition
-        self.names = names
-        """The arguments of the call, where the rule is a procedure's."""
-        self.fired = fired
-        self.call = call or record.call
-        self.is_last = False
-        """It fired, and is final or returned: the search for the record ends."""
-
-    def fire(self, parts: Sequence[Task], names: Mapping[str, Json | Task]) -> None:
+    def fire(self, parts: Sequence[Task], names: dict[str, Json | Task]) -> None:
         """The join has its parts."""
-        match = Match(self.rule, self.record, None, Met(tuple(parts), {**self.names, **names}))
+        if self.names:
+            names = {**self.names, **names}
+        match = Match(self.rule, self.record, None, Met(tuple(parts), names))
         flow = self.at.state.flows[self.record.flow]
         firing = fire(self.at, match, self.edition, flow, names=self.names, call=self.call)
-        self._note(firing, self.rule.name)
+        self.fired.append(self.rule.name)
+        self.is_last |= self.rule.final or firing.returns is not None
 
     def fire_else(self, names: Mapping[str, Json], records: Mapping[str, Task]) -> None:
         """The join can no longer be filled."""
@@ -73,9 +65,6 @@ class Coming:
         except PlanFailed as failed:
             firing.fail(str(failed))
         carry_out(self.at, firing, self.edition)
-        self._note(firing, name)
-
-    def _note(self, firing: Firing, name: str) -> None:
         self.fired.append(name)
         self.is_last |= self.rule.final or firing.returns is not None
 
@@ -88,7 +77,7 @@ class Coming:
         return has_late and not join.parts[part].is_absent and self.at.state.flows[self.record.flow].bent is None
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """Where a record waits."""
 
     key: str
@@ -120,14 +109,6 @@ def says_no(coming: Coming, part: Part, record: Task) -> bool:
     scope = own_scope(part, record, coming.names)
     variables = coming.at.state.flows[record.flow].variables
     return where is not None and coming.edition.value(where, Scope(record, scope.bindings, variables)) is False
-
-
-def has_else(rule: Rule) -> bool:
-    """Whether an `else` answers the join, and not a later step."""
-    if isinstance(rule.trigger, Join) and rule.trigger.otherwise_generator is not None:
-        return True
-    consequence = rule.consequence
-    return consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
 
 
 def named(join: Join, values: Sequence[Json]) -> dict[str, Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from then.core.edition import Edition
 from then.core.ending import bend, end_live, give_back
 from then.core.evaluate import Scope
 from then.core.facts import Flow
-from then.core.firing import EmissionTerms, Firing, PlanFailed, plan_rule
+from then.core.firing import EmissionTerms, Firing, PlanFailed, Planned, plan_rule
 from then.core.ids import id_text
 from then.core.policies import Policy
 from then.core.rules import CancelTasks, Match, Rule
@@ -21,6 +22,9 @@ from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.values import equal
 from then.core.waits import wait_key
+
+MANY: Final = 1000
+"""Of so many emissions of one match the plan is let go as they are made."""
 
 
 def fire(
@@ -81,14 +85,16 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
     emissions, next_step = firing.emissions, firing.next_step
     records = at.state.flows[flow].records
     most = at.terms.guards.flow_records
-    if records % most + len(emissions) >= most:
+    count = len(emissions)
+    if records % most + count >= most:
         at.add(flow, f.FlowHeld(_too_many_records(most, firing)))
     members: list[str] = []
     aliases: dict[str, str] = {}
     shared = at.new_id() if next_step is not None else firing.script
     timed, call = edition.timed, firing.call
     counted: Counter[str] | None = Counter() if edition.has_sets else None
-    for planned in emissions:
+    policy: Policy | None = None
+    for planned in emissions if count < MANY or at.fired is not None else _let_go(emissions):
         terms = planned.terms
         if terms is not None and terms.mark is not None and not _is_first(at, flow, *terms.mark):
             continue
@@ -99,7 +105,7 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
             at.add(
                 flow,
                 f.Waited(
-                    cont, planned.then or "", 0, [id], {}, {}, planned.bind, call, firing.by_unmatched,
+                    cont, planned.then or "", 0, [id], {}, {}, planned.bind or {}, call, firing.by_unmatched,
                     planned.otherwise,
                 ),
             )  # fmt: skip
@@ -107,7 +113,8 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
             planned.type, planned.body, id, flow, time, record.id, firing.rule, call, cont, firing.by_unmatched
         )
         if terms is not None or call is not None or planned.type in timed:
-            task = _on_terms(at, task, terms, edition)
+            task = _on_terms(at, task, terms, edition, policy)
+            policy = task.policy
         if task.is_call:
             _guard_depth(at, task)
         at.add(flow, f.Emitted(task))
@@ -151,8 +158,21 @@ def _is_first(at: Stepping, flow: str, key: str, per_us: int) -> bool:
     return True
 
 
-def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Edition) -> Task:
-    """The record with what its declaration, its act and its call say of how it is tried."""
+def _let_go(emissions: list[Planned]) -> Iterator[Planned]:
+    """What was planned, in its order; the plan is not kept beside what is made of it."""
+    emissions.reverse()
+    while emissions:
+        yield emissions.pop()
+
+
+def _on_terms(
+    at: Stepping, task: Task, terms: EmissionTerms | None, edition: Edition, before: Policy | None = None
+) -> Task:
+    """The record with what its declaration, its act and its call say of how it is tried.
+
+    Args:
+        before: the policy of the record before, which is shared where it is the same.
+    """
     if task.event:
         put_off = _overlaid(Policy(), terms, at.terms.time) if terms is not None else None
         if put_off is None or put_off.due is None:
@@ -173,7 +193,7 @@ def _on_terms(at: Stepping, task: Task, terms: EmissionTerms | None, edition: Ed
         policy = replace(policy or Policy(), deadline=inherited if own is None else min(own, inherited))
     if policy is not None and policy.twin is not None and task.flow in at.state.holds.forks:
         policy = replace(policy, twin=None)
-    return task if policy is None else on_policy(task, policy)
+    return task if policy is None else on_policy(task, before if before is not None and before == policy else policy)
 
 
 def _overlaid(policy: Policy, terms: EmissionTerms, time: int) -> Policy:

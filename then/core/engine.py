@@ -325,7 +325,7 @@ class _Stepper(Stepping):
             if type(match.rule) is Listening:
                 if not is_settled:
                     continue
-                part = take(self, match.rule, self.part_of(record), edition, False, {}, fired)
+                part = take(self, match.rule, self.part_of(record) if self.late else record, edition, False, {}, fired)
                 is_joined |= part.is_part
                 # Inside a call only its own rules take a failure up.
                 taken |= part.takes_up and is_failure and record.call is None
@@ -380,7 +380,9 @@ class _Stepper(Stepping):
             if type(match.rule) is Listening:
                 if not record.settled:
                     continue
-                part = take(self, match.rule, self.part_of(record), edition, True, frame.body, fired)
+                part = take(
+                    self, match.rule, self.part_of(record) if self.late else record, edition, True, frame.body, fired
+                )
                 is_part |= part.is_part
                 taken |= part.takes_up
                 if part.is_last:

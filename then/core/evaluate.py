@@ -146,6 +146,8 @@ def _compiled(expr: Expr) -> Compiled:
             return _compiled_field(
                 reader(path, source), record, CannotSay(f"{place_text(expr)} is missing", True), path
             )
+        case Name(name, path) if not path:
+            return _compiled_name(expr, name)
         case Name() | FlowVariable():
             return lambda scope: read(expr, scope)
         case And(parts) | Or(parts):
@@ -168,6 +170,14 @@ def _compiled_field(reads: Callable[[Task], Json], alias: str | None, absent: Ca
         return absent if value is MISSING else value
 
     return field
+
+
+def _compiled_name(expr: Name, name: str) -> Compiled:
+    def value(scope: Scope) -> Json:
+        bound = scope.bindings.get(name, MISSING)
+        return read(expr, scope) if bound is MISSING or isinstance(bound, Task) else bound
+
+    return value
 
 
 def _compiled_clauses(parts: Sequence[Compiled], *, decisive: bool) -> Compiled:

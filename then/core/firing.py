@@ -61,7 +61,7 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     alias: str | None = None
     then: str | None = None
     otherwise: str | None = None
-    bind: Body = {}
+    bind: Body | None = None
     terms: EmissionTerms | None = None
     """What few emissions have: times, tries."""
 
@@ -285,7 +285,7 @@ def _terms(firing: Firing, edition: Edition, act: Emit, scope: Scope) -> Emissio
     if act.at is not None:
         at_us = _instant(_said(edition, act.at, scope, f"{act.type} at …"), act.type)
     mark = _mark(firing, edition, act, act.at_most, scope) if act.at_most is not None else None
-    return EmissionTerms(policy, after_us, at_us, mark)
+    return _alike(firing, EmissionTerms(policy, after_us, at_us, mark))
 
 
 def _mark(firing: Firing, edition: Edition, act: Emit, at_most: AtMost, scope: Scope) -> tuple[str, int]:
@@ -417,7 +417,13 @@ def _said_terms(firing: Firing, emission: Emission) -> EmissionTerms:
         key, per_us = emission.at_most
         _size(key, f"{emission.type} at most once by")
         mark = wait_key(firing.rule, emission.type, [] if key is None else [key]), per_us
-    return EmissionTerms(emission.policy, emission.after_us, emission.at_us, mark)
+    return _alike(firing, EmissionTerms(emission.policy, emission.after_us, emission.at_us, mark))
+
+
+def _alike(firing: Firing, terms: EmissionTerms) -> EmissionTerms:
+    """The terms of the emission before, where they are the same: a match may put off a hundred thousand alike."""
+    before = firing.emissions[-1].terms if firing.emissions else None
+    return before if before == terms else terms
 
 
 def _take_act(firing: Firing, edition: Edition, emission: Emission, name: str) -> None:

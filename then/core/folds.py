@@ -224,9 +224,13 @@ def _joined(state: State, fact: f.Joined, flow: str, time: int) -> None:
 
 def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
     wait = state.waits.wait(fact.key)
-    if wait is not None:
-        before = _ties(wait)
-        _changed(state, fact.key, before, state.waits.met(fact, wait))
+    if wait is None:
+        return
+    left = state.waits.met(fact, wait)
+    if left is None and not wait.scope and not wait.keeps:
+        state.drop("wait", fact.key)
+    else:
+        _changed(state, fact.key, _ties(wait), left)
 
 
 def _parted(state: State, fact: f.Parted, flow: str, time: int) -> None:

@@ -15,18 +15,19 @@ and have not ended. The cost of a completion does not grow with the set.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from attrs import evolve
 
 from then.core import facts as f
-from then.core.coming import Coming, Place, aliased, has_else, home, keeper_of, named, own_scope
+from then.core.coming import Coming, Place, aliased, home, keeper_of, named, own_scope
 from then.core.edition import Edition
 from then.core.emitting import sets_with
 from then.core.evaluate import Scope
 from then.core.firing import Firing
-from then.core.listening import Listening
-from then.core.rules import FINISHED, Part
+from then.core.listening import Listening, has_else
+from then.core.rules import FINISHED, Join, Part
 from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
@@ -39,7 +40,7 @@ TRIES_MAX = 10_000
 """Ways to pair records whose clauses look at each other, tried for one that comes."""
 
 
-class Taking(NamedTuple):
+class Taking(msgspec.Struct, frozen=True):
     """What became of a record that came for a part."""
 
     is_part: bool = False
@@ -51,6 +52,7 @@ class Taking(NamedTuple):
 
 
 _NOT_TAKEN: Final = Taking()
+_TAKEN: Final = Taking(True)
 
 
 def take(
@@ -63,28 +65,34 @@ def take(
     fired: list[str],
 ) -> Taking:
     """A settled record came for a part."""
-    coming = Coming(at, found.of, record, edition, names, fired)
-    join = coming.join
+    rule = found.of
+    join = rule.trigger
+    assert type(join) is Join
     part = join.parts[found.part]
+    coming = Coming(at, rule, join, record, edition, names, fired, record.call)
     if join.kind == "every":
         is_part, takes_up = _take_of_set(coming, part, is_of_procedure)
         return Taking(is_part, takes_up, coming.is_last)
-    if found.of.name in fired:
-        return Taking(True)  # It was another part of what fired.
-    values: list[Json] = []
-    own = own_scope(part, record, names)
-    for key in part.keys:
-        value = edition.value(key, own)
-        if isinstance(value, CannotSay):
+    if rule.name in fired:
+        return _TAKEN  # It was another part of what fired.
+    if found.keys is not None:
+        values = [read(record) for read in found.keys]
+    else:
+        own = own_scope(part, record, names)
+        values = [edition.value(key, own) for key in part.keys]
+    for value in values:
+        if type(value) is CannotSay:
             return _NOT_TAKEN
-        values.append(value)
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
     if not scope and record.flow in at.state.holds.forks:
         return _NOT_TAKEN
-    place = Place(wait_key(found.of.name, scope, values), scope, values)
-    if join.kind != "quiet":
-        let_go_old(at, place.key, record.completed or 0)
-    if join.kind == "all" and not part.is_absent and is_answered(coming, place, found):
+    place = Place(wait_key(rule.name, scope, values), scope, values)
+    wait = at.state.waits.wait(place.key)
+    now = record.completed or 0
+    if wait is not None and wait.due is not None and now >= wait.due and join.kind != "quiet":
+        let_go_old(at, place.key, now)
+        wait = at.state.waits.wait(place.key)
+    if found.has_else and join.kind == "all" and not part.is_absent and is_answered(coming, place, found):
         return Taking(True, record.outcome in FAILURES)
     if found.ends_otherwise:
         is_over = cannot_be_filled(coming, place, found.part)
@@ -96,9 +104,9 @@ def take(
     elif join.kind == "times":
         is_part = _times(coming, found.part, place)
     else:
-        is_part = _all(coming, found.part, place)
+        is_part = (found.is_plain and _completes(coming, found.part, place, wait)) or _all(coming, found.part, place)
     outcomes = part.pattern.outcomes
-    takes_up = is_part and outcomes != FINISHED and record.outcome in outcomes and not part.is_absent
+    takes_up = is_part and record.outcome in outcomes and outcomes != FINISHED and not part.is_absent
     return Taking(is_part, takes_up, coming.is_last)
 
 
@@ -145,8 +153,6 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     join = coming.join
     is_absent = join.parts[part].is_absent
     keeps_newest = is_absent and join.parts[part].where_joined is None
-    if not is_absent and _completes(coming, part, place):
-        return True
     if part > 0 and not is_absent and _has_come(coming, part, place):
         return True
     wait = _joined(coming, part, place, is_last=keeps_newest)
@@ -196,38 +202,39 @@ def _other_parts(coming: Coming, part: int, place: Place) -> Iterator[int]:
             yield number
 
 
-def _completes(coming: Coming, part: int, place: Place) -> bool:
+def _completes(coming: Coming, part: int, place: Place, wait: Wait | None) -> bool:
     """Whether the record is the last that was missing, of parts that nothing else decides: it fires, and is never kept."""
-    join, record = coming.join, coming.record
-    wait = coming.at.state.waits.wait(place.key)
     if wait is None or not wait.parts or wait.parts[part]:
         return False
+    join, record = coming.join, coming.record
     id, completed = record.id, record.completed or 0
-    bound: dict[int, Task] = {}
+    names: dict[str, Json | Task] = {name: value for name, value in zip(join.names, place.values, strict=False) if name}
+    parts: list[Task] = []
+    ids: list[str] = []
     is_whole = not wait.keeps
     for number, one in enumerate(join.parts):
-        if one.is_absent or one.where_joined is not None:
-            return False
-        if number == part:
-            bound[number] = record
-            continue
-        came = wait.parts[number]
-        if not came or came[0].id == id:
-            return False
-        for task in came:
-            if (task.completed or 0) > completed:
-                return False  # It was heard of late: the windows are looked at.
-        bound[number] = came[0]
-        is_whole &= len(came) == 1
-    parts = list(bound.values())
-    if len(parts) > 2 and len({task.id for task in parts}) < len(parts):
+        first = record
+        if number != part:
+            came = wait.parts[number]
+            if not came or came[0].id == id:
+                return False
+            for task in came:
+                if (task.completed or 0) > completed:
+                    return False  # It was heard of late: the windows are looked at.
+            first = came[0]
+            is_whole &= len(came) == 1
+        parts.append(first)
+        ids.append(first.id)
+        if one.pattern.alias is not None:
+            names[one.pattern.alias] = first
+    if len(ids) > 2 and len(set(ids)) < len(ids):
         return False
     if is_whole:
         # As `_met` would say; nearly always nothing is left.
-        coming.at.add(record.flow, f.Met(wait.key, [task.id for task in parts]))
+        coming.at.add(record.flow, f.Met(wait.key, ids))
     else:
         _met(coming, wait, parts)
-    coming.fire(parts, {**named(join, place.values), **aliased(join, bound)})
+    coming.fire(parts, names)
     return True
 
 
@@ -359,4 +366,6 @@ def gather_empty(at: Stepping, firing: Firing, edition: Edition, fired: list[str
         for rule, key, names in list(sets_with(at, edition, type, record.flow, firing.call)):
             if key not in at.state.waits.tallies:
                 at.add(record.flow, f.Gathered(key))
-                Coming(at, rule, record, edition, names, fired, firing.call).fire([record], {})
+                assert isinstance(rule.trigger, Join)
+                call = firing.call or record.call
+                Coming(at, rule, rule.trigger, record, edition, names, fired, call).fire([record], {})

@@ -14,8 +14,9 @@ import attrs
 from attrs import evolve
 
 from then.core.evaluate import decide
-from then.core.fields import Scope
-from then.core.rules import FINISHED, Emit, Join, Loop, Match, Met, Rule, Single
+from then.core.fields import Reader, Scope, reader
+from then.core.filters import Field
+from then.core.rules import FINISHED, Emit, Join, Loop, Match, Met, Part, Rule, Single
 from then.core.tasks import Json, Task
 
 
@@ -27,6 +28,12 @@ class Listening(Rule):
     part: int = attrs.field(kw_only=True)
     ends_otherwise: bool = attrs.field(default=False, kw_only=True)
     """It listens for the records of the part that end otherwise than it waits for."""
+    has_else: bool = attrs.field(default=False, kw_only=True)
+    """An `else` answers the join, and not a later step."""
+    is_plain: bool = attrs.field(default=False, kw_only=True)
+    """Of `all of`: every part has to come, and no clause looks at several of them."""
+    keys: tuple[Reader, ...] | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
+    """Of a key that is fields of the record: what reads them; None: they are evaluated."""
 
     def __attrs_post_init__(self) -> None:
         """Its name is made of one that was checked."""
@@ -42,11 +49,15 @@ def expanded(rules: Iterable[Rule]) -> Iterator[Rule]:
             yield rule
 
 
-def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
+def has_else(rule: Rule) -> bool:
+    """Whether an `else` answers the join, and not a later step."""
+    if isinstance(rule.trigger, Join) and rule.trigger.otherwise_generator is not None:
+        return True
     consequence = rule.consequence
-    has_else = join.otherwise_generator is not None or (
-        consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
-    )
+    return consequence is not None and consequence.otherwise is not None and len(consequence.steps) == 1
+
+
+def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
     for number, part in enumerate(join.parts):
         pattern = part.pattern
         if join.kind == "every":
@@ -54,16 +65,25 @@ def _parts(rule: Rule, join: Join) -> Iterator[Listening]:
             pattern = evolve(pattern, outcomes=FINISHED, where=None)
         yield _listening(rule, number, evolve(rule, trigger=Single(pattern)))
         otherwise = FINISHED - pattern.outcomes
-        if join.kind == "all" and has_else and not part.is_absent and otherwise and otherwise != FINISHED:
+        if join.kind == "all" and has_else(rule) and not part.is_absent and otherwise and otherwise != FINISHED:
             trigger = Single(evolve(pattern, outcomes=otherwise, where=None))
             yield _listening(rule, number, evolve(rule, trigger=trigger), ends_otherwise=True)
 
 
 def _listening(rule: Rule, part: int, filed: Rule, *, ends_otherwise: bool = False) -> Listening:
+    join = rule.trigger
+    assert isinstance(join, Join)
     return Listening(
         f"{rule.name}#{part}", filed.trigger, rule.consequence, rule.generator, source=rule.source, span=rule.span,
-        of=rule, part=part, ends_otherwise=ends_otherwise,
+        of=rule, part=part, ends_otherwise=ends_otherwise, has_else=has_else(rule),
+        is_plain=join.kind == "all" and not any(one.is_absent or one.where_joined is not None for one in join.parts),
+        keys=_readers(join.parts[part]),
     )  # fmt: skip
+
+
+def _readers(part: Part) -> tuple[Reader, ...] | None:
+    fields = [key for key in part.keys if isinstance(key, Field) and key.record in (None, part.pattern.alias)]
+    return tuple(reader(key.path, key.source) for key in fields) if len(fields) == len(part.keys) else None
 
 
 def late_rule(rule: Rule) -> Rule | None:

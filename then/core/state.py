@@ -34,7 +34,7 @@ from then.core.chains import Chain, PostKey
 from then.core.facts import Flow
 from then.core.holds import KINDS as HOLD_KINDS
 from then.core.holds import Holds
-from then.core.resting import Flows, is_at_rest
+from then.core.resting import Flows, is_at_rest, trimmed
 from then.core.tasks import Task
 from then.core.waits import KINDS, Waits
 
@@ -179,9 +179,9 @@ class State:
                     data = value if type(value) is bytes else _encode(value)
                     found.append((kind, key, data))
                     if kind == "flow":
-                        self.flows.rest(key, data)
+                        self.flows.rest(key, trimmed(data))
                     elif kind == "task" and key not in self.running and is_at_rest(value):
-                        self.tasks[key] = data
+                        self.tasks[key] = trimmed(data)
                 elif is_stored:
                     found.append((kind, key, None))
             dirty.clear()

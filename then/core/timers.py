@@ -20,7 +20,7 @@ from then.core.errors import ConfigError, nearest
 from then.core.evaluate import Scope
 from then.core.schedule import Every, next_after, occurrences
 from then.core.stepping import Stepping
-from then.core.tasks import Body, Task
+from then.core.tasks import Body
 from then.core.values import CannotSay
 from then.core.waits import TimerState
 from then.core.zones import zone
@@ -46,7 +46,8 @@ def arm(at: Stepping, edition: Edition) -> None:
         if due is None or due > at.terms.time:
             # What was missed under the schedule of before is made good.
             due = None if state.is_paused else _next(timer, at.terms.time)
-        _set(at, state, name=name, due=due, is_span=isinstance(timer.schedule, Every), when=when)
+        is_span = isinstance(timer.schedule, Every)
+        _set(at, replace(state, name=name, due=due, is_span=is_span, when=when))
 
 
 def _next(timer: TimerDecl, after: int) -> int | None:
@@ -65,9 +66,10 @@ def come(at: Stepping, name: str) -> None:
         return
     came = _came(timer, state.due, now)
     due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
-    _set(at, state, due=due, is_paused=False, when=timer.schedule.text())
+    state = replace(state, due=due, is_paused=False, when=state.when or timer.schedule.text())
     for time in _made_good(timer, came, at.terms.began):
-        _fire(at, edition, timer, time)
+        state = _fired(at, edition, timer, state, time)
+    _set(at, state)
 
 
 def _in_force(at: Stepping, name: str) -> tuple[TimerState | None, Edition, TimerDecl | None]:
@@ -93,15 +95,21 @@ def _made_good(timer: TimerDecl, came: list[int], began: int) -> list[int]:
     return came[-1:] if timer.catch_up == "once" or came[-1] >= began else []
 
 
-def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> Task | None:
-    """Starts a flow, and gives its root; None where its last one is open and it is to wait for that."""
-    state = at.state.waits.timers[timer.name]
+def _fired(at: Stepping, edition: Edition, timer: TimerDecl, state: TimerState, due: int) -> TimerState:
+    """Starts a flow, unless its last one is open and it is to wait for that. How the timer stands then."""
     is_open = state.flow is not None and state.flow in at.state.flows
     if is_open and timer.overlap == "skip":
-        return None
+        return state
     if is_open and timer.overlap == "queue":
-        _set(at, state, queued=state.queued + 1, times=[*state.times, due][:TIMES_MAX])
-        return None
+        return replace(state, queued=state.queued + 1, times=[*state.times, due][:TIMES_MAX])
+    id = at.new_id()
+    body = edition.check_body(timer.type, _body(edition, timer, due) if timer.args else {})
+    task = edition.posted(timer.type, body, id, id, at.terms.time)
+    at.add(id, f.Posted(replace(task, rule=timer.name), None, edition.version))
+    return replace(state, flow=id)
+
+
+def _body(edition: Edition, timer: TimerDecl, due: int) -> Body:
     body: Body = {}
     today = datetime.fromtimestamp(due / 1e6, zone(getattr(timer.schedule, "zone", "UTC"))).date()
     scope = Scope(None, {"today": today.isoformat(), "now": due / 1e6})
@@ -109,24 +117,19 @@ def _fire(at: Stepping, edition: Edition, timer: TimerDecl, due: int) -> Task | 
         value = edition.value(expr, scope)
         if not isinstance(value, CannotSay):
             body[name] = value
-    id = at.new_id()
-    task = edition.posted(timer.type, edition.check_body(timer.type, body), id, id, at.terms.time)
-    task = replace(task, rule=timer.name)
-    at.add(id, f.Posted(task, None, edition.version))
-    _set(at, state, flow=id)
-    return task
+    return body
 
 
-def _set(at: Stepping, state: TimerState, **changes: object) -> None:
-    at.add("", f.Scheduled(**asdict(replace(state, **changes))))
+def _set(at: Stepping, state: TimerState) -> None:
+    at.add("", f.Scheduled(**asdict(state)))
 
 
 def flow_ended(at: Stepping, flow: str, name: str) -> None:
     """A flow that a timer started has ended: what waited for that starts."""
     state, edition, timer = _in_force(at, name)
     if state is not None and timer is not None and state.flow == flow and state.queued:
-        _set(at, state, queued=state.queued - 1, times=state.times[1:])
-        _fire(at, edition, timer, state.times[0] if state.times else at.terms.time)
+        due = state.times[0] if state.times else at.terms.time
+        _set(at, _fired(at, edition, timer, replace(state, queued=state.queued - 1, times=state.times[1:]), due))
 
 
 def set_timer(at: Stepping, name: str, what: str) -> None:
@@ -139,9 +142,13 @@ def set_timer(at: Stepping, name: str, what: str) -> None:
     if state is None or timer is None:
         raise ConfigError(f'no timer "{name}"{nearest(name, at.state.waits.timers)}; `andthen timers` lists them')
     if what == "pause":
-        _set(at, state, due=None, is_paused=True)
+        _set(at, replace(state, due=None, is_paused=True))
     elif what == "resume":
         if state.is_paused:
-            _set(at, state, due=_next(timer, at.terms.time), is_paused=False)
+            _set(at, replace(state, due=_next(timer, at.terms.time), is_paused=False))
     else:
-        at.answer = _fire(at, edition, timer, at.terms.time)
+        fired = _fired(at, edition, timer, state, at.terms.time)
+        if fired is not state:
+            _set(at, fired)
+        if fired.flow is not None and fired.flow != state.flow:
+            at.answer = at.state.task(fired.flow)

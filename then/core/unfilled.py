@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from then.core import facts as f
-from then.core.coming import Coming, Place, aliased, has_else, home, named, own_scope, says_no
+from then.core.coming import Coming, Place, aliased, home, named, own_scope, says_no
 from then.core.ids import id_text
 from then.core.listening import Listening
 from then.core.rules import Part, family_covers
@@ -37,8 +37,6 @@ def cannot_be_filled(coming: Coming, place: Place, part: int) -> bool:
 
 def is_answered(coming: Coming, place: Place, found: Listening) -> bool:
     """Whether the `else` has run for what this record was born with: it ran once, whatever else of that ends otherwise."""
-    if not has_else(coming.rule):
-        return False
     wait = coming.at.state.waits.wait(place.key)
     if wait is None or not wait.answered or coming.record.key > wait.answered:
         return False

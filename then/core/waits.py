@@ -24,9 +24,11 @@ from then.core.dues import Dues
 from then.core.tasks import Body, Json, Task
 from then.core.ties import Ties
 from then.core.twins import Twin
-from then.core.values import canonical_text
+from then.core.values import canonical
 
 MARKS_MAX: Final = 1000
+_PLAIN: Final = (str, int)
+"""Values that are their own canonical form."""
 _FEW: Final = 8
 """Ids that are sooner looked through than put into a set."""
 
@@ -122,6 +124,8 @@ _decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_twin = msgspec.msgpack.Decoder(Twin).decode
 _decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 _decode_tally = msgspec.msgpack.Decoder(Tally).decode
+_encode_values = msgspec.json.Encoder().encode
+_decode_values = msgspec.json.Decoder(list[Json]).decode
 
 
 def _packed(wait: Wait) -> bytes:
@@ -135,9 +139,12 @@ def _unpacked(key: str, data: bytes) -> Wait:
     wait = _decode_wait(data)
     wait.key = key
     wait.rule, wait.scope, values = key.split("\0", 2)
-    wait.values = msgspec.json.decode(values)
+    wait.values = _decode_values(values)
     if not wait.flow:
-        wait.flow = next(tasks[0].flow for tasks in wait.parts if tasks)
+        for tasks in wait.parts:
+            if tasks:
+                wait.flow = tasks[0].flow
+                break
     return wait
 
 
@@ -151,9 +158,13 @@ def _kind_of(timer: TimerState) -> str:
     return "every" if timer.is_span else "timer"
 
 
-def wait_key(rule: str, scope: str, values: Iterable[Json]) -> str:
+def wait_key(rule: str, scope: str, values: Sequence[Json]) -> str:
     """The name of a join's wait for one key: the same for values that are equal as JSON."""
-    return f"{rule}\0{scope}\0{canonical_text(list(values))}"
+    for value in values:
+        if type(value) not in _PLAIN:
+            values = [canonical(value) for value in values]
+            break
+    return f"{rule}\0{scope}\0{_encode_values(values).decode()}"
 
 
 @attrs.define
@@ -212,6 +223,15 @@ class Waits:
 
     def met(self, fact: f.Met, wait: Wait) -> Wait | None:
         """Uses up what fired. What is left of the wait."""
+        used = fact.used
+        if len(used) < _FEW and not (fact.is_spent or wait.is_spent or wait.answered):
+            for tasks in wait.parts:
+                if tasks and (len(tasks) > 1 or tasks[0].id not in used):
+                    break
+            else:
+                # So it nearly always is.
+                self.drop(wait.key)
+                return None
         parts = without(wait.parts, fact.used)
         return self._put_or_drop(wait, parts, wait.is_spent or fact.is_spent, fact.due, fact.keeper)
 

@@ -60,7 +60,8 @@ def _too_late(
     first = min(mine, key=lambda task: task.completed or 0)
     frame = at.state.waits.frames.get(first.call) if first.call is not None else None
     is_of_procedure = frame is not None and wait.scope == frame.id
-    coming = Coming(at, rule, first, edition, frame.body if frame is not None and is_of_procedure else {}, [])
+    arguments = frame.body if frame is not None and is_of_procedure else {}
+    coming = Coming(at, rule, join, first, edition, arguments, [], first.call)
     names: dict[str, Json | Task] = {**named(join, wait.values), **aliased(join, present)}
     if join.kind == "quiet":
         coming.fire([first], names)
