@@ -161,7 +161,7 @@ class Emission(msgspec.Struct, frozen=True):
     then: str | None = None
     """The continuation that is called when it is done; a name given by `rules.continuation`."""
     otherwise: str | None = None
-    bind: Body = {}
+    bind: Body | None = None
     """JSON values that the continuation gets as keywords."""
     policy: Policy | None = None
     after_us: int | None = None

@@ -397,7 +397,7 @@ def _collect(
             if then is None and otherwise is None:
                 emissions.append(Planned(kind, body) if terms is None else Planned(kind, body, terms=terms))
                 continue
-            bind, size = taken_over(emission.bind, f"{name}: what {kind} is to bind")
+            bind, size = taken_over(emission.bind or {}, f"{name}: what {kind} is to bind")
             firing.weigh(size)
             for address in (then, otherwise):
                 if address is not None and address not in edition.rules.continuations:
