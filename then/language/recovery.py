@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from then.core.errors import RuleSyntaxError
@@ -31,6 +32,8 @@ _WINDOW: Final = 2_000
 """Characters before and after a mistake that are read again to find out which word was meant."""
 _CLOSE: Final = 0.6
 _WORDS_TRIED: Final = 4
+_OPTIONS_TRIED: Final = 40
+"""More than any executor has."""
 _SHORTEST: Final = 3
 """Shorter words are close to too many."""
 
@@ -170,7 +173,9 @@ class _Recovery:
 
         After `run process […]` any two words are an option and its value, so that the text stops far behind.
         """
-        for option, known in _options(stop):
+        if stop.too_deep or stop.begin - again.at > _WINDOW * 10:
+            return None
+        for option, known in islice(_options(stop), _OPTIONS_TRIED):
             begin, found = option.start_pos, str(option.children[0])
             if len(found) < _SHORTEST or found in known or found in self._keywords:
                 continue
