@@ -2,7 +2,8 @@
 
 Foreign facts, for code-server 4.100 on Node 20: scripts of packages are run for
 those alone that are needed here; `@vscode/ripgrep` would download its program,
-for which that of the system stands in; `argon2` is built, as there is none made.
+for which that of the system stands in; `argon2` is built, as there is none made,
+with the headers that came with node, where they did: else they would be fetched.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ def install(folder: Path) -> None:
     if (folder / "done").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    node = Path(shutil.which("node") or "node").resolve().parent.parent
+    headers = {"npm_config_nodedir": str(node)} if (node / "include/node/node.h").exists() else {}
 
     def npm(where: Path, *words: str) -> None:
-        subprocess.run(["npm", *words, "--no-audit", "--no-fund"], cwd=where, check=True)
+        subprocess.run(["npm", *words, "--no-audit", "--no-fund"], cwd=where, env=os.environ | headers, check=True)
 
     (folder / "package.json").write_text('{"private": true}')
     npm(folder, "install", "--ignore-scripts", RELEASE)
