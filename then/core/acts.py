@@ -149,7 +149,7 @@ class Consequence:
     """The `else` of the last `then`: `R/k/else`, where k is the last step. Of a chain of one step: of the join."""
 
 
-class Emission(msgspec.Struct, frozen=True):
+class Emission(msgspec.Struct, frozen=True, gc=False):
     """What a Python generator yields: a record to be, or another act. Made by `then.emit` and its kin.
 
     What the methods say of a record to be, they say of a copy, so that they can be written one behind the other:

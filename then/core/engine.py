@@ -88,8 +88,6 @@ def step(state: State, cause: Cause, terms: Terms) -> Step:
 class _Stepper(Stepping):
     """One step under way."""
 
-    __slots__ = ()
-
     def run(self, cause: Cause) -> Step:
         kind = type(cause)
         taken = 1
@@ -179,7 +177,9 @@ class _Stepper(Stepping):
 
     def report(self, cause: Report) -> None:
         state = self.state
-        task = state.task(cause.id)
+        task = state.tasks.get(cause.id)
+        if type(task) is not Task:
+            task = state.task(cause.id)
         if task is None or task.outcome is not None:
             flow = task.flow if task is not None else cause.flow
             self.add(flow, f.Late(cause.id, cause.outcome, cause.result, cause.error, cause.by))
@@ -455,9 +455,10 @@ class _Stepper(Stepping):
         """Flows of which nothing is live any more end; `flow.ended` is announced where a rule listens."""
         pages = self.pages
         for id in (pages[0].flow,) if len(pages) == 1 else dict.fromkeys([page.flow for page in pages]):
-            flow = self.state.flows.get(id)
-            if flow is None:
-                continue
+            try:
+                flow = self.state.flows[id]  # By `get` it would take four times as long.
+            except KeyError:
+                continue  # Of no flow, or of one that is over.
             if flow.live > 0:
                 if flow.held is not None or flow.stopped + flow.calls >= flow.live or self.state.stuck_in:
                     self.tell_held(flow)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from then.core import facts as f
 from then.core import guards
@@ -23,9 +24,6 @@ from then.core.folds import FOLDS
 from then.core.ids import ID_STEP, id_text, next_id
 from then.core.state import State
 from then.core.tasks import Task
-
-_NOBODY: Final[frozenset[str]] = frozenset()
-
 
 ReadBreakpoint: TypeAlias = Callable[[Edition, str], Breakpoint | None]
 """What the text of one that was added by hand means in an edition; None where it means nothing there."""
@@ -66,26 +64,28 @@ class Terms:
     breakpoint_of: ReadBreakpoint = no_breakpoint
 
 
-class Stepping:
-    """One step under way."""
+class Stepping(msgspec.Struct, eq=False, gc=False):
+    """One step under way. A Struct, since one is made for each step: an `__init__` of Python takes four times as long."""
 
-    __slots__ = (
-        "answer", "empty", "ended", "fired", "has_id", "late", "match_began", "orders", "page", "pages", "state", "terms",
-    )  # fmt: skip
-
-    def __init__(self, state: State, terms: Terms) -> None:
-        self.state = state
-        self.terms = terms
-        self.pages: list[f.Page] = []
-        self.page: f.Page | None = None  # the last of them
-        self.orders: list[Order] = []
-        self.answer: Task | None = None
-        self.ended: list[Task] = []  # completed in this step, to be matched in it
-        self.empty: list[Firing] = []  # of which a `for` emitted none
-        self.has_id = False  # one was made in this step
-        self.match_began = 0  # the last id before the match under way
-        self.late: frozenset[str] = _NOBODY  # were held, and count from now for the windows of joins
-        self.fired: list[Firing] | None = None  # noted in a trial
+    state: State
+    terms: Terms
+    pages: list[f.Page] = []
+    page: f.Page | None = None
+    """The last of them."""
+    orders: list[Order] = []
+    answer: Task | None = None
+    ended: list[Task] = []
+    """Completed in this step, to be matched in it."""
+    empty: list[Firing] = []
+    """Of which a `for` emitted none."""
+    has_id: bool = False
+    """One was made in this step."""
+    match_began: int = 0
+    """The last id before the match under way."""
+    late: frozenset[str] = frozenset()
+    """Were held, and count from now for the windows of joins."""
+    fired: list[Firing] | None = None
+    """Noted in a trial."""
 
     def add(self, flow: str, fact: f.Fact) -> None:
         """Decides a fact: writes it on the flow's page and folds it into the state."""
@@ -93,7 +93,7 @@ class Stepping:
         if page is None or page.flow != flow:
             page = self.turn_to(flow)
         page.facts.append(fact)
-        FOLDS[type(fact)](self.state, fact, flow, self.terms.time)
+        FOLDS[type(fact)](self.state, fact, flow, page.time)
 
     def trial(self, record: Task) -> Stepping:
         """The match of a record that has ended, tried on a copy of the state: what it would fire and emit."""

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
+import msgspec
+
 from then.abc import Entry
 from then.journals.lock import boot_id
 
@@ -44,7 +46,7 @@ _LENGTH: Final = struct.Struct("<I")
 RECORD_BYTES: Final = _RECORD.size
 
 
-class Header(NamedTuple):
+class Header(msgspec.Struct, frozen=True):
     """What a tail says of itself. It stays as it is for as long as the file is there."""
 
     salt: int
