@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from then.abc import Executor
+from then.abc import Executor, Job
 from then.core.causes import AllHeld, Began, Order, Over, Report, Start, Stop
 from then.core.state import State
 from then.core.stepping import Terms
@@ -43,7 +43,7 @@ class Dispatcher:
     def carry_out(self, orders: list[Order]) -> None:
         """Orders whose facts are durable."""
         if len(orders) == 1 and type(orders[0]) is Start:
-            self.start(orders)  # type: ignore[arg-type]
+            self.start(orders[0])
             return
         starts, fresh = list[Start](), set[str]()
         for order in orders:
@@ -69,9 +69,21 @@ class Dispatcher:
                 case AllHeld(flow=flow, reason=reason, is_stuck=is_stuck):
                     self._waiters.tell(FlowNews(flow, reason, is_stuck))
         if starts:
-            self.start(starts, fresh)
+            self._start_all(starts, fresh)
 
-    def start(self, orders: list[Start], those: set[str] | None = None) -> None:
+    def start(self, order: Start) -> None:
+        """Gives a task to its executor, with those that follow it."""
+        task = order.task
+        options = order.edition.runners[task.type].options
+        if options is None or order.following or "file_inputs" in options:
+            self._start_all([order], None)
+            return
+        # Nearly every order comes alone, and most of a type whose options are known.
+        for watcher in tuple(self.start_watchers):  # Any thread may take one away meanwhile.
+            watcher(task, self._terms.time)
+        self.executors[order.kind].start((Job(task, options),))
+
+    def _start_all(self, orders: list[Start], those: set[str] | None) -> None:
         """Gives tasks to their executors; one whose run line cannot be evaluated fails at once.
 
         Args:
@@ -82,7 +94,7 @@ class Dispatcher:
         for report in refused:
             self._inbox.append((report, None, None))
         for task in begun or ():
-            for watcher in tuple(self.start_watchers):  # Any thread may take one away meanwhile.
+            for watcher in tuple(self.start_watchers):
                 watcher(task, self._terms.time)
         for kind, group in jobs.items():
             self.executors[kind].start(group)

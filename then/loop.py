@@ -454,7 +454,7 @@ class Loop:
                 and order.task.id <= durable
                 and (not order.following or all(task.id <= durable for task in order.following))
             ):
-                self._dispatcher.start([order])
+                self._dispatcher.start(order)
                 has_started = True
             elif type(order) is Told:
                 # Before it is durable: what the script makes of it comes later in the journal, perhaps in this commit.

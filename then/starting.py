@@ -28,14 +28,6 @@ def jobs_of(
     """
     jobs: dict[str, list[Job]] = {}
     refused: list[Report] = []
-    if len(orders) == 1 and those is None and not orders[0].following:
-        # Nearly every order comes alone, and most of a type whose options are known.
-        order = orders[0]
-        options = order.edition.runners[order.task.type].options
-        if options is not None and "file_inputs" not in options:
-            if begun is not None:
-                begun.append(order.task)
-            return {order.kind: [Job(order.task, options)]}, refused
     for order in orders:
         follows = False
         for task in (order.task, *order.following):

@@ -44,9 +44,8 @@ def fire(
     """
     record = match.record
     firing = Firing(
-        record, match.rule.name, call or record.call, by_unmatched or record.by_unmatched,
-        emissions_max=at.terms.guards.emissions,
-    )  # fmt: skip
+        record, match.rule.name, call or record.call, by_unmatched or record.by_unmatched, at.terms.guards.emissions
+    )
     if names:
         firing.values = dict(names)
     try:
@@ -120,7 +119,7 @@ def _emit(at: Stepping, firing: Firing, edition: Edition) -> None:
         at.add(flow, f.Emitted(task))
         if counted is not None:
             counted[task.type] += 1
-        if cont is shared and task.outcome != "cancelled":
+        if next_step is not None and cont is shared and task.outcome != "cancelled":
             members.append(id)
             if planned.alias is not None:
                 aliases[planned.alias] = id

@@ -39,7 +39,7 @@ from then.core.rules import (
     Skip,
 )
 from then.core.state import RULE_FAILED
-from then.core.tasks import Body, Json, Outcome, Task, check_json, taken_over
+from then.core.tasks import Body, Json, Outcome, Task, check_json, flat_size, taken_over
 from then.core.values import CannotSay, described, json_text, kind_of
 from then.core.waits import wait_key
 
@@ -77,7 +77,7 @@ class EmissionTerms(msgspec.Struct, frozen=True, gc=False):
     is_skipped: bool = False
 
 
-class Firing(msgspec.Struct):
+class Firing(msgspec.Struct, gc=False):
     """A rule, or a step of one, that fires on a record. A Struct as `Task` is, since one is made for each."""
 
     record: Task
@@ -85,6 +85,7 @@ class Firing(msgspec.Struct):
     """The name that what it emits carries: `deploy`, `deploy/2`, `deploy/2/else`."""
     call: str | None
     by_unmatched: bool
+    emissions_max: int = USUAL.emissions
     records: dict[str, Task] = {}
     values: dict[str, Json] = {}
     emissions: list[Planned] = []
@@ -99,7 +100,6 @@ class Firing(msgspec.Struct):
     """Types of which a `for` emitted none."""
     size_bytes: int = 0
     """Of what is emitted and saved so far, roughly."""
-    emissions_max: int = USUAL.emissions
     script: str | None = None
     """The script that waits for what is emitted, where one emits it."""
 
@@ -377,7 +377,11 @@ def _collect(
                     raise PlanFailed(f'{name}: "{emission.type}" is no procedure{known}; then.emit(…) emits a task')
             kind, then, otherwise = emission.type, emission.then, emission.otherwise
             # A copy: what the generator makes of its lists afterwards is not in the record.
-            body, size = taken_over(emission.body, f"{name}: {kind}")
+            size = flat_size(emission.body)
+            if size >= 0:
+                body = emission.body.copy()
+            else:
+                body, size = taken_over(emission.body, f"{name}: {kind}")
             # `weigh`, written out: its call would take longer.
             firing.size_bytes += size
             if firing.size_bytes > EMISSIONS_BYTES_MAX:

@@ -23,7 +23,7 @@ from then.core.holding import hold_before
 from then.core.rows import behind
 from then.core.state import State
 from then.core.stepping import Stepping, Terms
-from then.core.tasks import Body, Task
+from then.core.tasks import Body, Task, is_flat
 from then.core.variables import with_variables
 
 _UNKNOWN = Capacity(slots=1, cores=2.0**20, memory_bytes=2**60)
@@ -40,23 +40,25 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> Iterable[Flow]:
     stuck: dict[str, Flow] = {}
     if not terms.may_start:
         return ()
-    running, slots = state.running, terms.slots
+    tasks, running, slots = state.tasks, state.running, terms.slots
     while True:
         is_plain = not (state.claiming or state.admission.waiting)
         id = state.next_waiting(slots) if is_plain or state.free else _admitted(at)
-        if at.ended:
-            # What can never have what it needs has failed.
+        if at.ended:  # What can never have what it needs has failed.
             match_ended()
             if id is None:
                 continue
         if id is None:
             break
-        task = state.task(id)
+        task = tasks.get(id)
+        if type(task) is not Task:
+            task = state.task(id)
         if task is None or task.outcome is not None or task.is_held or id in running or id in state.stopping:
             _pass_over(state, id)
             continue
         flow = state.flows[task.flow]
-        if flow.held is not None or flow.is_stubbed or (terms.only is not None and flow.id not in terms.only):
+        # Forks alone are asked whether they are stubbed: a property takes its time.
+        if flow.held or (flow.origin and flow.is_stubbed) or (terms.only is not None and flow.id not in terms.only):
             _pass_over(state, id)
             continue  # queued again at the release, or at the next start; of a fork it is answered
         edition = terms.editions[flow.version]
@@ -67,9 +69,8 @@ def grant(at: Stepping, match_ended: Callable[[], None]) -> Iterable[Flow]:
             state.stuck_in.setdefault(flow.id, {})[id] = True
             stuck[flow.id] = flow
             continue
-        body, wrong = loaded(task, edition, flow)
-        if wrong is not None:
-            complete(at, task, "failed", None, {"kind": "load", "message": wrong}, None, terms.time)
+        body = task.body if is_flat(task.body) else _filled(at, task, edition, flow)
+        if body is None:
             match_ended()
             continue
         is_filled = body is not task.body
@@ -104,6 +105,15 @@ def _is_held(at: Stepping, task: Task, body: Body, edition: Edition) -> bool:
     _pass_over(at.state, task.id)
     at.add(task.flow, f.Held(task.id, reason))
     return True
+
+
+def _filled(at: Stepping, task: Task, edition: Edition, flow: Flow) -> Body | None:
+    """The body as its executor gets it; None where that cannot be had, and the task has failed."""
+    body, wrong = loaded(task, edition, flow)
+    if wrong is None:
+        return body
+    complete(at, task, "failed", None, {"kind": "load", "message": wrong}, None, at.terms.time)
+    return None
 
 
 def loaded(task: Task, edition: Edition, flow: Flow) -> tuple[Body, str | None]:

@@ -100,7 +100,9 @@ def _born_in_call(state: State, task: Task) -> None:
 
 def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
     id = fact.id
-    task = state.task(id)
+    task = state.tasks.get(id)
+    if type(task) is not Task:
+        task = state.task(id)
     if task is None:
         return
     taken = state.running.pop(id, None)
@@ -124,9 +126,8 @@ def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
         state.stop_kinds.pop(id, None)
     open_flow = state.flows[flow]
     if fact.started is not None:
-        open_flow.idle_run = 0
-        if open_flow.trail:
-            open_flow.trail = []
+        if open_flow.idle_run:
+            open_flow.idle_run, open_flow.trail = 0, []
     elif fact.outcome in FAILURES:
         # It never ran: what emits it again and again runs idle like events.
         count_idle(state, task)

@@ -124,7 +124,9 @@ class State:
             return self.free.popleft()
         if self.slots_used >= slots:
             return None
-        return self.take_waiting()
+        if self.waiting:
+            return self.take_waiting()
+        return self.queue.popleft() if self.queue else None
 
     def take_waiting(self) -> str | None:
         """Takes the id that waits for a slot, the next in order; None where none does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from then.core.tasks import Body, Json
+from then.core.tasks import Body, Json, is_flat
 
 
 def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str | None]:
@@ -12,10 +12,7 @@ def with_variables(body: Body, variables: Mapping[str, Json]) -> tuple[Body, str
 
     The same body where there is nothing to replace: flat ones are not looked into.
     """
-    for value in body.values():
-        if type(value) is dict or type(value) is list:
-            break
-    else:
+    if is_flat(body):
         return body, None
     try:
         filled = _filled(body, variables)

@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 from then.abc import Clock, Job, Report, ReportTo, Secrets
 from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
-from then.core.tasks import Body, Outcome, own_items, taken_over
+from then.core.tasks import Body, Outcome, flat_size, is_flat, own_copy, taken_over
 from then.executors.coroutines import Coroutines
 from then.executors.files import with_own_files
 from then.executors.raised import failure_of
@@ -274,7 +274,7 @@ class FunctionExecutor:
     def _work(self) -> None:
         gate = threading.Lock()
         gate.acquire()
-        jobs = self._jobs
+        jobs, report, reporting, own = self._jobs, self._report, self._reporting, threading.get_ident()
         while not self._is_closing:
             try:
                 job = jobs.popleft()
@@ -285,23 +285,21 @@ class FunctionExecutor:
                     self._idle.append(gate)
                 gate.acquire()
                 continue
+            reports: Sequence[Report]
             if type(job) is _Row:
-                self._run_row(job)
+                reports = self._run_row(job)
             else:
-                report = self._run(job)  # type: ignore[arg-type]
-                if report is not None:
-                    self._bring((report,))
+                ended = self._run(job)  # type: ignore[arg-type]
+                reports = () if ended is None else (ended,)
+            if reports:
+                reporting.add(own)
+                try:
+                    report(reports)
+                finally:
+                    reporting.discard(own)
 
-    def _bring(self, reports: Sequence[Report]) -> None:
-        """Reports of a worker, which takes its next task when this returns."""
-        reporting, own = self._reporting, threading.get_ident()
-        reporting.add(own)
-        try:
-            self._report(reports)
-        finally:
-            reporting.discard(own)
-
-    def _run_row(self, row: _Row) -> None:
+    def _run_row(self, row: _Row) -> list[Report]:
+        """Runs the jobs of a row. The reports that are still to be brought."""
         jobs, ended, under_way = row.jobs, row.ended, self._under_way
         under_way.add(row)
         self._ask_for_relief()
@@ -321,9 +319,7 @@ class FunctionExecutor:
             if report.completed > give_up_at and jobs:
                 self._give_up(row)
         under_way.discard(row)
-        reports = _all_of(ended)
-        if reports:
-            self._bring(reports)
+        return _all_of(ended)
 
     def _give_up(self, row: _Row) -> None:
         """A row takes longer than was thought: what ended is reported, what was not begun given back."""
@@ -340,7 +336,9 @@ class FunctionExecutor:
         options = job.options
         try:
             function = options.get("function") or self._import(str(options["target"]))
-            body = own_items(job.task.body)
+            body = job.task.body
+            if not is_flat(body):
+                body = own_copy(body)  # A call copies the rest.
             given = function(**body, **self._extra(job)) if "with" in options else function(**body)  # type: ignore[operator]
         except BaseException as error:  # noqa: BLE001 (SystemExit of a task too: it ends the task, not the worker)
             return self._raised(job, error, started)
@@ -391,7 +389,7 @@ class FunctionExecutor:
     def _start_coroutine(self, job: Job, function: Callable[..., Any]) -> None:
         started = self._clock.now_us()
         try:
-            coroutine = function(**own_items(job.task.body), **self._extra(job))
+            coroutine = function(**own_copy(job.task.body), **self._extra(job))
         except TypeError as error:  # The body does not fit the parameters.
             self._report_from_loop((self._raised(job, error, started),))
             return
@@ -430,7 +428,7 @@ class FunctionExecutor:
             return self._ended(job, "failed", None, {"kind": "result", "message": message}, started)
         try:
             # A copy: what the function does with its lists afterwards is not in the record.
-            result, _ = taken_over(given, "result")
+            result = given.copy() if flat_size(given) >= 0 else taken_over(given, "result")[0]
         except BodyRefused as refused:
             return self._ended(job, "failed", None, {"kind": "result", "message": refused.text()}, started)
         files = job.options.get("file_results")
