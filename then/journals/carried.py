@@ -28,7 +28,7 @@ import msgspec
 
 from then.journals.connection import sync_folder
 
-SETTLED_AT_ONCE: Final = 64
+SETTLED_AT_ONCE: Final = 16
 """When so many files wait to be synced, a thread does it."""
 FILES_MAX: Final = 512
 """No more than so many wait; who brings another syncs it."""
