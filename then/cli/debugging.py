@@ -15,7 +15,7 @@ from then.core.errors import ConfigError
 from then.debugger.access import Access, to_engine, to_past, to_running
 from then.debugger.beginning import cancel_all, flow_of, set_entry
 from then.debugger.console import Console
-from then.debugger.session import Session, Stop
+from then.debugger.session import Session, Stop, looking_back
 from then.debugger.terminal import Terminal, lines_of
 
 OK, FAILED = 0, 1
@@ -74,9 +74,7 @@ def look_back(settings: Settings, flow: str, files: Sequence[str], *, is_batch: 
     with contextlib.closing(access):
         id = access.history().find(flow)[1] if flow else _last_failed(access)
         session = Session(access, id)
-        over = session.view.flow.flow
-        stop = Stop("ended", f"flow {id} {over.outcome or over.state}, {over.records} records", id, session.view.id)
-        return _talk(settings, session, stop, scripts, is_batch=is_batch)
+        return _talk(settings, session, looking_back(session.view), scripts, is_batch=is_batch)
 
 
 def _last_failed(access: Access) -> str:

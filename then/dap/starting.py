@@ -18,7 +18,7 @@ from then.dap.following import THREADS_MAX, Follower
 from then.dap.points import FILTERS
 from then.debugger.access import Access, to_engine, to_look_at, to_past, to_running
 from then.debugger.beginning import cancel_all, flow_of, set_entry
-from then.debugger.session import Stop
+from then.debugger.session import looking_back
 
 CAPABILITIES: Final = {
     "supportsConfigurationDoneRequest": True,
@@ -225,7 +225,6 @@ def _open_flows(access: Access) -> list[str]:
 def _look_back(client: Client, flow: str) -> None:
     thread = client.follow(flow, is_ours=True)
     session = thread.session
-    over = session.view.flow.flow
-    text = f"flow {flow} {over.outcome or over.state}, {over.records} records"
-    session.stop = Stop("ended", text, flow, session.view.id)
+    session.stop = looking_back(session.view)
+    text = session.stop.text
     client.has_stopped(thread, {"reason": "entry", "description": text, "text": text})

@@ -56,6 +56,13 @@ class Stop:
     breakpoint: str | None = None
 
 
+def looking_back(view: View) -> Stop:
+    """Where one looks back at a flow: what became of it so far."""
+    over = view.flow.flow
+    records = f"{over.records} record{'' if over.records == 1 else 's'}"
+    return Stop("ended", f"flow {over.id} {over.outcome or over.state}, {records}", over.id, view.id)
+
+
 @attrs.frozen
 class Logged:
     """What a logpoint said in the flow."""
