@@ -19,6 +19,8 @@ from tests.docker_engine import DockerEngine, lacking
 from tests.seams.executor_suite import PATIENCE_S
 from tests.test_docker_outage import blind_engine
 from tests.test_docker_tls import free_port
+from then.executors.docker.refused import Refused
+from then.executors.docker.transport import address_of, connect
 
 __all__ = ["blind_engine"]
 pytestmark = [pytest.mark.containers, pytest.mark.slow]
@@ -128,6 +130,37 @@ def server(tmp_path: Path, docker_engine: DockerEngine, monkeypatch: pytest.Monk
     with open_server(tmp_path / "ssh", docker_engine.host) as server:
         monkeypatch.setenv("PATH", str(server.folder / "bin"), prepend=os.pathsep)
         yield server
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("ssh://Box", ("far.example", "2222", "somebody")),
+        ("ssh://me@Box:77", ("far.example", "77", "me")),
+        ("ssh://[fe80::1]", ("fe80::1", "22", "")),
+        ("ssh://me@[::1]:2222/", ("::1", "2222", "me")),
+    ],
+)
+def test_ssh_is_told_what_the_address_says_and_its_configuration_the_rest(
+    host: str, told: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("ssh")
+    if program is None:
+        lacking("an engine behind ssh takes ssh (Debian: openssh-client)")
+    config = tmp_path / "config"
+    config.write_text("Host Box\nHostName far.example\nPort 2222\nUser somebody\n")
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec {program} -F {config} -G "$@"\n')  # It says what it would do.
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with contextlib.closing(connect(address_of(host, {}))) as link, link.makefile() as lines:
+        said = dict(line.rstrip("\n").partition(" ")[::2] for line in lines)
+    assert (said["hostname"], said["port"]) == told[:2]
+    assert said["user"] == (told[2] or ME)
+
+
+def test_an_address_by_ssh_that_names_a_socket_is_refused_for_another_would_be_taken() -> None:
+    with pytest.raises(Refused, match='"ssh://me@box/run/other.sock" is no address'):
+        address_of("ssh://me@box/run/other.sock", {})
 
 
 def test_containers_run_by_ssh_with_all_they_write(tmp_path: Path, server: Server, docker_engine: DockerEngine) -> None:

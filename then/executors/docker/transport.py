@@ -46,6 +46,7 @@ class Address:
     place: str
     """A path, or a host."""
     port: int
+    """0 with `ssh`: the one that its configuration names."""
     certificates: Path | None = None
     """The folder with ca.pem, cert.pem and key.pem; None: no TLS."""
 
@@ -65,14 +66,15 @@ def address_of(host: str | None, environment: Mapping[str, str]) -> Address:
         port = found.port
     except ValueError:
         port = -1
-    if found.scheme not in ("tcp", "http", "https", "ssh") or not found.hostname or port == -1:
+    is_odd = found.scheme == "ssh" and found.path not in ("", "/")
+    if found.scheme not in ("tcp", "http", "https", "ssh") or not found.hostname or port == -1 or is_odd:
         raise Refused("engine", f'docker: host "{text}" is no address of a Docker engine; it is written {forms}')
     if found.scheme == "ssh":
         if shutil.which("ssh") is None:
             raise Refused(
                 "engine", f'docker: host "{text}" takes the program ssh, which is not on PATH; install OpenSSH'
             )
-        return Address(text, "ssh", found.netloc, port or 22)
+        return Address(text, "ssh", found.netloc, port or 0)
     place = found.hostname
     is_asked = bool(environment.get("DOCKER_TLS_VERIFY")) or found.scheme == "https"
     port = port or (2376 if is_asked else 2375)
@@ -171,9 +173,9 @@ class Dialled(socket.socket):
 def _dial_by_ssh(address: Address) -> socket.socket:
     """The user's `ssh` and what the Docker command line there offers for this: a stream to its engine."""
     user, _, name = address.place.rpartition("@")
-    name = name.rpartition(":")[0] if ":" in name else name
+    name = (name.rpartition(":")[0] if ":" in name and not name.endswith("]") else name).strip("[]")
     words = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SSH_S}", "-o", f"ServerAliveInterval={2 * SSH_S}"]
-    words += ["-p", str(address.port), *(["-l", user] if user else []), "--", name]
+    words += [*(["-p", str(address.port)] if address.port else []), *(["-l", user] if user else []), "--", name]
     return Dialled([*words, "docker", "system", "dial-stdio"])
 
 
