@@ -11,9 +11,12 @@ from tests.loop_bench import Bench, Paper
 from tests.readings import told
 from then import loop as loop_module
 from then.abc import Entry
-from then.analysis.history import History, chain_of, descendants
+from then.analysis import history as history_module
+from then.analysis.history import FlowHistory, History, chain_of, descendants
 from then.core.causes import Cancel, Report, Retry
 from then.core.errors import UnknownId
+from then.core.facts import Emitted, Page
+from then.core.state import State
 from then.core.tasks import Task
 
 RULES = """
@@ -186,6 +189,38 @@ def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> No
     reading.read_on()
     assert reading.flow(root.flow).records[bench.hands.started[0].id].task.result == {"m": 7}
     assert asked == [seen, seen]
+
+
+def test_after_an_interrupt_amid_its_reading_a_reader_tells_each_thing_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
+    bench = opened()
+    root = bench.post("go", n=3)
+    reading = History(bench.paper)
+    reading.flow(root.flow)
+    finish(bench, "a", m=7)
+    finish(bench, "b")
+
+    def folded(history: FlowHistory, page: Page) -> None:
+        fold(history, page)
+        if any(isinstance(fact, Emitted) for fact in page.facts):
+            raise KeyboardInterrupt  # As Ctrl-C does, wherever it comes.
+
+    def turned(state: State, page: Page) -> None:
+        state.begin(page.flow)
+        raise KeyboardInterrupt
+
+    fold = history_module._fold
+    with monkeypatch.context() as patch:
+        patch.setattr(history_module, "turn", turned)
+        with pytest.raises(KeyboardInterrupt):
+            reading.read_on()
+    reading.read_on()
+    assert told(reading.state) == told(History(bench.paper).state)
+    with monkeypatch.context() as patch:
+        patch.setattr(history_module, "_fold", folded)
+        with pytest.raises(KeyboardInterrupt):
+            reading.flow(root.flow)
+    assert reading.flow(root.flow) == History(bench.paper).flow(root.flow)
 
 
 # -- for a retry ------------------------------------------------------------------------------

@@ -98,15 +98,16 @@ class History:
 
         Cost: grows with the entries that came since, or since the last checkpoint.
         """
-        if self._state is None:
+        state, self._state = self._state, None  # What an interrupt leaves half read is read anew.
+        if state is None:
             return
         kept = State()
         load(kept, "meta", self._journal.cells("meta"))
-        if kept.seq > self._state.seq:
-            self._state = None
+        if kept.seq > state.seq:
             return
-        for entry in self._journal.read(self._state.seq):
-            turn(self._state, f.decode(entry.data))
+        for entry in self._journal.read(state.seq):
+            turn(state, f.decode(entry.data))
+        self._state = state
 
     # -- flows ------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class History:
             flow = next((decode_flow(data) for key, data in self._journal.cells("past", id) if key == id), None)
         if flow is None:
             raise UnknownId(id)
-        upto, folded = self._folded.get(id) or (0, FlowHistory(flow, {}))
+        upto, folded = self._folded.pop(id, None) or (0, FlowHistory(flow, {}))
         for seq, page in self._pages(id, upto):
             upto = seq
             _fold(folded, page)
