@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -78,6 +80,45 @@ def test_what_is_there_and_goes_on_is_left_and_what_differs_is_put_right(tmp_pat
     assert found == {"longer": b"hello\nwrote more after its end\n", "shorter": b"hello\n", "blank": b"hello\n"}
 
 
+@pytest.mark.usefixtures("another_boot")
+def test_what_a_task_put_in_its_place_gives_way_or_is_left_and_stops_no_start(tmp_path: Path) -> None:
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"another's\n")
+    names = ("link", "pipe", "folder", "rewritten", "closed")
+    with closing(open_sqlite(state)) as journal:
+        for name in names:
+            assert journal.carry(write(state, f"tasks/{name}/out", b"hello\n"))
+        journal.append([entry(1)])
+        left = left_by_a_kill(state, tmp_path / "left", without="tasks")
+    link, pipe, folder, rewritten, closed = (left / f"tasks/{name}/out" for name in names)
+    for path in (link, pipe, folder / "in it"):
+        path.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    os.mkfifo(pipe)
+    write(left, "tasks/rewritten/out", b"rewritten later\n")
+    write(left, "tasks/closed/out", b"\0" * 6)
+    closed.chmod(0o400)
+    open_sqlite(left).close()
+    assert [path.read_bytes() for path in (link, pipe, rewritten, closed)] == [b"hello\n"] * 4
+    assert folder.is_dir()
+    assert elsewhere.read_bytes() == b"another's\n"
+
+
+@pytest.mark.parametrize(("boot", "is_there"), [("a run of the kernel", False), ("", True)])
+def test_where_the_system_names_no_run_of_the_kernel_any_start_puts_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str, is_there: bool
+) -> None:
+    monkeypatch.setattr("then.journals.tail.boot_id", lambda: boot)
+    monkeypatch.setattr("then.journals.records.boot_id", lambda: boot)
+    state = tmp_path / "state"
+    with closing(open_sqlite(state)) as journal:
+        assert journal.carry(write(state, "tasks/a/out", b"hello\n"))
+        journal.append([entry(1)])
+        left = left_by_a_kill(state, tmp_path / "left", without="tasks")
+    open_sqlite(left).close()
+    assert (left / "tasks/a/out").exists() == is_there
+
+
 def test_a_start_in_the_same_run_of_the_kernel_puts_nothing_back(tmp_path: Path) -> None:
     # All that was written is there; what is not was taken away.
     state = tmp_path / "state"
@@ -149,6 +190,29 @@ def test_many_are_synced_by_a_thread(tmp_path: Path) -> None:
     assert synced == names
 
 
+def test_where_no_thread_can_be_started_the_next_transaction_settles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    files = Carried(tmp_path)
+    for n in range(carried.SETTLED_AT_ONCE + 1):
+        assert files.add({f"{n}": b"1"})
+    files.settle()
+    assert files.fresh() == b""
+    files.close()
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    files = Carried(tmp_path)
+    assert files.add({"a": b"a"})
+    os.mkfifo(tmp_path / "a")
+    files.settle()
+    assert files.fresh() == b""
+
+
 def test_a_journal_that_does_not_sync_carries_nothing(tmp_path: Path) -> None:
     with closing(open_sqlite(tmp_path, durability="process")) as journal:
         assert not journal.carry({"a": b"a"})
@@ -206,6 +270,13 @@ def test_much_and_artifacts_and_what_is_no_file_are_synced(tmp_path: Path, synce
     assert {str(Path(path).relative_to(tmp_path)) for path in synced} == {
         "tasks", "tasks/much", "tasks/much/out", "tasks/file", "tasks/file/artifacts", "tasks/file/artifacts/report",
     }  # fmt: skip
+
+
+def test_a_file_whose_name_is_no_utf8_is_synced_and_its_task_ends(tmp_path: Path) -> None:
+    rules = then.Rules()
+    rules.task("odd", run=("process", ["sh", "-c", 'printf 1 > "${THEN_RESULT%/*}/$(printf "a\\377")"; echo hello']))
+    with then.Engine(rules, state=tmp_path / "state") as engine:
+        assert engine.run("odd").outcome == "done"
 
 
 def test_what_the_journal_does_not_take_is_synced(tmp_path: Path, synced: list[str]) -> None:

@@ -128,8 +128,10 @@ def _little(folder: Path, id: str) -> dict[str, bytes]:
             room -= len(data)
             if room < 0:
                 return {}
-            files[os.path.relpath(name, folder)] = data
-    except OSError:
+            relative = os.path.relpath(name, folder)
+            relative.encode()
+            files[relative] = data
+    except (OSError, UnicodeEncodeError):  # A name that is no UTF-8 cannot be carried.
         return {}
     return files
 

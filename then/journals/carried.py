@@ -35,6 +35,9 @@ FILES_MAX: Final = 512
 FRESH_BYTES_MAX: Final = 32 * 1024
 """No more than that goes along with one append."""
 
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A task may have put something else there: no link is followed, no pipe waited for."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
@@ -66,8 +69,10 @@ class Carried:
             self._fresh.update(files)
             self._fresh_bytes += size_bytes
             if len(self._open) >= SETTLED_AT_ONCE and self._settling is None:
-                self._settling = threading.Thread(target=self._settle_aside, name="then-settle", daemon=True)
-                self._settling.start()
+                settling = threading.Thread(target=self._settle_aside, name="then-settle", daemon=True)
+                with contextlib.suppress(RuntimeError):  # None can be started now: who brings the next tries again.
+                    settling.start()
+                    self._settling = settling
         return True
 
     def fresh(self) -> bytes:
@@ -104,7 +109,9 @@ class Carried:
         files = {name: content for data in held for name, content in _decode(data).items()}
         if is_after_a_cut and files:
             for name, content in files.items():
-                self.restore(name, content)
+                # A task put a folder there, or closed its own to us.
+                with contextlib.suppress(IsADirectoryError, PermissionError):
+                    self.restore(name, content)
             sync_folder(self._folder)
         self.sync(files)
 
@@ -128,14 +135,16 @@ class Carried:
                 _sync(self._folder / name, os.O_DIRECTORY)
 
     def restore(self, name: str, content: bytes) -> None:
-        """Writes a file anew, unless it begins as it was. Raises OSError."""
+        """Makes a file anew, unless it begins as it was. What else stands there, or cannot be read, gives way. Raises OSError."""
+        path = self._folder / name
         for above in reversed(Path(name).parents):
             (self._folder / above).mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "r+b") as file:
-            if file.read(len(content)) != content:
-                file.seek(0)
-                file.write(content)
+        with contextlib.suppress(OSError), open(os.open(path, _READ), "rb", buffering=0) as file:
+            if file.read(len(content)) == content:
+                return
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
 
     def _settle_aside(self) -> None:
         try:
@@ -153,7 +162,7 @@ OpenCarried: TypeAlias = Callable[[Path], Carried]
 
 
 def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
+    descriptor = os.open(path, _READ | flags)
     try:
         os.fsync(descriptor)
     finally:

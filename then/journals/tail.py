@@ -223,7 +223,7 @@ class Left(NamedTuple):
     carried: list[bytes]
     """What their records carry."""
     is_after_a_cut: bool
-    """Another run of the kernel has left it."""
+    """Another run of the kernel has left it, or nobody knows which."""
 
 
 def left_in(file: TailFile, generation: int, last: int) -> Left | None:
@@ -247,7 +247,7 @@ def left_in(file: TailFile, generation: int, last: int) -> Left | None:
         # The power went before the header was on the disk, and so before anything was acknowledged.
         return Left([], None, [], is_after_a_cut=True)
     header = records.header_of(data)
-    is_same_boot = header.boot == boot_id()
+    is_same_boot = header.boot == boot_id() != ""
     entries: list[Entry] = []
     carried: list[bytes] = []
     end = HEADER_BYTES
