@@ -142,7 +142,7 @@ class History:
             flow = next((decode_flow(data) for key, data in self._journal.cells("past", id) if key == id), None)
         if flow is None:
             raise UnknownId(id)
-        upto, folded = self._folded.pop(id, None) or (0, FlowHistory(flow, {}))
+        upto, folded = self._folded.pop(id, (0, FlowHistory(flow, {})))
         for seq, page in self._pages(id, upto):
             upto = seq
             _fold(folded, page)
