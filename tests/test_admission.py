@@ -471,20 +471,21 @@ def test_turns_are_those_of_plain_lists(told: list[tuple[str, str]]) -> None:
     turns = Turns()
     order: list[str] = []
     lines: dict[str, list[str]] = {}
-    taken: tuple[str, str] | None = None
+    back: list[str] = []
+    taken: list[str] = []
     for number, (what, flow) in enumerate(told):
-        if what == "add" or (what == "back" and taken is None):
+        if what == "add" or (what == "back" and not taken):
             turns.add(f"{number}", flow)
             if flow not in lines:
                 order.append(flow)
             lines.setdefault(flow, []).append(f"{number}")
-            taken = None
-        elif what == "back" and taken is not None:
-            id, of = taken
-            turns.put_back(id, of)
-            order = [of, *(other for other in order if other != of)]
-            lines.setdefault(of, []).insert(0, id)
-            taken = None
+        elif what == "back":
+            back.insert(0, taken.pop())
+            turns.put_back(back[0])
+        elif back:
+            taken.append(back.pop(0))
+            assert turns.first() == taken[-1]
+            assert turns.take() == taken[-1]
         elif order:
             of = order.pop(0)
             id = lines[of].pop(0)
@@ -494,7 +495,22 @@ def test_turns_are_those_of_plain_lists(told: list[tuple[str, str]]) -> None:
                 del lines[of]
             assert turns.first() == id
             assert turns.take() == id
-            taken = (id, of)
-        assert turns.count == sum(map(len, lines.values()))
-        assert sorted(turns.ids()) == sorted(id for line in lines.values() for id in line)
-        assert bool(turns) == bool(lines)
+            taken.append(id)
+        assert turns.count == len(back) + sum(map(len, lines.values()))
+        assert sorted(turns.ids()) == sorted(back + [id for line in lines.values() for id in line])
+        assert bool(turns) == bool(lines or back)
+
+
+def test_what_is_put_back_is_looked_for_in_no_line() -> None:
+    class Order(deque[str]):
+        def remove(self, value: str) -> None:
+            raise AssertionError("the flows that wait are looked through")
+
+    turns = Turns()
+    turns._order = Order()
+    for number in range(20):
+        turns.add(f"{number}", f"flow{number % 10}")
+    taken = [turns.take() for _ in range(7)]
+    for id in reversed(taken):
+        turns.put_back(id)
+    assert [turns.take() for _ in range(20)] == [f"{number}" for number in range(20)]

@@ -10,6 +10,11 @@ import pytest
 import then
 from tests import scripted
 from tests.scripted import PATIENCE_S, completes, error, project, result, until, until_asked, write
+from then.abc import Job, Report
+from then.alarm import SystemClock
+from then.core.scripts import Open, Recorded
+from then.core.tasks import Task
+from then.executors.script import ScriptExecutor
 
 # -- the words --------------------------------------------------------------------------------
 
@@ -336,6 +341,16 @@ def test_scripts_that_wait_are_taken_up_without_a_thread(tmp_path: Path) -> None
         for flow in flows:
             completes(engine, engine.flow(flow.id), "person")
         assert [engine.flow(flow.id).wait(PATIENCE_S).outcome for flow in flows] == ["done"] * 3
+
+
+def test_a_script_that_is_told_to_stop_before_it_is_taken_up_again_ends(tmp_path: Path) -> None:
+    reports: list[Report] = []
+    waits = Recorded([], [], {}, 5, Open("wait", "", ["x"], False, None))
+    executor = ScriptExecutor(reports.extend, lambda ask: None, lambda id: waits, SystemClock(), tmp_path, tmp_path)
+    executor.stop("told", 5.0)
+    executor.recover([Job(Task("job", {}, "told", "told"), {}), Job(Task("job", {}, "other", "other"), {})])
+    assert [(report.id, report.outcome, report.started) for report in reports] == [("told", "cancelled", 5)]
+    executor.close(wait=True)
 
 
 def test_more_scripts_wait_than_there_are_threads(tmp_path: Path) -> None:

@@ -150,19 +150,18 @@ class Turns(dict[str, "str | deque[str]"]):
         else:
             line.append(id)
 
-    def put_back(self, id: str, flow: str) -> None:
-        """One that was taken is the next once more."""
-        line = self.get(flow)
+    def put_back(self, id: str) -> None:
+        """One that was taken is the next once more: all of those are a line of no flow, which goes before the others."""
+        line = self.get("")
         if line is None:
-            self[flow] = id
+            self[""] = id
+            self._order.appendleft("")
+            return
+        self._more += 1
+        if isinstance(line, str):
+            self[""] = deque((id, line))
         else:
-            self._more += 1
-            self._order.remove(flow)
-            if isinstance(line, str):
-                self[flow] = deque((id, line))
-            else:
-                line.appendleft(id)
-        self._order.appendleft(flow)
+            line.appendleft(id)
 
     def first(self) -> str:
         """The next, which stays."""
@@ -180,7 +179,10 @@ class Turns(dict[str, "str | deque[str]"]):
         self._more -= 1
         if len(line) == 1:
             self[flow] = line[0]
-        self._order.append(flow)
+        if flow:
+            self._order.append(flow)
+        else:
+            self._order.appendleft(flow)
         return id
 
     def ids(self) -> list[str]:

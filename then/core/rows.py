@@ -115,7 +115,7 @@ def take_back(state: State, ids: Sequence[str]) -> list[Task]:
 def _put_back(state: State, id: str, flow: str) -> None:
     """One that was taken is the next once more."""
     if 0 in state.waiting or (state.queue and state.queue_flow != flow):
-        state.turns_of(0).put_back(id, flow)
+        state.turns_of(0).put_back(id)
     else:
         state.queue.appendleft(id)
         state.queue_flow = flow

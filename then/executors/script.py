@@ -135,6 +135,8 @@ class ScriptExecutor:
         self._waiting: OrderedDict[str, _Live] = OrderedDict()
         """On a thread, the one that has waited longest first."""
         self._idle: list[threading.Lock] = []
+        self._early: dict[str, float] | None = {}
+        """Who was told to stop before it was taken up from the engine before, and its grace; None: all are."""
         self._threads: set[threading.Thread] = set()
         self._count = 0
         """Threads that are counted."""
@@ -164,6 +166,7 @@ class ScriptExecutor:
                 # Before the state is asked: an answer that comes meanwhile finds them parked, and has them run.
                 live.place = "parked"
                 self._live[live.job.task.id] = live
+            early, self._early = self._early, None
         for live in waiting:
             recorded = self._recorded(live.job.task.id)
             with self._lock:
@@ -173,6 +176,8 @@ class ScriptExecutor:
                     live.place = "queued"
                     self._queue.append(live)
                     self._call_threads(1)
+        for id, grace_s in (early or {}).items():
+            self.stop(id, grace_s)
 
     def inventory(self) -> Sequence[str]:
         """Nothing outlives the engine here but what the state has."""
@@ -182,6 +187,8 @@ class ScriptExecutor:
         """Ends a script at its next step, or wherever its Python is; one that does not end in time is given up."""
         with self._lock:
             live = self._live.get(id)
+            if live is None and self._early is not None:
+                self._early[id] = grace_s
             if live is None or live.is_stopped:
                 return
             live.is_stopped = True
