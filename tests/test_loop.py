@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +17,7 @@ from then.core import facts as f
 from then.core.causes import Cancel, Release
 from then.core.errors import ConfigError, JournalError
 from then.core.tasks import Task
+from then.loop import Loop
 from then.turns import DELAY_S, KEPT_DELAY_S
 from then.waiting import FlowNews
 
@@ -350,3 +353,16 @@ def test_after_the_close_nothing_is_taken_up(bench: Bench) -> None:
         bench.post("a")
     bench.end(root)
     assert not [fact for fact in bench.paper.facts() if isinstance(fact, f.Completed)]
+
+
+def test_a_loop_whose_journal_failed_is_let_go() -> None:
+    def failed() -> weakref.ref[Loop]:
+        bench = Bench().open()
+        bench.paper.refusal = JournalError("out of order")
+        with pytest.raises(JournalError, match="out of order"):
+            bench.post("a")
+        return weakref.ref(bench.loop)
+
+    loop = failed()
+    gc.collect()
+    assert loop() is None

@@ -24,8 +24,11 @@ REPORTS_MAX: Final = 128
 """How many reports share a step at most: they share a row of the journal, and are decided in one go."""
 
 
-class Batch(msgspec.Struct, gc=False):
-    """What was stepped and is not durable yet. A Struct, since one is made for each commit: 0.3 µs against 1.5."""
+class Batch(msgspec.Struct):
+    """What was stepped and is not durable yet. A Struct, since one is made for each commit: 0.4 µs against 1.5.
+
+    In the collector's books: frames of the error that its commit fails with know it, and its tickets know the error.
+    """
 
     entries: list[Entry] = []
     pages: list[f.Page] = []
