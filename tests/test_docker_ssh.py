@@ -20,7 +20,7 @@ from tests.seams.executor_suite import PATIENCE_S
 from tests.test_docker_outage import blind_engine
 from tests.test_docker_tls import free_port
 from then.executors.docker.refused import Refused
-from then.executors.docker.transport import address_of, connect
+from then.executors.docker.transport import Dialled, address_of, broken, connect
 
 __all__ = ["blind_engine"]
 pytestmark = [pytest.mark.containers, pytest.mark.slow]
@@ -161,6 +161,12 @@ def test_ssh_is_told_what_the_address_says_and_its_configuration_the_rest(
 def test_an_address_by_ssh_that_names_a_socket_is_refused_for_another_would_be_taken() -> None:
     with pytest.raises(Refused, match="is no address of a Docker engine"):
         address_of("ssh://me@box/run/other.sock", {})
+
+
+def test_a_greeting_is_no_reason_for_what_broke_later() -> None:
+    link = Dialled(["sh", "-c", "echo 'all use is logged' >&2; echo; exec sleep 1000000"])
+    assert link.recv(1) == b"\n"
+    assert str(broken(link, TimeoutError("timed out"))) == "timed out"
 
 
 def test_containers_run_by_ssh_with_all_they_write(tmp_path: Path, server: Server, docker_engine: DockerEngine) -> None:

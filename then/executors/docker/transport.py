@@ -160,11 +160,11 @@ class Dialled(socket.socket):
         self._said.close()
 
     def reason(self) -> str:
-        """The last that the program said, which it may be about to; nothing where it said nothing."""
+        """The last that the program said when it ended, which it may be about to; nothing where it said nothing."""
         try:
             self._process.wait(LAST_WORD_S)  # It ends the connection before it has said why.
         except subprocess.TimeoutExpired:
-            pass
+            return ""  # It goes on: what it said was a greeting.
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
