@@ -19,9 +19,8 @@ PIECES = 5
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Iterator[Folders]:
-    # What other tests have left to this process is of no task here.
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    # What other tests have left to this process is of no task here; those of a thread are its first thread's once that one ends.
+    pids = [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in read_list(path)]
     found = Folders(os.fsencode(tmp_path), {pid: Child(b"other", pid, 0, 0, 0, ours=True) for pid in pids})
     found.watch_children(is_reaper=True)
     if found.children_fd < 0:
@@ -30,6 +29,13 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     found.clear()
     for folder in found.held.values():
         folder.close()
+
+
+def read_list(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []  # The thread has ended.
 
 
 def names(tmp_path: Path) -> list[str]:
