@@ -19,7 +19,7 @@ from tests.docker_engine import DockerEngine, lacking
 from tests.seams.executor_suite import PATIENCE_S
 from tests.test_docker_outage import blind_engine
 from tests.test_docker_tls import free_port
-from then.executors.docker.refused import Refused
+from then.executors.docker.refused import Refused, Unreachable
 from then.executors.docker.transport import Dialled, address_of, broken, connect
 
 __all__ = ["blind_engine"]
@@ -167,6 +167,13 @@ def test_a_greeting_is_no_reason_for_what_broke_later() -> None:
     link = Dialled(["sh", "-c", "echo 'all use is logged' >&2; echo; exec sleep 1000000"])
     assert link.recv(1) == b"\n"
     assert str(broken(link, TimeoutError("timed out"))) == "timed out"
+
+
+def test_where_ssh_cannot_be_started_its_engine_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = address_of("ssh://box", {})
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unreachable, match="No such file or directory"):
+        connect(address)
 
 
 def test_containers_run_by_ssh_with_all_they_write(tmp_path: Path, server: Server, docker_engine: DockerEngine) -> None:

@@ -148,7 +148,7 @@ class Dialled(socket.socket):
                 )
             except OSError:
                 self._said.close()
-                super().close()
+                super()._real_close()  # type: ignore[misc]  # There is no program to be ended with it.
                 raise
 
     def _real_close(self) -> None:
