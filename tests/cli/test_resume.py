@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 from typing import Any
 
@@ -149,6 +150,33 @@ def test_where_nothing_is_open_it_says_so(shell: Shell) -> None:
     shell.write("rules.then", "event go()\nstart go()\n")
     shell("run", "rules.then")
     assert shell("resume") == (0, "", "nothing is left to go on with\n")
+
+
+def test_where_timers_are_it_stays_as_the_run_did(shell: Shell) -> None:
+    """It ended at once, as nothing was open between two of their times."""
+    shell.write("beat.then", "event beat()\nrule r when beat then end flow done\nevery 1h start beat()\n")
+    run = shell("run", "beat.then", "--timeout", "1ms")
+    resumed = shell("resume", "--timeout", "1ms")
+    assert resumed == run
+    assert resumed.err.splitlines() == [
+        "stays for beat: Ctrl-C ends it, `andthen timers` lists them",
+        "time is over: cancelling",
+    ]
+
+
+@pytest.mark.slow
+def test_timers_of_a_run_that_was_killed_start_flows_in_it(shell: Shell) -> None:
+    shell.write("beat.then", 'task beat() run process ["true"]\nevery 1h start beat()\n')
+    run = shell.start("run", "beat.then")
+    run.hear_until("^stays for beat:")
+    run.process.kill()
+    run.end()
+    resumed = shell.start("resume")
+    resumed.hear_until("^stays for beat:")
+    fired = shell("timers", "fire", "beat", "--json").objects[0]["fired"]
+    resumed.read_until(rf"{fired} .*done.*beat")
+    resumed.signal(signal.SIGINT)
+    assert resumed.end().code == 130
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from then.cli import candidates
-from then.cli.settings import RunOptions, Settings, command, run_options, say
+from then.cli.settings import RunOptions, Settings, command, run_options
 
 
 @command("run")
@@ -43,7 +43,7 @@ def command_(
     from then.app.posting import posts_of
     from then.app.script_files import is_script, type_of
     from then.cli.values import read_body, read_words
-    from then.cli.working import at_work, load, open_engine
+    from then.cli.working import at_work, load, open_engine, stays_for
     from then.core.errors import ConfigError, NotYet
 
     if watch:
@@ -62,7 +62,5 @@ def command_(
     posts = posts_of(rules.edition, type, texts, {**fields, **values}, path)
     with at_work(settings, options, open_engine(settings, options, rules)) as work:
         flows = work.post(lambda: [work.engine.post_record(posted, body_).id for posted, body_ in posts])
-        stays = type is None and bool(rules.edition.rules.timers)
-        if stays:
-            say(f"stays for {', '.join(rules.edition.rules.timers)}: Ctrl-C ends it, `andthen timers` lists them")
+        stays = type is None and stays_for(rules.edition.rules.timers)
         return work.follow(flows, options.timeout_s, stays=stays)

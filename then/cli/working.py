@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeAlias
 
 from then.app.engine import Engine, Opening
@@ -52,6 +52,13 @@ def open_engine(settings: Settings, options: RunOptions, rules: Rules | None, *,
         )
 
     return open_it
+
+
+def stays_for(timers: Collection[str]) -> bool:
+    """Whether an engine stays for timers, which it then says."""
+    if timers:
+        say(f"stays for {', '.join(timers)}: Ctrl-C ends it, `andthen timers` lists them")
+    return bool(timers)
 
 
 @contextlib.contextmanager
