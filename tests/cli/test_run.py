@@ -453,6 +453,12 @@ def test_resources_are_given_by_name_and_what_can_never_be_met_is_refused_at_onc
     assert "needs {memory: 900GiB}, and of this engine its memory is 8GiB" in said.err
 
 
+def test_a_need_that_can_never_be_met_leaves_no_state_behind(shell: Shell) -> None:
+    shell.write("b.then", 'task f() run process ["true"] needs {memory: 900GiB}\nstart f()\n')
+    assert shell("--state", "new", "run", "b.then", "-r", "memory=8GiB").code == 2
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["b.then"]
+
+
 def test_an_event_that_is_cancelled_before_it_comes_is_shown_as_cancelled(shell: Shell) -> None:
     # Its line was that of an event that had come.
     shell.write(

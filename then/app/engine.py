@@ -114,6 +114,8 @@ class Engine(Waits):
         self.capacity = capacity_of(slots or os.cpu_count() or 1, resources or {})
         guarded = guards_of(guards or {})
         self.secrets = Secrets(Path(), self.clock)
+        if rules is not None:
+            self._check_needs(rules)  # Before a state folder is made.
         self.journal = open_journal(self.folder, durability)
         self._temporary: TemporaryFolder | None = None
         self.debuggers = Debuggers()
@@ -354,13 +356,16 @@ class Engine(Waits):
 
     # -- opening and closing -------------------------------------------------------
 
+    def _check_needs(self, rules: Rules) -> None:
+        """What can never be met is refused at once, and not waited for."""
+        for declared in rules.set.tasks.values():
+            if (declared.needs or declared.limit is not None) and not self._is_desk:
+                constant_claim(declared, self.capacity)
+
     def _adopt(self, rules: Rules) -> None:
         """Makes the rules those of new flows, and attaches the executors that they ask for."""
         edition = rules.edition
-        for declared in rules.set.tasks.values():
-            if (declared.needs or declared.limit is not None) and not self._is_desk:
-                # What can never be met is refused now, and not waited for.
-                constant_claim(declared, self.capacity)
+        self._check_needs(rules)
         self.editions.add(edition, rules, self.loop.note)
         self._attach_all(rules)
         self.notices += readable_by_others(rules.set.secrets.values(), self.secrets.root)
