@@ -135,6 +135,32 @@ def test_a_condition_is_changed_taken_away_and_refused_where_it_means_nothing(sh
     assert shop.session.wait(0.0) is None, "the first two are passed over"
 
 
+@pytest.mark.parametrize("name", ["flow", "record"])
+def test_flow_or_record_alone_is_told_to_want_a_name(shop: Debugged, name: str) -> None:
+    """It asked whether that very word was meant."""
+    shop.stop()
+    with pytest.raises(ConfigError, match=rf"^{name}: {name} alone is no value: write {name}\.NAME"):
+        Console(shop.session).run(f"print {name}")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("history x", r"^history: how many entries\? .* here is x$"),
+        ("history 0", r"^history: how many entries\? .* here is 0$"),
+        ("drop x", "^drop: nothing belongs behind it; here stands x$"),
+        ("next 3", "^next: nothing belongs behind it; here stands 3$"),
+    ],
+)
+def test_what_a_command_does_not_take_is_refused_and_nothing_is_done(shop: Debugged, line: str, told: str) -> None:
+    stop = shop.stop()
+    console = Console(shop.session)
+    console.waits = False
+    with pytest.raises(ConfigError, match=told):
+        console.run(line)
+    assert shop.flow.history.records[stop.id or ""].task.is_held
+
+
 def test_what_is_set_in_a_file_is_not_changed_by_hand(tmp_path: Path) -> None:
     with opened(tmp_path, SHOP + "breakpoint big before pay where amount > 5\n") as engine:
         console = Console(Debugged(engine).session)

@@ -124,6 +124,8 @@ class Console:
             return Reply()
         word, _, rest = line.partition(" ")
         command = self.command(word)
+        if rest.strip() and not command.usage:
+            raise ConfigError(f"{command.name}: nothing belongs behind it; here stands {rest.strip()}")
         self._again = line if command.repeats else ""
         return command.run(self, rest.strip())
 

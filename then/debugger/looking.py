@@ -230,7 +230,9 @@ def foretold(view: View) -> list[str]:
 
 def _history(console: Console, rest: str) -> Reply:
     session = console.session
-    count = int(rest) if rest.isdigit() else HISTORY
+    if rest and not (rest.isascii() and rest.isdigit() and int(rest[:9])):
+        raise ConfigError(f"history: how many entries? a whole number from 1 on, such as `history 20`; here is {rest}")
+    count = int(rest[:9] or HISTORY)
     entries = session.access.history().seqs(session.flow)
     shown = [seq for seq in entries if session.at is None or seq <= session.at][-count:]
     rows = [f"{'->' if seq == session.at else '  '}{seq:5}  {_happened(console, seq)}" for seq in shown]

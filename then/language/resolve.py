@@ -406,6 +406,11 @@ class Resolver:
         if head in scope.unbound:
             message = f'the group "{head}" is bound only where its `matches` must hold: alone, or joined with `and` at the top of the `where`'
             return self._refuse(Misplaced(message), node)
+        names = {"record": "what each record has, such as record.id"}
+        if scope.place not in ("run", "let", "value"):
+            names["flow"] = "a variable of the flow"
+        if head in names and not rest and scope.record is not None:
+            return self._refuse(Misplaced(f"{head} alone is no value: write {head}.NAME, {names[head]}"), node)
         if scope.record is not None and scope.place in ("clause", "run"):
             return self._refuse(unknown_field(head, scope.record, "", scope), node)
         owners = [f"{alias}.{head}" for alias, shape in scope.aliases.items() if shape.find(head) is not None]
@@ -448,7 +453,9 @@ def unknown_field(name: str, shape: Shape, prefix: str, scope: Scope | None = No
             f"; what {shape.type} holds is not declared: write {prefix}body.{name} or {prefix}result.{name}"
         )
         return error
-    known = [f"{prefix}{known}" for known in shape.names()] + (list(scope.known()) if scope else [])
+    known = [f"{prefix}{known}" for known in shape.names()] + (
+        [one for one in scope.known() if one != name] if scope else []
+    )
     return UnknownName(f"field of {shape.type}", f"{prefix}{name}", known)
 
 
