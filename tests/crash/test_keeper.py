@@ -129,8 +129,8 @@ def test_a_keeper_killed_at_a_counted_call_loses_nothing_silently(tmp_path: Path
         check(folder, 12, lost_max=6)
 
 
-REUSE = """
-import os, signal, subprocess, sys, time
+REUSE = r"""
+import os, re, signal, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.desk import Desk
@@ -148,7 +148,10 @@ with Desk(Path(sys.argv[1])) as desk:
     desk.start_shell("victim", f"echo $$ > {there}; exec sleep infinity")
     pid = int(there.wait())
     # Its start lies between two ticks of the kernel's clock. No pid comes round within one.
-    last = desk.keeper_log.read_text().split(f"P victim {pid} ")[1].split()[1]
+    # The keeper may write of it only now.
+    while not (line := re.search(rf"^P victim {pid} \d+ (\d+) \d+\n", desk.keeper_log.read_text(), re.M)):
+        pass
+    last = line[1]
     desk.executor.close(wait=True)
     desk.kill_keeper()
     os.kill(pid, signal.SIGKILL)
