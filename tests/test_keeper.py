@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -430,6 +431,7 @@ def test_a_damaged_log_makes_nothing_start_again(desk: Desk, text: str) -> None:
 def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environment(desk: Desk) -> None:
     log_of(desk, f"then-keeper 1 {BOOT}", "S found", "S missed")
     record = f"{desk.folder}/state/tasks/found/task.json"
+    before = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
     found = subprocess.Popen(
         ["cat"], stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "THEN_TASK": record}
     )
@@ -438,7 +440,10 @@ def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environme
     assert report.error is not None
     assert report.error["kind"] == "lost"
     found.communicate()
-    assert desk.reports.wait(2)["found"].outcome in ("done", "failed")
+    report = desk.reports.wait(2)["found"]
+    assert report.outcome in ("done", "failed")
+    assert report.started is not None
+    assert before <= report.started <= report.completed
 
 
 def test_another_that_got_the_pid_is_not_taken_for_the_task_nor_touched(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from .processes import Child, living, read_file, task_id_of
+from .processes import Child, begun_us, living, read_file, task_id_of
 
 HEAD = b"then-keeper 1 "
 WORDS = {b"S": 2, b"P": 6, b"X": 7, b"E": 6, b"L": 4, b"gap": 1}
@@ -114,7 +114,7 @@ def take_over(log: Log) -> dict[bytes, Child | bytes]:
         for stat in living():
             id = task_id_of(stat.pid, log.folder + b"/tasks/") if stat.session == stat.pid else None
             if id is not None and found.get(id) == b"":
-                found[id] = Child(id, stat.pid, stat.start, stat.start, 0, ours=False)
+                found[id] = Child(id, stat.pid, stat.start, stat.start, begun_us(stat.start), ours=False)
     if not is_same_boot:
         found.update((id, b"") for id, child in found.items() if isinstance(child, Child))
     return found

@@ -30,6 +30,13 @@ def read_file(path: str) -> bytes:
         os.close(fd)
 
 
+def begun_us(tick: int) -> int:
+    """When that tick was over, in microseconds since 1970: what began in it had begun by then."""
+    up_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+    return min(now_ns, now_ns - up_ns + (tick + 1) * NS_A_TICK) // 1000
+
+
 class Stat:
     """A line of /proc/PID/stat; the name in it may hold spaces and parentheses."""
 
