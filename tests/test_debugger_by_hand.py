@@ -8,7 +8,7 @@ import pytest
 
 from tests.test_debugger import SHOP, Debugged, opened, paid_up_to_the_call
 from tests.test_debugger import shop as shop  # noqa: PLC0414 (a fixture)
-from then.core.errors import ConfigError, UnknownName
+from then.core.errors import ConfigError, ThenError, UnknownName
 from then.debugger.console import Console
 
 # -- skips and jumps -------------------------------------------------------------------------
@@ -219,9 +219,9 @@ DEEP = "[" * 3000 + "]" * 3000
     ("line", "says"),
     [
         ("set body = 5", "body: 5 is no body; an object of fields is needed"),
-        (f"set id = {DEEP}", "set: this is nested too deeply for a record"),
+        (f"set id = {DEEP}", "nested deeper than 64 levels"),
         ('set id = "\udcff"', "is no JSON"),
-        (f'emit order {{"id": {DEEP}}}', "emit order: this is nested too deeply for a record"),
+        (f'emit order {{"id": {DEEP}}}', "nested deeper than 64 levels"),
         ("emit order [1]", "emit order: [1] is no JSON object"),
         (f"fork stub pay {DEEP}", "is no JSON"),
     ],
@@ -229,7 +229,7 @@ DEEP = "[" * 3000 + "]" * 3000
 def test_what_is_no_value_of_a_record_is_refused_and_the_session_goes_on(shop: Debugged, line: str, says: str) -> None:
     shop.stop()
     console = Console(shop.session)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ThenError) as error:
         console.run(line)
     assert says in str(error.value)
     assert console.run("p id").text == "1"

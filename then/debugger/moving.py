@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from then.core.errors import ConfigError
-from then.core.tasks import OUTCOMES, Body, Json
+from then.core.tasks import DEPTH_MAX, OUTCOMES, Body, Json
 from then.debugger.breaking import BREAKING
 from then.debugger.console import Action, Command, Console, Reply
 from then.debugger.session import How
@@ -76,7 +76,8 @@ def value_of(text: str, what: str = "") -> Json:
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ConfigError(f"{what}{text} is no JSON ({error}); a text stands in quotes") from error
     except RecursionError:
-        raise ConfigError(f"{what}this is nested too deeply for a record") from None
+        # Where this Python's parser gives up; one that does not leaves it to whoever makes a record of it.
+        raise ConfigError(f"{what}nested deeper than {DEPTH_MAX} levels") from None
     return value
 
 
