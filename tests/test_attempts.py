@@ -192,8 +192,8 @@ def test_a_deadline_counts_from_the_first_attempt() -> None:
 def test_an_attempt_that_would_begin_after_the_deadline_is_not_made() -> None:
     world = tried("retry 9 times backoff 2m deadline 1m")
     world.post("go")
-    first = world.end("a", "failed")
-    assert world.completed(first).settled
+    first = world.completed(world.end("a", "failed"))
+    assert (first.outcome, first.settled) == ("failed", True), "its time was not over when it failed"
     assert len(world.emitted("a")) == 1
 
 

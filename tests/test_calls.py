@@ -398,6 +398,21 @@ def test_finally_runs_once_however_the_body_ended(outcome: str) -> None:
     assert world.outcome(root) == ("failed" if outcome == "failed" else "done")
 
 
+def test_what_a_finally_emits_outlives_the_cancellation_that_it_follows_and_no_later_one() -> None:
+    world = calls(
+        "procedure p() first a() finally c(n: 1) end rule s when go then call p() rule h when stop then cancel flow"
+    )
+    root = world.post("go")
+    world.post("stop", flow=root.flow)
+    world.end("a", "cancelled")
+    [c] = world.emitted("c")
+    assert world.live("c") == [c]
+    world.post("stop", flow=root.flow)
+    world.end("c", "cancelled")
+    assert world.outcome(root) == "cancelled"
+    assert len(world.emitted("c")) == 1
+
+
 def test_finally_of_a_task_waits_for_its_last_attempt_and_takes_nothing_up() -> None:
     world = Checked(
         'event go() event seen(what: str) task a(n: int) run process ["a"] retry 1 times finally seen(what: "end {n}")'
