@@ -17,12 +17,12 @@ from then.core.tasks import Body
 
 SLOTS = 4
 
-SCRIPT = 'echo "out $0"; sleep $2; echo "err $0" >&2; echo "last $0"; echo "{\\"n\\": $0}" > $THEN_RESULT; exit $1'
+SCRIPT = 'echo "out $0"; sleep $2; echo "err $0" >&2; echo "last $0"; echo "{\\"said\\": $0}" > $THEN_RESULT; exit $1'
 
 RULES = """\
 event go(numbers: list[int], pause: str)
 event noted(n: int, how: str)
-task one(n: int, code: int, pause: str) -> (n: int)
+task one(n: int, code: int, pause: str) -> (said: int)
   run docker "{image}" args ["sh", "-c", r'{script}', n, code, pause]
   host "{host}"
 

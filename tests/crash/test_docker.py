@@ -148,7 +148,7 @@ def test_engines_killed_at_random_moments_lose_no_container_and_double_none(
     counts = starts.counts()
     assert len(found) == CONTAINERS * flows
     for id, (n, end) in found.items():
-        assert end.result == {"n": n, "code": n % 3}
+        assert end.result == {"said": n, "code": n % 3}
         assert (end.outcome, end.error and end.error["kind"]) == (("failed", "exit") if n % 3 else ("done", None))
         streams = [(tmp_path / "state" / "tasks" / id / name).read_text() for name in ("out", "err")]
         assert tuple(streams) == outputs(n)
@@ -181,7 +181,7 @@ def test_a_docker_engine_that_is_killed_loses_no_task_and_its_flow_goes_on(
         assert kinds["lost"] >= 1, "somebody was running"
         for id, (n, end) in found.items():
             if end.error is None or end.error["kind"] == "exit":
-                assert end.result == {"n": n, "code": n % 3}
+                assert end.result == {"said": n, "code": n % 3}
                 streams = [(tmp_path / "state" / "tasks" / id / name).read_text() for name in ("out", "err")]
                 assert tuple(streams) == outputs(n)
         assert left(client, found) == []
