@@ -40,21 +40,22 @@ def another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("then.journals.tail.boot_id", lambda: "another run of the kernel")
 
 
-def left_by_a_kill(state: Path, copy: Path, *, without: str) -> Path:
-    """The files as a killed engine leaves them, but for one."""
-    shutil.copytree(state, copy)
-    (copy / "lock").unlink()
-    shutil.rmtree(copy / without)
-    return copy
+def left_by_a_kill(tmp_path: Path, *names: str, without: str) -> Path:
+    """The state as a killed engine leaves it, which carried the outputs of these tasks, but for one folder."""
+    state, left = tmp_path / "state", tmp_path / "left"
+    with closing(open_sqlite(state)) as journal:
+        for name in names:
+            assert journal.carry(write(state, f"tasks/{name}/out", b"hello\n"))
+        journal.append([entry(1)])
+        shutil.copytree(state, left)
+    (left / "lock").unlink()
+    shutil.rmtree(left / without)
+    return left
 
 
 @pytest.mark.usefixtures("another_boot")
 def test_a_file_that_is_not_there_is_put_back_for_its_owner_alone(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    with closing(open_sqlite(state)) as journal:
-        assert journal.carry(write(state, "tasks/a/out", b"hello\n"))
-        journal.append([entry(1)])
-        left = left_by_a_kill(state, tmp_path / "left", without="tasks")
+    left = left_by_a_kill(tmp_path, "a", without="tasks")
     open_sqlite(left).close()
     assert (left / "tasks/a/out").read_bytes() == b"hello\n"
     assert [(left / name).stat().st_mode & 0o777 for name in ("tasks", "tasks/a", "tasks/a/out")] == [
@@ -66,12 +67,7 @@ def test_a_file_that_is_not_there_is_put_back_for_its_owner_alone(tmp_path: Path
 
 @pytest.mark.usefixtures("another_boot")
 def test_what_is_there_and_goes_on_is_left_and_what_differs_is_put_right(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    with closing(open_sqlite(state)) as journal:
-        for name in ("longer", "shorter", "blank"):
-            assert journal.carry(write(state, f"tasks/{name}/out", b"hello\n"))
-        journal.append([entry(1)])
-        left = left_by_a_kill(state, tmp_path / "left", without="tasks/longer")
+    left = left_by_a_kill(tmp_path, "longer", "shorter", "blank", without="tasks/longer")
     write(left, "tasks/longer/out", b"hello\nwrote more after its end\n")
     write(left, "tasks/shorter/out", b"he")
     write(left, "tasks/blank/out", b"\0" * 6)
@@ -82,14 +78,10 @@ def test_what_is_there_and_goes_on_is_left_and_what_differs_is_put_right(tmp_pat
 
 @pytest.mark.usefixtures("another_boot")
 def test_what_a_task_put_in_its_place_gives_way_or_is_left_and_stops_no_start(tmp_path: Path) -> None:
-    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"another's\n")
     names = ("link", "pipe", "folder", "rewritten", "closed")
-    with closing(open_sqlite(state)) as journal:
-        for name in names:
-            assert journal.carry(write(state, f"tasks/{name}/out", b"hello\n"))
-        journal.append([entry(1)])
-        left = left_by_a_kill(state, tmp_path / "left", without="tasks")
+    left = left_by_a_kill(tmp_path, *names, without="tasks")
     link, pipe, folder, rewritten, closed = (left / f"tasks/{name}/out" for name in names)
     for path in (link, pipe, folder / "in it"):
         path.parent.mkdir(parents=True)
@@ -110,22 +102,14 @@ def test_where_the_system_names_no_run_of_the_kernel_any_start_puts_back(
 ) -> None:
     monkeypatch.setattr("then.journals.tail.boot_id", lambda: boot)
     monkeypatch.setattr("then.journals.records.boot_id", lambda: boot)
-    state = tmp_path / "state"
-    with closing(open_sqlite(state)) as journal:
-        assert journal.carry(write(state, "tasks/a/out", b"hello\n"))
-        journal.append([entry(1)])
-        left = left_by_a_kill(state, tmp_path / "left", without="tasks")
+    left = left_by_a_kill(tmp_path, "a", without="tasks")
     open_sqlite(left).close()
     assert (left / "tasks/a/out").exists() == is_there
 
 
 def test_a_start_in_the_same_run_of_the_kernel_puts_nothing_back(tmp_path: Path) -> None:
     # All that was written is there; what is not was taken away.
-    state = tmp_path / "state"
-    with closing(open_sqlite(state)) as journal:
-        assert journal.carry(write(state, "tasks/a/out", b"hello\n"))
-        journal.append([entry(1)])
-        left = left_by_a_kill(state, tmp_path / "left", without="tasks/a")
+    left = left_by_a_kill(tmp_path, "a", without="tasks/a")
     open_sqlite(left).close()
     assert not (left / "tasks/a").exists()
 

@@ -170,12 +170,18 @@ def test_who_reads_on_is_told_what_a_new_reader_is_told(entries: int, monkeypatc
         check()
 
 
-def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
+def opened_and_read() -> tuple[Bench, Task, History]:
+    """An engine with a flow, its root, and a reader that has read it."""
     bench = opened()
     root = bench.post("go", n=3)
     reading = History(bench.paper)
     reading.flow(root.flow)
+    return bench, root, reading
+
+
+def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
+    bench, root, reading = opened_and_read()
     seen = bench.paper.last
     asked: list[int] = []
     read = Paper.read
@@ -193,10 +199,7 @@ def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_after_an_interrupt_amid_its_reading_a_reader_tells_each_thing_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
-    bench = opened()
-    root = bench.post("go", n=3)
-    reading = History(bench.paper)
-    reading.flow(root.flow)
+    bench, root, reading = opened_and_read()
     finish(bench, "a", m=7)
     finish(bench, "b")
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -55,23 +51,10 @@ ENDS: Final = ends(seed=1)
 EXPECTED: Final = powercut.states(end.step for end in ENDS)
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    made = tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None)
-    yield Path(made)
-    shutil.rmtree(made)
-
-
 @pytest.fixture(autouse=True)
 def settled_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread of its own settles, so that each run makes the same calls."""
     monkeypatch.setattr("then.journals.carried.SETTLED_AT_ONCE", FILES_MAX + 1)
-
-
-@pytest.fixture
-def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("then.journals.tail.boot_id", lambda: "another run of the kernel")
 
 
 def run(folder: Path, *, carries: bool = True) -> Run:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -32,21 +29,6 @@ STEPS = powercut.workload(seed=1, transactions=200)
 EXPECTED = powercut.states(STEPS)
 CHAIN = powercut.chain(seed=1, transactions=240)
 EXPECTED_OF_CHAIN = powercut.states(CHAIN)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: thousands of disks are laid out in it."""
-    memory = Path("/dev/shm")
-    made = tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None)
-    yield Path(made)
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who starts on a disk after a power cut does so in another run of the kernel."""
-    monkeypatch.setattr("then.journals.tail.boot_id", lambda: "another run of the kernel")
 
 
 def tally_of(folder: Path, run: Run, images: int) -> Tally:
