@@ -174,3 +174,15 @@ def test_an_editor_that_can_is_asked_to_attach(tmp_path: Path) -> None:
             assert frames[0] == ("main", 7)
             editor.request("continue", threadId=thread)
             editor.event("terminated")
+
+
+def test_a_script_that_ends_otherwise_than_at_its_step_tells_the_editor_why(tmp_path: Path) -> None:
+    with held(tmp_path, "on step of fan from hit 2") as console:
+        write(tmp_path, FAN.replace("name=loud", "name=loud + '!'"), "fan.py")
+        reply = console.run("debugpy")
+        assert reply.data is not None
+        with attached(reply.data["attach"], {}) as client:
+            assert client.event("output", category="stderr")["output"].startswith(
+                "fan.py ends here: fan.py:7: step 1 is "
+            )
+            client.event("terminated")

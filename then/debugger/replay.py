@@ -26,7 +26,7 @@ from typing import Any, Final
 import msgspec
 
 from then.core.causes import Ask, Told
-from then.core.errors import ConfigError
+from then.core.errors import ConfigError, ThenError
 from then.core.scripts import Recorded
 from then.core.tasks import Body, Task
 from then.debugger.script import frames_in
@@ -37,6 +37,8 @@ from then.scripts.running import run_script
 HOST: Final = "127.0.0.1"
 LATEST_S: Final = 300.0
 """So long it waits for an editor."""
+TOLD_S: Final = 5.0
+"""So long it waits until what it tells is on its way to one, which may have gone."""
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from then.debugger.replay import main; main()"
 )
@@ -153,8 +155,23 @@ def _run(script: Script) -> None:
         raise Unwound
 
     play = Play(script.task, script.recorded, arrive, lambda: 0.0, lambda: 0, script.file)
-    with contextlib.suppress(Unwound):
+    try:
         run_script(play, root)
+    except Unwound:
+        pass
+    except BaseException as error:
+        text = str(error) if isinstance(error, ThenError) else f"{type(error).__name__}: {error}"
+        _tell(f"{script.file} ends here: {text}\n")
+        raise  # For an editor that stops on what nothing takes up.
+
+
+def _tell(text: str) -> None:
+    """Tells the editor, whatever it has made of this process' own output, which goes nowhere."""
+    debugger, sent = _pydevd().get_global_debugger(), threading.Event()
+    message = debugger.cmd_factory.make_io_message(text, 2)  # As on standard error.
+    message.call_after_send(lambda _: sent.set())
+    debugger.writer.add_command(message)
+    sent.wait(TOLD_S)
 
 
 def _stop(path: str) -> None:
@@ -164,7 +181,7 @@ def _stop(path: str) -> None:
     """
     frame = next(frames_in(path), None)
     if frame is not None:
-        pydevd: Any = importlib.import_module("pydevd")  # As debugpy brings it along.
+        pydevd = _pydevd()
         thread, debugger = threading.current_thread(), pydevd.get_global_debugger()
         debugger.set_suspend(thread, pydevd.CMD_SET_BREAK)
         debugger.do_wait_suspend(thread, frame, "line", None)
@@ -180,6 +197,11 @@ def _end_with(lifeline: int) -> None:
 
 def _debugpy() -> Any:
     return importlib.import_module("debugpy")
+
+
+def _pydevd() -> Any:
+    """As debugpy brings it along."""
+    return importlib.import_module("pydevd")
 
 
 def _exactly(fd: int, size: int) -> bytes:
