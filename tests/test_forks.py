@@ -15,11 +15,12 @@ from tests.readings import told
 from then.app.forks import fork_flow
 from then.app.rules import Rules
 from then.core import facts as f
+from then.core.copies import copied_whole
 from then.core.errors import ConfigError, UnknownName
 from then.debugger.access import to_engine
 from then.debugger.console import Console
 from then.debugger.past import entry_at, state_at
-from then.debugger.preview import preview
+from then.debugger.preview import first_fired, preview
 from then.debugger.session import Session
 
 MOMENTS = 100
@@ -95,7 +96,11 @@ def test_at_random_moments_of_random_flows_the_preview_is_what_happened_next(eng
         if taken and taken[0] in state_at(engine.journal, entry.seq - 1).holds.stops:
             releases.append((entry.seq, taken[0]))
     for seq, id in chance.choices(releases, k=EACH):
-        seen = preview(state_at(engine.journal, seq - 1), engine.editions, id)
+        state = state_at(engine.journal, seq - 1)
+        before = told(state)
+        seen = preview(copied_whole(state), engine.editions, id)
+        assert first_fired(copied_whole(state), engine.editions, id) == seen.fired
+        assert told(state) == before
         facts = entry_at(engine.journal, seq).facts
         fired = [name for fact in facts if isinstance(fact, f.Matched) and fact.id == id for name in fact.rules]
         born = [(fact.task.type, fact.task.body, fact.task.rule) for fact in facts if isinstance(fact, f.Emitted)]

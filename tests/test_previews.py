@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tests.readings import told
 from tests.test_breakpoints import released, shop
 from tests.world import World
 from then.core.breakpoints import Stops
+from then.core.copies import copied_whole
 from then.core.evaluate import Scope
 from then.core.fields import MISSING
 from then.core.folds import turn
 from then.core.state import State
 from then.core.tasks import Task
-from then.debugger.preview import preview
+from then.debugger.preview import Preview, first_fired, preview
 from then.language.breakpoints import read_breakpoint
 from then.language.loading import load_text
 
@@ -25,6 +27,16 @@ def replayed(run: World) -> State:
     return state
 
 
+def looked_at(run: World, task: Task) -> Preview:
+    """A preview, which is the same on a state that was replayed for it and on a copy, and changes nothing."""
+    seen, state = preview(replayed(run), run.editions, task.id), replayed(run)
+    before = told(state)
+    assert preview(copied_whole(state), run.editions, task.id) == seen
+    assert first_fired(copied_whole(state), run.editions, task.id) == seen.fired
+    assert told(state) == before
+    return seen
+
+
 @pytest.mark.parametrize("breakpoint_", ["after pay", "after reserve", "on rule pack", "after order", "after ship"])
 def test_a_preview_is_what_the_release_then_brings(breakpoint_: str) -> None:
     run = shop(f"breakpoint b {breakpoint_}")
@@ -32,7 +44,7 @@ def test_a_preview_is_what_the_release_then_brings(breakpoint_: str) -> None:
     for _ in range(9):
         held = [task for task in run.live() if task.is_held]
         for task in held:
-            seen = preview(replayed(run), run.editions, task.id)
+            seen = looked_at(run, task)
             emitted = len(run.emitted())
             released(run, task)
             assert list(seen.fired) == run.fired(task)
@@ -56,6 +68,35 @@ def test_a_preview_sees_the_record_as_it_would_be_edited() -> None:
     assert preview(replayed(run), run.editions, held.id).fired == ()
     assert preview(replayed(run), run.editions, held.id, {"n": 9}).fired == ("s",)
     assert task.id == held.id
+
+
+DEEP = """
+event go(left: int)
+task sink(left: int) run process ["sink"]
+rule go_down when go as g then call down(left: g.left)
+procedure down(left: int)
+  first sink(left: left)
+  rule further when sink done as s where s.left > 0 then call down(left: s.left - 1) then return ()
+  rule ground when sink done as s where s.left == 0 then return ()
+end
+breakpoint b after sink where left == 0
+"""
+
+
+def test_the_rule_of_a_deep_stack_is_named_without_returning_from_all_its_calls() -> None:
+    run = shop(rules=DEEP)
+    run.post("go", left=30)
+    for _ in range(31):
+        run.end("sink")
+    [held] = run.live("sink")
+    state = replayed(run)
+    tried = copied_whole(state)
+    assert first_fired(tried, run.editions, held.id) == ("down.ground",)
+    assert sum(task.is_call for task in tried.live()) == 30
+    # Calls further out are not even copied.
+    lent = sum(mine is its for mine, its in zip(tried.waits.frames.values(), state.waits.frames.values(), strict=False))
+    assert lent >= 28
+    assert looked_at(run, held).ends == "done"
 
 
 MANY = """

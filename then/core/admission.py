@@ -138,6 +138,13 @@ class Turns(dict[str, "str | deque[str]"]):
         """How many wait."""
         return len(self) + self._more
 
+    def copied(self) -> Turns:
+        """The same turns, to be taken apart."""
+        copy = Turns()
+        copy.update((flow, line if isinstance(line, str) else line.copy()) for flow, line in self.items())
+        copy._order, copy._more = self._order.copy(), self._more
+        return copy
+
     def add(self, id: str, flow: str) -> None:
         line = self.get(flow)
         if line is None:

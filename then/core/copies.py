@@ -1,38 +1,67 @@
-"""A copy of a state, to try on it what would follow. The original stays as it is."""
+"""Copies of a state, to try on them what would follow. The original stays as it is."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 from then.core.admission import Admission
+from then.core.holds import Holds
 from then.core.state import State
 from then.core.waits import Waits
 
 T = TypeVar("T")
 
 
+class Lent(dict[str, T]):
+    """Cells of another state: who asks for one gets a copy of it, to be changed.
+
+    Those that `values` and `items` come by are to look at, and not to change.
+    """
+
+    def __init__(self, cells: Mapping[str, T]) -> None:
+        super().__init__(cells)
+        self._own: set[str] = set()
+
+    def __getitem__(self, key: str) -> T:
+        cell = super().__getitem__(key)
+        if key not in self._own:
+            cell = self[key] = msgspec.msgpack.decode(_encode(cell), type=type(cell))
+        return cell
+
+    def __setitem__(self, key: str, cell: T) -> None:
+        self._own.add(key)
+        super().__setitem__(key, cell)
+
+    def get(self, key: str, default: None = None) -> T | None:  # type: ignore[override]
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+
 def copied(state: State) -> State:
     """All that a match may look at or change; what waits for a start is left out, and nothing is watched.
 
-    Cost: grows with what is live.
+    Cost: grows with what is live, by an entry of a dict each.
     """
     waits = state.waits
     copy = State(
         tasks=dict(state.tasks),
         flows=state.flows.copied(),
-        chains=_each(state.chains),
+        chains=Lent(state.chains),
         keys=state.keys,
         pending=OrderedDict(state.pending),
         admission=Admission(),
         running=dict(state.running),
         waits=Waits(
-            frames=_each(waits.frames),
-            tallies=_each(waits.tallies),
+            frames=Lent(waits.frames),
+            tallies=Lent(waits.tallies),
             timers=dict(waits.timers),
-            twins=_each(waits.twins),
+            twins=Lent(waits.twins),
             marks=dict(waits.marks),
             marks_max=waits.marks_max,
             scripts=waits.scripts.copied(),
@@ -53,13 +82,19 @@ def copied(state: State) -> State:
     return copy
 
 
-def _each(cells: dict[str, T]) -> dict[str, T]:
-    """Structs of their own, as deep as the fold changes them."""
-    return {key: _own(cell) for key, cell in cells.items()}
+def copied_whole(state: State) -> State:
+    """All that a step may look at or change but for times, of a state as a journal tells it: nothing runs in it.
 
-
-def _own(cell: T) -> T:
-    return msgspec.msgpack.decode(_encode(cell), type=type(cell))
+    Cost: as that of `copied`.
+    """
+    holds, copy = state.holds, copied(state)
+    copy.holds = Holds(Lent(holds.points), Lent(holds.stops), Lent(holds.forks), holds.number, holds.may_expire)
+    copy.is_watched = state.is_watched
+    copy.waits.quiet, copy.waits.joining = state.waits.quiet.copy(), state.waits.joining.copy()
+    copy.queue, copy.queue_flow = deque(state.queue), state.queue_flow
+    copy.free, copy.claiming = deque(state.free), deque(state.claiming)
+    copy.waiting = {priority: turns.copied() for priority, turns in state.waiting.items()}
+    return copy
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -85,6 +85,25 @@ def step(state: State, cause: Cause, terms: Terms) -> Step:
     return _Stepper(state, terms).run(cause)
 
 
+def fired_by(state: State, cause: Release, terms: Terms) -> Sequence[str]:
+    """The rules and steps that would fire on a record that has ended, were it let go on: the first match of `step` alone.
+
+    Args:
+        state: is changed, and of no use any more.
+
+    Raises:
+        ThenError: as of `step`.
+
+    Cost: grows with what these emit; not with the calls that end with it.
+    """
+    stepper = _Stepper(state, terms)
+    stepper.other(cause)
+    if stepper.ended:
+        stepper.match(stepper.ended.pop(0))
+    facts = (fact for page in stepper.pages for fact in page.facts)
+    return next((fact.rules for fact in facts if isinstance(fact, f.Matched) and fact.id == cause.id), ())
+
+
 class _Stepper(Stepping):
     """One step under way."""
 

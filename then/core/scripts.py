@@ -152,7 +152,11 @@ class Scripts:
     def copied(self) -> Scripts:
         """The same, to try on it what would settle."""
         own = {id: _decode_script(_encode(script)) for id, script in self.of.items()}
-        return Scripts(own, dict(self._chunks), {id: dict(ended) for id, ended in self._ended.items()})
+        chunks = {
+            id: [chunk if isinstance(chunk, bytes) else chunk.copy() for chunk in kept]
+            for id, kept in self._chunks.items()
+        }
+        return Scripts(own, chunks, {id: dict(ended) for id, ended in self._ended.items()})
 
     # -- the fold: each gives the keys of the cells that differ, with their kinds
 

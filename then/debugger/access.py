@@ -20,7 +20,6 @@ from then.app.editions import Editions
 from then.app.engine import Engine
 from then.core.edition import Edition
 from then.core.errors import ConfigError, ThenError
-from then.core.state import State
 from then.core.tasks import Json
 from then.debugger.past import state_at
 from then.executors.outputs import Stream, tail
@@ -53,10 +52,6 @@ class Access:
             return History(self.journal, state_at(self.journal, upto))
         self._now.read_on()
         return self._now
-
-    def own_state(self, upto: int | None = None) -> State:
-        """The state of that moment, to be changed."""
-        return state_at(self.journal, upto) if upto is not None else History(self.journal).state
 
 
 def to_engine(engine: Engine) -> Access:

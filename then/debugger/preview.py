@@ -11,7 +11,7 @@ from then.app.breakpoints import breakpoint_of
 from then.core import facts as f
 from then.core.causes import Release, Start
 from then.core.edition import Edition
-from then.core.engine import Terms, step
+from then.core.engine import Terms, fired_by, step
 from then.core.errors import ThenError
 from then.core.state import FAILURES, State
 from then.core.tasks import Body, Json, Task
@@ -51,21 +51,11 @@ def preview(
         body: what it would go on with in the place of its body.
         result: the same of its result.
     """
-    task = state.task(id)
-    if task is None or not task.is_held:
+    task = _held(state, id)
+    if task is None:
         return Preview()
-    hold = state.holds.stops.get(id)
-    # A fork that is held since it began goes on with it; what is answered in it follows, and is not shown.
-    if state.flows[task.flow].origin is not None:
-        state.flows[task.flow].held = None
-        state.holds.forks.clear()
-    now = max(task.created, task.completed or 0, hold.since if hold is not None else 0)
-    version = state.flows[task.flow].version
-    kinds = frozenset(runner.kind for runner in editions[version].runners.values())
     try:
-        done = step(
-            state, Release(id, body, result), Terms(now, editions, SLOTS, kinds=kinds, breakpoint_of=breakpoint_of)
-        )
+        done = step(state, Release(id, body, result), _terms(state, editions, task))
     except ThenError as error:
         return Preview(refused=str(error))
     found = [fact for page in done.pages if page.flow == task.flow for fact in page.facts]
@@ -80,3 +70,44 @@ def preview(
         any(isinstance(fact, f.Joined) and fact.task.id == id for fact in found),
         not is_loose,
     )
+
+
+def first_fired(
+    state: State, editions: Mapping[str, Edition], id: str, body: Body | None = None, result: Body | None = None
+) -> tuple[str, ...]:
+    """What `preview` would name as `fired`, without what else follows: all calls that end with it, perhaps.
+
+    Args:
+        state: as of `preview`.
+        body: likewise.
+        result: likewise.
+    """
+    task = _held(state, id)
+    if task is None:
+        return ()
+    if task.outcome is None:
+        # It may fail before its start, and that is matched.
+        return preview(state, editions, id, body, result).fired
+    try:
+        return tuple(fired_by(state, Release(id, body, result), _terms(state, editions, task)))
+    except ThenError:
+        return ()
+
+
+def _held(state: State, id: str) -> Task | None:
+    """A record that is held, in a flow that would go on with it."""
+    task = state.task(id)
+    if task is None or not task.is_held:
+        return None
+    # A fork that is held since it began goes on with it; what is answered in it follows, and is not shown.
+    if state.flows[task.flow].origin is not None:
+        state.flows[task.flow].held = None
+        state.holds.forks.clear()
+    return task
+
+
+def _terms(state: State, editions: Mapping[str, Edition], task: Task) -> Terms:
+    hold = state.holds.stops.get(task.id)
+    now = max(task.created, task.completed or 0, hold.since if hold is not None else 0)
+    kinds = frozenset(runner.kind for runner in editions[state.flows[task.flow].version].runners.values())
+    return Terms(now, editions, SLOTS, kinds=kinds, breakpoint_of=breakpoint_of)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from then.analysis.history import FlowHistory
+from then.core.copies import copied_whole
 from then.core.edition import Edition
 from then.core.errors import ConfigError, RuleError, UnknownId
 from then.core.evaluate import Scope, compile_value
@@ -20,7 +21,7 @@ from then.core.tasks import Body, Json, Task
 from then.core.values import CannotSay
 from then.debugger.access import Access
 from then.debugger.places import lines_of
-from then.debugger.preview import Preview, preview
+from then.debugger.preview import Preview, first_fired, preview
 from then.debugger.script import Name, Whereabouts, file_of, whereabouts
 
 
@@ -102,7 +103,16 @@ class View:
         """What its release would bring about."""
         if not self.task.is_held:
             return Preview()
-        return preview(self.access.own_state(self.at), self.access.editions, self.id, self._body, self._result)
+        return preview(copied_whole(self.state), self.access.editions, self.id, self._body, self._result)
+
+    @cached_property
+    def fired(self) -> tuple[str, ...]:
+        """The rules and steps that fired on it, or would fire on its release."""
+        if not self.task.is_held:
+            return tuple(self.flow.records[self.id].fired)
+        state = copied_whole(self.state)
+        would = first_fired(state, self.access.editions, self.id, self._body, self._result)
+        return would or tuple(self.flow.records[self.id].fired)
 
     # -- places ------------------------------------------------------------------------
 
@@ -112,8 +122,7 @@ class View:
         hold = self.hold
         if hold is not None and hold.place.startswith("rule "):
             return hold.place.removeprefix("rule ")
-        fired = self.preview.fired or tuple(self.flow.records[self.id].fired)
-        return fired[0] if fired else self.task.rule
+        return self.fired[0] if self.fired else self.task.rule
 
     @cached_property
     def script(self) -> Whereabouts | None:
