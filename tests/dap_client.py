@@ -16,7 +16,7 @@ from then.dap.conversation import converse
 from then.dap.desk import Desk, Served
 from then.dap.link import Link
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 """How long a message is waited for before a test fails; nothing depends on how long it takes."""
 
 

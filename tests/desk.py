@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -22,6 +23,17 @@ def wait_gone(pid: int) -> None:
         return
     assert select.select([fd], [], [], PATIENCE_S)[0], pid
     os.close(fd)
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """What stands in all files below a folder, whatever a keeper that ends renames and removes there meanwhile."""
+    found: dict[Path, bytes] = {}
+    for at, _, names in os.walk(folder):
+        for path in (Path(at, name) for name in names):
+            if path.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    found[path.relative_to(folder)] = path.read_bytes()
+    return found
 
 
 class Signal:

@@ -31,7 +31,7 @@ IMAGE = "busybox"
 DRIVERS = (None, "vfs")
 """How layers are stored: what dockerd takes by itself, then what works on every file system."""
 
-START_S = 60.0
+START_S = 180.0
 STOP_S = 30.0
 
 Json = dict[str, object]
@@ -69,7 +69,7 @@ class Dockerd:
         """Returns once the engine answers.
 
         Raises:
-            DockerdFailed: it ended instead, or does not answer in a minute.
+            DockerdFailed: it ended instead, or does not answer in three minutes.
         """
         command = [shutil.which("dockerd", path=_path()) or "dockerd", "--host", self.host]
         command += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]

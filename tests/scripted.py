@@ -13,7 +13,7 @@ from then.core.rules import TaskDecl
 from then.core.state import State
 from then.core.tasks import Json, Task
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 class Leaving:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.desk import Desk, wait_gone
 from tests.seams.executor_suite import PATIENCE_S, Reports, job
+from then.executors.kept import read_kept
 from then.executors.process import ProcessExecutor
 
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -435,6 +436,10 @@ def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environme
     found = subprocess.Popen(
         ["cat"], stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "THEN_TASK": record}
     )
+    # Who only looks has found it too, since when it runs as well.
+    kept = read_kept(desk.folder / "state").running
+    assert kept.keys() == {"found"}
+    assert (kept["found"] or 0) >= before
     desk.executor.recover([job("found", argv=["true"]), job("missed", argv=["true"])])
     report = desk.reports.wait(1)["missed"]
     assert report.error is not None

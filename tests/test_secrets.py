@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import then
-from tests.desk import Desk
+from tests.desk import Desk, files_of
 from tests.seams.executor_suite import job
 from then import it
 from then.abc import Report
@@ -67,10 +67,10 @@ def rules_for(project: Path) -> then.Rules:
 def held(folder: Path, canaries: tuple[str, ...] = CANARIES) -> list[str]:
     """The files below a folder that hold a canary, but for the outputs of tasks."""
     return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not (path.parent.parent.name == "tasks" and path.name in ("out", "err"))
-        if any(canary.encode() in path.read_bytes() for canary in canaries)
+        str(path)
+        for path, data in files_of(folder).items()
+        if not (path.parent.parent.name == "tasks" and path.name in ("out", "err"))
+        if any(canary.encode() in data for canary in canaries)
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.shell import Said, Shell
+from tests.cli.terminal import PATIENCE_S
 
 SCRIPT = r"""
 case $1 in
@@ -146,7 +147,7 @@ def test_a_result_of_ten_megabytes_is_kept_whole(programs: Shell) -> None:
 @pytest.mark.slow
 def test_200_megabytes_of_output_are_kept_in_a_file_and_not_in_memory(programs: Shell) -> None:
     program = programs.start("run", "r.then", "sh", "s=much", "--json")
-    out, err = program.process.communicate(timeout=60)
+    out, err = program.process.communicate(timeout=PATIENCE_S)
     assert program.process.returncode == 0
     assert "Traceback" not in err
     assert len(out) < 10_000

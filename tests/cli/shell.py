@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cli.terminal import ROOT, Terminal
+from tests.cli.terminal import PATIENCE_S, ROOT, Terminal
 from then.cli.entry import enter
 
 RULES = """
@@ -157,7 +157,7 @@ class Program:
 
     def end(self) -> Said:
         """Waits for the end. What was read already is left out."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE_S)
         return Said(self.process.returncode, out or "", err or "")
 
 

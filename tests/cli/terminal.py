@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 """A hang is a failure; no test waits for a time to pass."""
 _PART = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 

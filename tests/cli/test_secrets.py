@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell
+from tests.desk import files_of
 
 SHORT = "canary-env-1a2b3c"
 LONG = "canary-file-one\ncanary-file-two\ncanary-file-three"
@@ -65,9 +66,7 @@ def ids(shell: Shell) -> dict[str, str]:
 def held(folder: Path) -> list[str]:
     """Files of the state that hold a canary, but for what tasks wrote to their outputs."""
     return [
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("out", "err") and b"canary" in path.read_bytes()
+        str(path) for path, data in files_of(folder).items() if path.name not in ("out", "err") and b"canary" in data
     ]
 
 

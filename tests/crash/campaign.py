@@ -211,11 +211,19 @@ def _has_keeper(folder: Path) -> bool:
     pid = _keeper(folder)
     if pid is None:
         return not (folder / "state" / "keeper.lock").exists()
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"  # Nobody may have reaped it.
+    for _ in range(PATIENCE_S * 500):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        state = stat.rpartition(")")[2].split()[0]
+        if state in "ZX":
+            return False  # Nobody may have reaped it.
+        if state == "S":
+            return True
+        # What its tracer gave it last it hears only when it has its turn: that may be a KILL.
+        select.select([], [], [], 0.002)
+    raise AssertionError("a keeper does not come to rest")
 
 
 def _keeper(folder: Path) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from then.executors.keeper.log import HEAD, WORDS
-from then.executors.keeper.processes import Child, living, read_file, stat_of, task_id_of
+from then.executors.keeper.processes import Child, begun_us, living, read_file, stat_of, task_id_of
 
 
 class Kept(NamedTuple):
@@ -57,14 +57,15 @@ def read_kept(folder: Path) -> Kept:
                 running[id] = started
         else:
             ended.add(id)
-    running.update(dict.fromkeys(_unnamed(folder, begun)))
+    running.update(_unnamed(folder, begun))
     return Kept(running, frozenset(ended))
 
 
-def _unnamed(folder: Path, begun: set[str]) -> set[str]:
-    """Those of which only the intent is in the log, and which run: their environment tells."""
+def _unnamed(folder: Path, begun: set[str]) -> dict[str, int]:
+    """Those of which only the intent is in the log, and which run: their environment tells, and the kernel since when."""
     if not begun:
-        return begun
+        return {}
     tasks = os.fsencode(os.path.abspath(folder)) + b"/tasks/"
-    ids = (task_id_of(stat.pid, tasks) for stat in living() if stat.session == stat.pid)
-    return begun & {id.decode("ascii", "replace") for id in ids if id is not None}
+    starts = {task_id_of(stat.pid, tasks): stat.start for stat in living() if stat.session == stat.pid}
+    found = {id.decode("ascii", "replace"): start for id, start in starts.items() if id is not None}
+    return {id: begun_us(found[id]) for id in begun & found.keys()}
