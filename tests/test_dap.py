@@ -71,6 +71,7 @@ def test_a_flow_is_launched_stopped_at_a_line_looked_at_and_let_go_on(desk: Adap
     stopped = client.event("stopped")
     assert stopped["reason"] == "breakpoint"
     assert stopped["hitBreakpointIds"] == [1]
+    assert stopped["text"].startswith("hit 1: on rule paid, "), "a name that the client never gave is not told"
     (thread,) = client.request("threads")["threads"]
     assert thread["id"] == stopped["threadId"]
     frame = client.top(thread["id"])
@@ -78,6 +79,7 @@ def test_a_flow_is_launched_stopped_at_a_line_looked_at_and_let_go_on(desk: Adap
     assert frame["source"]["path"] == shop
     assert client.scope(frame["id"], "Body")["amount"]["value"] == "900"
     assert client.scope(frame["id"], "Flow variables")["billed"]["value"] == "900"
+    assert client.scope(frame["id"], "What would follow")["1"]["value"] == "paid would fire", "without quotes"
     assert client.request("continue", threadId=thread["id"]) == {"allThreadsContinued": False}
     assert client.event("exited") == {"exitCode": 0}
     client.event("terminated")

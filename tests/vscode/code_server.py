@@ -32,7 +32,7 @@ SETTINGS: Final = {
     "telemetry.telemetryLevel": "off", "extensions.autoCheckUpdates": False, "update.mode": "none",
     "editor.minimap.enabled": False, "breadcrumbs.enabled": False, "debug.toolBarLocation": "docked",
     "debug.inlineValues": "off", "debug.internalConsoleOptions": "neverOpen", "git.enabled": False,
-    "extensions.webWorker": False, "editor.accessibilitySupport": "off", "window.commandCenter": False,
+    "editor.wordWrap": "on", "extensions.webWorker": False, "editor.accessibilitySupport": "off", "window.commandCenter": False,
 }  # fmt: skip
 
 
@@ -61,11 +61,13 @@ def install(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
+def code_server(installed: Path, project: Path, folder: Path, command: Path, **environ: str) -> Iterator[str]:
     """The address of one that has our extension, with a project opened; it ends with the block.
 
     Args:
         folder: what it keeps.
+        command: where its `andthen` is put.
+        environ: what the login shell sets.
     """
     entry = installed / "node_modules/code-server/out/node/entry.js"
     own = ["--user-data-dir", str(folder / "user"), "--extensions-dir", str(folder / "extensions")]
@@ -75,12 +77,13 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
         [sys.executable, ROOT / "editors/pack.py", folder], capture_output=True, text=True, check=True
     ).stdout.strip()
     subprocess.run(["node", entry, *own, "--install-extension", packed], check=True, timeout=PATIENCE_S)
-    port = _free_port()
-    environ = os.environ | {"HOME": str(_home(folder)), "SHELL": "/bin/bash"}
+    port = free_port()
+    _put(command)
+    whole = os.environ | {"HOME": str(_home(folder, environ)), "SHELL": "/bin/bash"}
     words = ["--auth", "none", "--bind-addr", f"127.0.0.1:{port}", "--disable-telemetry", "--disable-update-check"]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(
-            ["node", entry, *own, *words], env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            ["node", entry, *own, *words], env=whole, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -92,22 +95,28 @@ def code_server(installed: Path, project: Path, folder: Path) -> Iterator[str]:
         server.wait(PATIENCE_S)
 
 
-def _home(folder: Path) -> Path:
-    """A home folder whose login shell finds an `andthen`: the one of this checkout.
+def _home(folder: Path, environ: dict[str, str]) -> Path:
+    """A home folder, whose login shell finds what is in its `bin`.
 
     Whatever was started from has no say in it: a server asks the login shell.
     """
-    command = folder / "home/bin/andthen"
+    (folder / "home").mkdir(exist_ok=True)
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environ.items()]
+    path = shlex.quote(str(folder / "home/bin"))
+    (folder / "home/.profile").write_text("".join([f"PATH={path}:$PATH\n", *lines]))
+    return folder / "home"
+
+
+def _put(command: Path) -> None:
+    """The `andthen` of this checkout, as a file."""
     command.parent.mkdir(parents=True)
     there = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = shlex.join(["env", f"PYTHONPATH={there}", sys.executable, "-m", "then"])
     command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     command.chmod(0o755)
-    (folder / "home/.profile").write_text(f"PATH={shlex.quote(str(command.parent))}:$PATH\n")
-    return folder / "home"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

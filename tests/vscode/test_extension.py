@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.vscode.code_server import PATIENCE_S, code_server
+from tests.examples import ROOT
+from tests.vscode.code_server import PATIENCE_S, code_server, free_port
 
 SHOP = """\
 event order(id: int, total: int, country: str)
@@ -48,13 +51,8 @@ def main(ids, **rest):
     return {"sent": len(sent)}
 """
 LAUNCH = {
-    "version": "0.2.0",
-    "configurations": [
-        {
-            "type": "andthen", "request": "launch", "name": "An order", "path": "${workspaceFolder}/shop.then",
-            "post": "order", "body": {"id": 7, "total": 450, "country": "CH"},
-        }
-    ],
+    "type": "andthen", "request": "launch", "name": "An order", "path": "${workspaceFolder}/shop.then",
+    "post": "order", "body": {"id": 7, "total": 450, "country": "CH"},
 }  # fmt: skip
 
 
@@ -96,6 +94,11 @@ class Editor:
         self.page.wait_for_selector(".monaco-editor .debug-top-stack-frame-line")
         self.page.wait_for_selector(f".monaco-editor .line-numbers.active-line-number >> text=/^{line}$/")
 
+    def ends(self) -> None:
+        """Waits until nothing is debugged any more."""
+        self.page.wait_for_selector(".debug-call-stack .monaco-list-row", state="detached")
+        self.page.wait_for_selector(".start-debug-action-item:has-text('An order')")
+
     def opens(self, scope: str) -> None:
         """A scope of the variables."""
         row = self.page.wait_for_selector(f".debug-variables .monaco-list-row[aria-label='Scope {scope}']")
@@ -106,7 +109,7 @@ class Editor:
         """A wider side bar, more of it for the variables, and none of it for what is watched."""
         self.page.click(".pane-header:has-text('Watch')")
         bar = self._place(".part.sidebar")
-        self._drag(bar["x"] + bar["width"], 300, right=90)
+        self._drag(bar["x"] + bar["width"], 300, right=240)
         stack = self._place(".pane-header:has-text('Call Stack')")
         self._drag(stack["x"] + 200, stack["y"], down=100)
 
@@ -127,20 +130,28 @@ class Editor:
             self.page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-@pytest.fixture
-def editor(tmp_path: Path) -> Iterator[Editor]:
+@contextmanager
+def window(
+    folder: Path, launch: dict[str, Any], tasks: dict[str, Any], command: str, **environ: str
+) -> Iterator[Editor]:
+    """A window with the shop as its project. What it is given besides is where `andthen` is, and its environment."""
     playwright = pytest.importorskip("playwright.sync_api")
-    project = tmp_path / "shop"
+    project = folder / "shop"
     (project / ".vscode").mkdir(parents=True)
     (project / "shop.then").write_text(SHOP)
     (project / "remind.py").write_text(REMIND)
-    (project / ".vscode/launch.json").write_text(json.dumps(LAUNCH))
+    (project / ".vscode/launch.json").write_text(json.dumps({"version": "0.2.0", "configurations": [launch]}))
+    (project / ".vscode/tasks.json").write_text(json.dumps(tasks))
     installed = Path(os.environ["THEN_CODE_SERVER"])
-    with code_server(installed, project, tmp_path) as address, playwright.sync_playwright() as driver:
+    with (
+        code_server(installed, project, folder, folder / command, **environ) as address,
+        playwright.sync_playwright() as driver,
+    ):
         browser = driver.chromium.launch(
             executable_path=os.environ.get("THEN_CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
         )
-        page = browser.new_page(viewport={"width": 1180, "height": 720})
+        # Two points of the screen for each of the page, so that the pictures are sharp on screens of either kind.
+        page = browser.new_page(viewport={"width": 1280, "height": 720}, device_scale_factor=2)
         page.set_default_timeout(PATIENCE_S * 1000)
         page.goto(address)
         page.wait_for_selector(".explorer-folders-view .monaco-list-row:has-text('shop.then')")
@@ -152,7 +163,12 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
             browser.close()
 
 
-def test_a_flow_stops_at_a_rule_and_at_a_step_of_its_script_and_goes_on(editor: Editor) -> None:
+def test_a_flow_stops_at_a_rule_and_at_a_step_of_its_script_and_goes_on(tmp_path: Path) -> None:
+    with window(tmp_path, LAUNCH, {}, "home/bin/andthen") as editor:
+        debugs(editor)
+
+
+def debugs(editor: Editor) -> None:
     editor.open("remind.py")
     editor.breakpoint(4)
     editor.open("shop.then")
@@ -186,5 +202,27 @@ def test_a_flow_stops_at_a_rule_and_at_a_step_of_its_script_and_goes_on(editor: 
     editor.page.click(".debug-breakpoints .monaco-list-row:has-text('remind.py') input")
 
     editor.keys("F5")
-    editor.page.wait_for_selector(".debug-call-stack .monaco-list-row", state="detached")
-    editor.page.wait_for_selector(".start-debug-action-item:has-text('An order')")
+    editor.ends()
+
+
+def documented() -> list[str]:
+    """What docs/debugger.md says of virtual environments, in JSON."""
+    page = (ROOT / "docs/debugger.md").read_text()
+    section = page.partition("#### A virtual environment")[2].partition("\n### ")[0]
+    return re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_andthen_of_a_virtual_environment_serves_a_port_and_is_started_with_the_first_flow(tmp_path: Path) -> None:
+    port = str(free_port())
+    tasks, more = (json.loads(one.replace("4711", port)) for one in documented())
+    with window(tmp_path, LAUNCH | more, tasks, "shop/.venv/bin/andthen", THEN_DAP_TOKEN="only ours") as editor:
+        editor.open("shop.then")
+        editor.breakpoint(13)
+        editor.keys("Control+Shift+D")
+        editor.shows(".debug-breakpoints", "shop.then")
+        for _ in range(2):  # The second finds it there.
+            editor.keys("F5")
+            editor.stands_at(13, "price", "done held, at tax.taxed")
+            editor.shot("vscode-venv")
+            editor.keys("F5")
+            editor.ends()

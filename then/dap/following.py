@@ -121,7 +121,10 @@ class Follower:
                 return
         reason = self._reason(thread, stop)
         ids = client.points.ids(names)
-        body: Body = {"reason": reason, "description": stop.text, "text": stop.text}
+        text = stop.text
+        if ids:  # Not by the name that it has here: where it stands, the client shows.
+            text = text.removeprefix(f"breakpoint {stop.breakpoint}, ")
+        body: Body = {"reason": reason, "description": text, "text": text}
         if ids:
             body["hitBreakpointIds"] = ids
         client.has_stopped(thread, body)

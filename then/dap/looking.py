@@ -32,6 +32,7 @@ from then.debugger.view import Frame, View
 
 LINES_MAX: Final = 50
 """Of what a failed task wrote last."""
+FOLLOWS: Final = "What would follow"
 
 
 def threads(client: Client, desk: Desk, given: Arguments) -> Body:
@@ -151,12 +152,13 @@ def scopes(client: Client, desk: Desk, given: FrameArguments) -> Body:
     if captures:
         found.append(("Captures", "locals", captures, None))
     if place == 0 and task.is_held:
-        found.append(("What would follow", "", _preview(view), None))
+        found.append((FOLLOWS, "", _preview(view), None))
     found.append(("Engine", "", _engine(view, task), None))
     rows = []
     for name, hint, value, path in found:
+        shown = Shown(owner, value, path, is_prose=name == FOLLOWS)
         row: Body = {
-            "name": name, "variablesReference": client.values.add(Shown(owner, value, path)),
+            "name": name, "variablesReference": client.values.add(shown),
             "namedVariables": len(value), "expensive": False,
         }  # fmt: skip
         rows.append({**row, "presentationHint": hint} if hint else row)

@@ -31,6 +31,8 @@ class Shown:
     """The frame that it is seen in: gone as soon as that is."""
     value: Mapping[str, Json] | list[Json]
     path: str | None = None
+    is_prose: bool = False
+    """Its values are sentences, and shown without quotes."""
 
 
 class Values:
@@ -97,6 +99,8 @@ class Values:
     def _row(self, shown: Shown, name: str, value: Json, step: str) -> Body:
         path = f"{shown.path}{step}" if shown.path is not None else None
         row: Body = {"name": name, **self.body(value, shown.owner, path)}
+        if shown.is_prose:
+            row["value"] = value
         if path is not None:
             row["evaluateName"] = path
         return row
