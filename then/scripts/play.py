@@ -12,7 +12,7 @@ there (`ScriptDiffers`).
    and `except` of the script do while it is taken off its thread reaches nobody.
 3. `Unwound` is no `Exception`: a script does not catch it unawares.
 
-What asks is given: the executor's threads (`then.executors.script`), or a test (`then.scripts.trying`).
+What asks is given: the executor's threads (`then.executors.script_threads`), or a test (`then.scripts.trying`).
 """
 
 from __future__ import annotations
