@@ -11,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.checked import Checked
 from tests.plain_admission import PlainAdmission
+from tests.world import World
 from then.core.admission import Admission, Turns
 from then.core.causes import Start
 from then.core.claims import ALONE, CORES, MEMORY, SLOTS, Claim, Take, claim
+from then.core.lives import LAPSED_MAX
 
 SLOTS_THERE, CORES_THERE, MEMORY_THERE, TOKENS_THERE = 4, 6, 10, 3
 
@@ -466,7 +468,24 @@ def test_flows_take_turns_for_slots_however_much_one_of_them_emits(words: str) -
     assert not world.state.queue
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "add", "take", "back"]), flows), max_size=60))
+@pytest.mark.parametrize("words", ["", "priority 3"])
+@pytest.mark.parametrize("flows", [1, 2])
+def test_what_ends_before_its_turn_is_let_go_of_though_no_slot_becomes_free(words: str, flows: int) -> None:
+    world = World(
+        f'event go(ns: list[int]) task a(n: int) run process ["a"] {words}\nrule s when go as g then for n in g.ns emit a(n: n)',
+        slots=1,
+    )
+    world.post("go", ns=[0])
+    for many in [world.post("go", ns=list(range(3000))) for _ in range(flows)]:
+        world.cancel(flow=many.flow)
+    state = world.state
+    assert len(state.queue) + sum(turns.count for turns in state.waiting.values()) <= LAPSED_MAX + 2
+    last = world.post("go", ns=[1])
+    world.end("a")
+    assert [state.tasks[id].flow for id in state.running] == [last.flow]  # type: ignore[union-attr]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "add", "add", "take", "back", "keep"]), flows), max_size=60))
 def test_turns_are_those_of_plain_lists(told: list[tuple[str, str]]) -> None:
     turns = Turns()
     order: list[str] = []
@@ -479,6 +498,12 @@ def test_turns_are_those_of_plain_lists(told: list[tuple[str, str]]) -> None:
             if flow not in lines:
                 order.append(flow)
             lines.setdefault(flow, []).append(f"{number}")
+        elif what == "keep":
+            those = {id for line in [back, *lines.values()] for id in line if int(id) % 3}
+            turns.keep(those)
+            back = [id for id in back if id in those]
+            lines = {of: left for of, line in lines.items() if (left := [id for id in line if id in those])}
+            order = [of for of in order if of in lines]
         elif what == "back":
             back.insert(0, taken.pop())
             turns.put_back(back[0])

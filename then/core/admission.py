@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -146,29 +146,34 @@ class Turns(dict[str, "str | deque[str]"]):
         return copy
 
     def add(self, id: str, flow: str) -> None:
-        line = self.get(flow)
-        if line is None:
-            self[flow] = id
-            self._order.append(flow)
-            return
-        self._more += 1
-        if isinstance(line, str):
-            self[flow] = deque((line, id))
-        else:
-            line.append(id)
+        """One is the last of its flow."""
+        self._put(id, flow, deque.append)
 
     def put_back(self, id: str) -> None:
         """One that was taken is the next once more: all of those are a line of no flow, which goes before the others."""
-        line = self.get("")
+        self._put(id, "", deque.appendleft)
+
+    def _put(self, id: str, flow: str, join: Callable[[deque[str], str], None]) -> None:
+        line = self.get(flow)
         if line is None:
-            self[""] = id
-            self._order.appendleft("")
+            self[flow] = id
+            join(self._order, flow)
             return
         self._more += 1
         if isinstance(line, str):
-            self[""] = deque((id, line))
-        else:
-            line.appendleft(id)
+            line = self[flow] = deque((line,))
+        join(line, id)
+
+    def keep(self, those: Container[str]) -> None:
+        """Lets go of all others; who waits still has the turn that it had."""
+        lines = [(flow, self[flow]) for flow in self._order]
+        self.clear()
+        self._order.clear()
+        self._more = 0
+        for flow, line in lines:
+            for id in (line,) if isinstance(line, str) else line:
+                if id in those:
+                    self.add(id, flow)
 
     def first(self) -> str:
         """The next, which stays."""

@@ -23,6 +23,8 @@ from then.core.waits import Frame
 
 TRAIL_LENGTH: Final = 12
 """How many steps of a run of events are remembered, to name a cycle."""
+LAPSED_MAX: Final = 1000
+"""So many ids that ended are left where they wait, be there ever so few live records beside them."""
 
 
 def _posted(state: State, fact: f.Posted, flow: str, time: int) -> None:
@@ -108,6 +110,8 @@ def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
     taken = state.running.pop(id, None)
     if taken is not None:
         state.slots_used -= taken if id not in state.rows else state.leave_row(id, taken)
+    elif state.queue or state.waiting:
+        _lapse(state)
     admission = state.admission
     if id in admission.running or id in admission.waiting:
         admission.release(id)
@@ -147,6 +151,24 @@ def _completed(state: State, fact: f.Completed, flow: str, time: int) -> None:
         open_flow.stopped += 0 if task.is_held else 1
         state.touch("task", id)
         state.touch("flow", flow)
+
+
+def _lapse(state: State) -> None:
+    """A record has ended that did not run, and may have waited for a slot.
+
+    Cost: one look at all that wait for as many ends as there are live records, so one step an end.
+    """
+    state.lapsed += 1
+    if state.lapsed <= len(state.tasks) + LAPSED_MAX:
+        return
+    state.lapsed = 0
+    left = [id for id in state.queue if id in state.tasks]
+    state.queue.clear()
+    state.queue.extend(left)
+    for priority, turns in list(state.waiting.items()):
+        turns.keep(state.tasks)
+        if not turns:
+            del state.waiting[priority]
 
 
 def _completed_in_call(state: State, task: Task, fact: f.Completed) -> None:

@@ -13,7 +13,8 @@ Invariants:
 1. `flows[f].live` is the number of records of f in `tasks`; at 0 the flow ends.
 2. A record in `tasks` has no outcome, unless it is in `pending` or held.
 3. `pending` holds the records that are completed and not matched yet (events), in order of emission.
-4. `queue` and `waiting` hold every task that may be started and is not, and perhaps ids that ended meanwhile.
+4. `queue` and `waiting` hold every task that may be started and is not, and perhaps ids that ended meanwhile:
+   not many more than there are live records.
 5. `running` is not journalled (but for `once`): after a crash a running task is
    waiting, and whoever ran it is asked first.
 """
@@ -66,6 +67,8 @@ class State:
     """The waiting ones of priority 0, as long as they are of one flow."""
     queue_flow: str = ""
     """That flow."""
+    lapsed: int = 0
+    """So many ids of these two, or fewer, ended before their turn."""
     free: deque[str] = attrs.field(factory=deque)
     """The waiting ones that take no slot."""
     claiming: deque[str] = attrs.field(factory=deque)
