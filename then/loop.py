@@ -38,6 +38,7 @@ from then.alarm import Timekeeper
 from then.committer import Committer, Patience
 from then.core import facts as f
 from then.core.causes import (
+    Adopt,
     Ask,
     Cause,
     Over,
@@ -60,6 +61,7 @@ from then.core.standing import standing
 from then.core.state import State
 from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
+from then.core.timers import are_far
 from then.dispatch import GRACE_S, Dispatcher
 from then.starting import forget, left_behind
 from then.turns import STAND_INS, Batch, Brought, together
@@ -253,6 +255,8 @@ class Loop:
             self._terms.may_start, self._terms.began = True, now
             self._heeds_time = starts
             if starts:
+                if are_far(self.state, self._terms, now):  # The clock was set back.
+                    self._inbox.append((Adopt(self.state.version), None, None))
                 # What was due while no engine ran.
                 self._inbox.append((Tick(), None, None))
         for kind, executor in self.executors.items():

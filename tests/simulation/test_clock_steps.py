@@ -167,6 +167,21 @@ def _check(engines: Engines) -> None:
     assert engines.days == [str(night.date()) for night in nights if begin < night <= end]
 
 
+def test_a_period_is_waited_for_no_longer_than_it_is_where_the_clock_was_set_back_while_no_engine_ran() -> None:
+    engines = Engines(1, is_killed=True)
+    engines.pass_s(100)
+    engines.clock.step(-5 * 86400)
+    engines.open()
+    came = []
+    for passed_s in (890, 11):
+        engines.pass_s(passed_s)
+        came.append(engines.posted["beat"])
+    engines.open()
+    engines.pass_s(901)
+    assert [*came, engines.posted["beat"]] == [0, 1, 2]
+    check_replay(engines.disk.journal)
+
+
 def test_a_clock_that_was_set_before_a_mark_was_made_moves_it_no_more() -> None:
     rules = "event go(n: int) event seen(n: int) rule r when go as g then seen(n: g.n) at most once per 10m by g.n"
     bench = Bench(rules=rules).open()

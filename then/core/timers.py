@@ -19,7 +19,8 @@ from then.core.edition import Edition
 from then.core.errors import ConfigError, nearest
 from then.core.evaluate import Scope
 from then.core.schedule import Every, next_after, occurrences
-from then.core.stepping import Stepping
+from then.core.state import State
+from then.core.stepping import Stepping, Terms
 from then.core.tasks import Body
 from then.core.values import CannotSay
 from then.core.waits import TimerState
@@ -40,7 +41,7 @@ def arm(at: Stepping, edition: Edition) -> None:
     for name, timer in declared.items():
         state = running.get(name, _UNSET)
         when = timer.schedule.text()
-        if state is not _UNSET and state.when in (when, ""):
+        if state is not _UNSET and state.when in (when, "") and not _is_far(timer, state, at.terms.time):
             continue
         due = state.due
         if due is None or due > at.terms.time:
@@ -48,6 +49,21 @@ def arm(at: Stepping, edition: Edition) -> None:
             due = None if state.is_paused else _next(timer, at.terms.time)
         is_span = isinstance(timer.schedule, Every)
         _set(at, replace(state, name=name, due=due, is_span=is_span, when=when))
+
+
+def are_far(state: State, terms: Terms, now: int) -> bool:
+    """Whether the rules in force have a period of which the next time is further off than it is long.
+
+    So it is where the machine's clock was set back while no engine ran: to come into force once more sets it anew.
+    """
+    running = state.waits.timers
+    declared = terms.editions[state.version].rules.timers if running else {}
+    return any(name in running and _is_far(timer, running[name], now) for name, timer in declared.items())
+
+
+def _is_far(timer: TimerDecl, state: TimerState, now: int) -> bool:
+    schedule = timer.schedule
+    return isinstance(schedule, Every) and state.due is not None and state.due > now + schedule.period_us
 
 
 def _next(timer: TimerDecl, after: int) -> int | None:
