@@ -68,6 +68,13 @@ def test_the_socket_is_there_while_the_engine_is_and_for_its_user_alone(folder: 
     assert connect(folder) is None
 
 
+def test_a_request_in_which_a_key_stands_twice_is_refused_with_its_place(engine: then.Engine, folder: Path) -> None:
+    post = b'{"op": "post", "type": "go", "values": {"n": 1, "n": 2}}\n'
+    (answer,) = _raw(folder, post)
+    assert answer["error"]["text"] == 'request: 1:49: the key "n" is there twice'
+    assert not list(engine.history().flows())
+
+
 def test_an_engine_in_memory_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with then.Engine(then.Rules()):

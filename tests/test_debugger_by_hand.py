@@ -221,6 +221,7 @@ DEEP = "[" * 3000 + "]" * 3000
         ("set body = 5", "body: 5 is no body; an object of fields is needed"),
         (f"set id = {DEEP}", "nested deeper than 64 levels"),
         ('set id = "\udcff"', "is no JSON"),
+        ('set id = {"a": 1, "a": 2}', 'set: 1:10: the key "a" is there twice'),
         (f'emit order {{"id": {DEEP}}}', "nested deeper than 64 levels"),
         ("emit order [1]", "emit order: [1] is no JSON object"),
         (f"fork stub pay {DEEP}", "is no JSON"),

@@ -165,6 +165,7 @@ def test_a_json_object_in_the_result_file_becomes_the_result(desk: Desk) -> None
     [
         ("echo '[1]' > $THEN_RESULT", "THEN_RESULT: list found, a JSON object is expected"),
         ("echo '{\"a\": NaN}' > $THEN_RESULT", "THEN_RESULT: no JSON: "),
+        ('echo \'{"a": 1, "a": 2}\' > $THEN_RESULT', 'THEN_RESULT: 1:10: the key "a" is there twice'),
         (r"printf '{\"a\": \"\377\"}' > $THEN_RESULT", "THEN_RESULT: no JSON: "),
         ("echo > $THEN_RESULT", "THEN_RESULT: blank; a JSON object is expected"),
         ("echo '{\"a\": 9223372036854775808}' > $THEN_RESULT", "THEN_RESULT: $.a: an integer beyond 64 bits"),

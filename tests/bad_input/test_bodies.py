@@ -249,6 +249,9 @@ def test_a_match_that_emits_more_than_an_entry_of_the_journal_can_hold_fails() -
         (["go", "n:="], "n: no JSON: "),
         (["go", "n:=" + "[" * 100_000], "n: no JSON of a body: nested too deeply"),
         (["go", "n:=" + "[" * 65 + "]" * 65], "go: $.n[0]"),
+        (["go", 'n:={"a":1,"a":2}'], 'n: 1:8: the key "a" is there twice'),
+        (["go", 'n={"a":1,"a":2}'], 'go: n: 1:8: the key "a" is there twice'),
+        (["go", "--body", "twice"], '--body: 2:16: the key "\\u0061" is there twice'),
         (["go", "=1"], '"=1" is no field; write KEY=VALUE, KEY:=JSON or KEY=@FILE'),
         (["go", "n"], '"n" is no field; write KEY=VALUE, KEY:=JSON or KEY=@FILE'),
         (["go", "n=@"], '"n=@" names no file; write KEY=@FILE, or KEY:="@" in quotes for the text'),
@@ -267,6 +270,7 @@ def test_a_match_that_emits_more_than_an_entry_of_the_journal_can_hold_fails() -
 def test_words_that_make_no_record_are_refused_by_run_and_by_post(shell: Shell, words: list[str], message: str) -> None:
     shell.write("r.then", RULES)
     (shell.folder / "binary").write_bytes(b"\xff\0")
+    shell.write("twice", '{"n": [{"a": "\\"}, {"}],\n "b": {"a": 1, "\\u0061": 2}}')
     said = shell("run", "r.then", *words)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(f"andthen: {message}")

@@ -110,12 +110,13 @@ def test_a_file_that_uses_itself_says_so(shell: Shell) -> None:
         ("x.json", '{"a": NaN}', "x.json: no JSON: "),
         ("x.json", "[" * DEEP, "x.json: no JSON: "),
         ("x.json", '{"a": 99999999999999999999}', "64 bits"),
+        ("x.json", '{"a": 1,\n "a": 2}', 'x.json: 2:2: the key "a" is there twice'),
         ("x.toml", "a = " + "[" * DEEP, "x.toml: no TOML: "),
         ("x.toml", "a = nan", "x.toml: $.a: nan is no JSON number"),
         ("x.yaml", "a: &a [1]\nb: *a\n", "anchors and aliases are not read here"),
         ("x.yaml", "a: 1\na: 2\n", 'the key "a" is there twice'),
     ],
-    ids=["nan", "deep", "large", "deep toml", "nan in toml", "alias", "twice"],
+    ids=["nan", "deep", "large", "twice in JSON", "deep toml", "nan in toml", "alias", "twice"],
 )  # fmt: skip
 def test_values_that_no_record_could_hold_are_not_loaded(shell: Shell, name: str, data: str, message: str) -> None:
     (shell.folder / name).write_text(data)

@@ -27,6 +27,7 @@ from then.app.retention import has_old, prune
 from then.core.errors import InternalError, JournalError, ThenError
 from then.core.rows import runs_now
 from then.core.tasks import BODY_BYTES_MAX, Body, Task
+from then.core.values import check_keys
 
 LINE_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
 """A body as JSON text, and room for escapes."""
@@ -128,6 +129,7 @@ class Control:
     def _answer(self, line: bytes, link: socket.socket) -> Body:
         try:
             request = msgspec.json.decode(line, type=dict[str, object])
+            check_keys(line, "request")
             op = str(request.pop("op"))
             if op == "attach":
                 return {"ok": self._engine.debuggers.come(link)}

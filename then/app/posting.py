@@ -14,7 +14,7 @@ from then.core.errors import BodyRefused, ConfigError, UnknownName, nearest
 from then.core.evaluate import Scope
 from then.core.rules import ANY, FieldDecl, Join, RuleSet, Single, Unmatched
 from then.core.tasks import Body, Json, Task, check_json, check_name
-from then.core.values import CannotSay
+from then.core.values import CannotSay, check_keys
 
 
 def check_type(rules: RuleSet, type: str) -> None:
@@ -95,6 +95,7 @@ def _read(edition: Edition, type: str, field: FieldDecl | None, name: str, text:
         return text
     try:
         value = msgspec.json.decode(text)
+        check_keys(text, type, name)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         value = text
     fault = edition.types.check(field.type)(value) if field is not None else None

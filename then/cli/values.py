@@ -12,7 +12,7 @@ import msgspec
 
 from then.core.errors import ConfigError
 from then.core.tasks import BODY_BYTES_MAX, Body, check_json
-from then.core.values import HALF_PAIR
+from then.core.values import HALF_PAIR, check_keys
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d|w)?", re.ASCII)
 SPAN_MAX_S: Final = 100 * 365.25 * 86400
@@ -52,7 +52,7 @@ def read_body(path: str | None) -> Body:
 
     Raises:
         ConfigError: it cannot be read, or is no JSON object.
-        BodyRefused: it is beyond the limits.
+        BodyRefused: it is beyond the limits, or an object in it has a key twice.
     """
     if path is None:
         return {}
@@ -102,12 +102,14 @@ def _read(path: str, what: str) -> str:
 
 def _json(text: str, what: str) -> object:
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         reason = "half of a surrogate pair, which is no Unicode" if HALF_PAIR.search(text) else error
         raise ConfigError(f"{what}: no JSON: {reason}") from error
     except RecursionError:
         raise ConfigError(f"{what}: no JSON of a body: nested too deeply") from None
+    check_keys(text, what)
+    return value
 
 
 def guards_of(words: Iterable[str]) -> dict[str, int]:

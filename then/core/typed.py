@@ -23,6 +23,7 @@ from then.core.errors import BodyRefused, nearest
 from then.core.filters import Const
 from then.core.rules import FieldDecl, RuleSet, TypeRef
 from then.core.tasks import Body, Json
+from then.core.values import check_keys
 from then.core.variables import is_reference
 
 
@@ -120,13 +121,14 @@ class Types:
         """A value of the command line, `KEY=VALUE`, read by the declared type of that field.
 
         Raises:
-            BodyRefused: the text is no value of the type.
+            BodyRefused: the text is no value of the type, or an object in it has a key twice.
         """
         ref = next((field.type for field in self.inputs(type) or () if field.name == name), None)
         if ref is not None and ref.name in _TEXTS:
             return text
         try:
             value = msgspec.json.decode(text)
+            check_keys(text, type, name)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             value = text
         if ref is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from then.core.errors import ConfigError
 from then.core.tasks import DEPTH_MAX, OUTCOMES, Body, Json
+from then.core.values import check_keys
 from then.debugger.breaking import BREAKING
 from then.debugger.console import Action, Command, Console, Reply
 from then.debugger.session import How
@@ -70,9 +71,11 @@ def value_of(text: str, what: str = "") -> Json:
 
     Raises:
         ConfigError: it is none.
+        BodyRefused: an object in it has a key twice.
     """
     try:
         value: Json = msgspec.json.decode(text)
+        check_keys(text, what.removesuffix(": ") or "value")
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ConfigError(f"{what}{text} is no JSON ({error}); a text stands in quotes") from error
     except RecursionError:

@@ -17,7 +17,7 @@ from then.core.errors import BodyRefused
 from then.core.launch import CannotRead
 from then.core.masking import Mask
 from then.core.tasks import BODY_BYTES_MAX, NAME_LENGTH_MAX, Body, Outcome, check_json
-from then.core.values import HALF_PAIR
+from then.core.values import HALF_PAIR, check_keys
 from then.executors.files import with_files
 
 CANCELLED: Final[Body] = {"kind": "cancelled", "message": "stopped"}
@@ -107,7 +107,13 @@ def read_result(path: str) -> tuple[Body | None, str | None]:
                 f"THEN_RESULT: {found.st_size} bytes, more than {BODY_BYTES_MAX}; put large data into THEN_ARTIFACTS",
             )
         data = file.read(BODY_BYTES_MAX + 1)
-    return _parse(data)
+    value, wrong = _parse(data)
+    try:
+        if value is not None:
+            check_keys(data, "THEN_RESULT")
+    except BodyRefused as error:
+        return None, error.text()
+    return value, wrong
 
 
 def _parse(data: bytes) -> tuple[Body | None, str | None]:

@@ -13,7 +13,7 @@ from then.core.evaluate import evaluate
 from then.core.filters import Const, walk
 from then.core.rules import RuleSet
 from then.core.tasks import Json, check_json
-from then.core.values import CannotSay, json_text
+from then.core.values import CannotSay, check_keys, json_text
 from then.language.files import Reader, beside, value_key
 from then.language.findings import FileRefused, Misplaced, NoValue
 from then.language.resolve import POISON, Resolver
@@ -118,9 +118,13 @@ def read_data(text: str, file: str) -> Json:
 
 def _read_json(text: str, file: str) -> Json:
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
+        check_keys(text, file)
+    except BodyRefused as refused:
+        raise FileRefused(refused.message) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise FileRefused(f"{file}: no JSON: {error}") from None
+    return value
 
 
 def _read_toml(text: str, file: str) -> Json:
