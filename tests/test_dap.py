@@ -395,6 +395,7 @@ def test_requests_are_read_however_the_stream_is_cut(cut: int) -> None:
     [
         (b"hello\n", "is no header"),
         (b"GET / HTTP/1.1\r\n\r\n", "is no header"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", "'POST / HTTP/1.1' is no header"),
         (b"\x00\xff\xfe\r\n\r\n", "is no header"),
         (b"a" * 5000, "is no header"),
         (b"Content-Length: -5\r\n\r\n", "is no header"),
@@ -443,6 +444,15 @@ def test_a_request_that_is_not_right_is_answered_with_what_is_wrong(
     with pytest.raises(Refused) as error:
         client.request(command, **arguments)
     assert says in str(error.value)
+
+
+def test_arguments_that_are_no_object_are_refused_and_the_session_goes_on(desk: Adapter) -> None:
+    client = desk.connect()
+    for arguments in ([1], "x", 7):
+        client.link.sendall(framed({"seq": 1, "type": "request", "command": "setBreakpoints", "arguments": arguments}))
+        with pytest.raises(Refused, match="Expected `object`, got `"):
+            client.answer(1)
+    client.request("initialize")
 
 
 def test_a_client_that_never_reads_is_given_up_and_holds_nobody_up() -> None:

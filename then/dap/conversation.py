@@ -94,7 +94,7 @@ def _answer(client: Client, desk: Desk, request: Request) -> None:
             if answer is None:
                 raise ProtocolError(f'request "{request.command}" is not answered here')
             arguments = request.arguments
-            if arguments is not None and request.command in PLACED:
+            if isinstance(arguments, dict) and request.command in PLACED:
                 arguments = client.heard(arguments)
             body = answer.run(client, desk, a.read(request.command, arguments, answer.arguments))
             if body is not None:

@@ -11,11 +11,12 @@ from typing import Final, Literal
 import msgspec
 
 from then.core.errors import ProtocolError
-from then.core.tasks import Body, Json
+from then.core.tasks import Json
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 """A client that says more is not read on."""
 HEADER_BYTES_MAX: Final = 4096
+_LINE: Final = re.compile(rb"[a-z-]+\s*:.*", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"content-length\s*:\s*(\d{1,18})\s*", re.IGNORECASE)
 
 
@@ -25,7 +26,8 @@ class Request(msgspec.Struct, frozen=True):
     seq: int
     type: Literal["request", "response"]
     command: str
-    arguments: Body | None = None
+    arguments: Json = None
+    """An object, as the request is told where it is none."""
 
 
 _decode = msgspec.json.Decoder(Request).decode
@@ -70,9 +72,11 @@ class Frames:
                 raise ProtocolError(f"{_shown(self._data)} is no header; it begins with Content-Length: and a number")
             return None
         lines, self._data = bytes(self._data[:end]).split(b"\r\n"), self._data[end + 4 :]
+        # What a browser was made to send to this port has a length and a body too.
+        wrong = next((line for line in lines if _LINE.fullmatch(line) is None), None)
         lengths = [found[1] for line in lines if (found := _LENGTH.fullmatch(line)) is not None]
-        if len(lengths) != 1:
-            raise ProtocolError(f"{_shown(lines[0])} is no header; it needs one Content-Length: and a number")
+        if wrong is not None or len(lengths) != 1:
+            raise ProtocolError(f"{_shown(wrong or lines[0])} is no header; it needs one Content-Length: and a number")
         if int(lengths[0]) > FRAME_BYTES_MAX:
             raise ProtocolError(
                 f"a message of {int(lengths[0]):,} bytes is announced; {FRAME_BYTES_MAX:,} are the most that is read"
