@@ -65,6 +65,17 @@ def test_parts_are_paired_oldest_first_and_used_up() -> None:
     assert [[task.body["n"] for task in part] for part in wait.parts] == [[3], []]
 
 
+def test_a_wait_of_which_nothing_is_left_is_said_to_be_used_up_whole() -> None:
+    world = joined('rule r when all of x as p, y as q by k within 1h then seen(what: "{p.n}{q.n}")')
+    for type, n in (("x", 1), ("x", 2), ("y", 3), ("y", 4)):
+        world.post(type, k=0, n=n)
+    met = [fact for fact in world.facts() if isinstance(fact, f.Met)]
+    assert [(fact.is_whole, len(fact.used)) for fact in met] == [(False, 2), (True, 2)]
+    assert not list(world.state.waits.open_waits())
+    assert not len(world.state.waits.dues)
+    assert told(world) == ["13", "24"]
+
+
 def test_two_rules_use_a_record_up_each_for_itself() -> None:
     world = joined(
         'rule r when all of x as p, y as q by k within 1h then seen(what: "r")'

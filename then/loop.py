@@ -64,7 +64,7 @@ from then.core.tasks import Task
 from then.core.timers import are_far
 from then.dispatch import GRACE_S, Dispatcher
 from then.starting import forget, left_behind
-from then.turns import STAND_INS, Batch, Brought, together
+from then.turns import STAND_INS, Batch, Brought, changed_cells, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
 
 T = TypeVar("T")
@@ -278,7 +278,7 @@ class Loop:
         with self._alone():
             batch = self._batch
             if not batch.cells:
-                batch.cells = tuple([Cell(*cell) for cell in self.state.cells()])
+                batch.cells = changed_cells(self.state)
                 self._checkpoint_seq, self._facts = self.state.seq, 0
             if self.failure is not None or not self._commit():
                 raise self.failure or JournalFull("of this engine")
@@ -301,7 +301,7 @@ class Loop:
             was_closed, self._is_closed = self._is_closed, True
             try:
                 if self.failure is None and not self.is_full and not was_closed:
-                    self.journal.append((), (*(Cell(*cell) for cell in self.state.cells()), *self._batch.notes))
+                    self.journal.append((), changed_cells(self.state) + self._batch.notes)
             except JournalFull:
                 pass  # The next start folds more of the log, that is all.
             finally:
@@ -475,7 +475,7 @@ class Loop:
         batch = self._batch
         entries = self.state.seq - self._checkpoint_seq
         if not batch.cells and (entries >= CHECKPOINT_ENTRIES or self._facts >= CHECKPOINT_FACTS):
-            batch.cells = tuple([Cell(*cell) for cell in self.state.cells()])
+            batch.cells = changed_cells(self.state)
             self._checkpoint_seq, self._facts = self.state.seq, 0
         try:
             if batch.cells or batch.notes:

@@ -10,6 +10,7 @@ import msgspec
 from then.abc import Cell, Entry, Executor
 from then.core import facts as f
 from then.core.causes import Cause, Order, Report, Reports
+from then.core.state import State
 from then.waiting import Ticket
 
 Brought: TypeAlias = tuple[Cause, Ticket | None, Executor | None]
@@ -50,6 +51,13 @@ class Batch(msgspec.Struct):
     def delay_s(self) -> float:
         """How long its commit may be put off."""
         return KEPT_DELAY_S if self.is_kept else DELAY_S
+
+
+def changed_cells(state: State) -> tuple[Cell, ...]:
+    """What a checkpoint writes; there may be a hundred thousand, so that what they are made of is let go meanwhile."""
+    changed = state.cells()
+    changed.reverse()
+    return tuple(Cell(*changed.pop()) for _ in range(len(changed)))
 
 
 def together(inbox: deque[Brought]) -> Brought:

@@ -305,6 +305,8 @@ class Met(_Fact, tag=26, frozen=True):
     """When the window of what is left ends."""
     keeper: str = ""
     """The flow that lives until then; empty: none."""
+    is_whole: bool = False
+    """Nothing is left of the wait, and no flow lives on for it."""
 
 
 class Parted(_Fact, tag=27, frozen=True):

@@ -223,14 +223,15 @@ def _joined(state: State, fact: f.Joined, flow: str, time: int) -> None:
 
 
 def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
-    wait = state.waits.wait(fact.key)
-    if wait is None:
+    waits, key = state.waits, fact.key
+    if fact.is_whole and "\0\0" in key:
+        # Without a scope it is tied to nothing: what it was need not be looked at.
+        waits.drop(key)
+        state.drop("wait", key)
         return
-    left = state.waits.met(fact, wait)
-    if left is None and not wait.scope and not wait.keeps:
-        state.drop("wait", fact.key)
-    else:
-        _changed(state, fact.key, _ties(wait), left)
+    wait = waits.wait(key)
+    if wait is not None:
+        _changed(state, key, _ties(wait), waits.met(fact, wait))
 
 
 def _parted(state: State, fact: f.Parted, flow: str, time: int) -> None:

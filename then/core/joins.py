@@ -23,17 +23,17 @@ from attrs import evolve
 from then.core import facts as f
 from then.core.coming import Coming, Place, aliased, home, keeper_of, named, own_scope
 from then.core.edition import Edition
-from then.core.emitting import sets_with
+from then.core.emitting import fire, sets_with
 from then.core.evaluate import Scope
 from then.core.firing import Firing
 from then.core.listening import Listening, has_else
-from then.core.rules import FINISHED, Join, Part
+from then.core.rules import FINISHED, Join, Match, Met, Part
 from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.unfilled import cannot_be_filled, is_answered
 from then.core.values import CannotSay
-from then.core.waits import Wait, wait_key, without
+from then.core.waits import Wait, as_kept, wait_key, without
 from then.core.windows import let_go_old
 
 TRIES_MAX = 10_000
@@ -69,42 +69,61 @@ def take(
     join = rule.trigger
     assert type(join) is Join
     part = join.parts[found.part]
-    coming = Coming(at, rule, join, record, edition, names, fired, record.call)
     if join.kind == "every":
+        coming = Coming(at, rule, join, record, edition, names, fired, record.call)
         is_part, takes_up = _take_of_set(coming, part, is_of_procedure)
         return Taking(is_part, takes_up, coming.is_last)
     if rule.name in fired:
         return _TAKEN  # It was another part of what fired.
-    if found.keys is not None:
-        values = [read(record) for read in found.keys]
-    else:
+    keys = found.keys
+    if keys is None:
         own = own_scope(part, record, names)
         values = [edition.value(key, own) for key in part.keys]
+    elif len(keys) == 1:
+        values = [keys[0](record)]
+    else:
+        values = [read(record) for read in keys]
     for value in values:
         if type(value) is CannotSay:
             return _NOT_TAKEN
+    state, completed = at.state, record.completed or 0
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
-    if not scope and record.flow in at.state.holds.forks:
+    if not scope and record.flow in state.holds.forks:
         return _NOT_TAKEN
-    place = Place(wait_key(rule.name, scope, values), scope, values)
-    wait = at.state.waits.wait(place.key)
-    now = record.completed or 0
-    if wait is not None and wait.due is not None and now >= wait.due and join.kind != "quiet":
-        let_go_old(at, place.key, now)
-        wait = at.state.waits.wait(place.key)
-    if found.has_else and join.kind == "all" and not part.is_absent and is_answered(coming, place, found):
+    key = wait_key(rule.name, scope, values)
+    kept = as_kept(state.waits, key)
+    if kept is not None and kept.due is not None and completed >= kept.due and join.kind != "quiet":
+        let_go_old(at, key, completed)
+        kept = as_kept(state.waits, key)
+    if kept is not None and found.is_plain and not kept.answered:
+        # By far the most frequent way to fire, and the quickest.
+        firing = _completes(at, found, record, edition, names, values, key, kept)
+        if firing is not None:
+            fired.append(rule.name)
+            if record.outcome == "done" and not rule.final and firing.returns is None:
+                return _TAKEN
+            takes_up = record.outcome in FAILURES and part.pattern.outcomes != FINISHED
+            return Taking(True, takes_up, rule.final or firing.returns is not None)
+    coming = Coming(at, rule, join, record, edition, names, fired, record.call)
+    return _taken(coming, found, part, Place(key, scope, values))
+
+
+def _taken(coming: Coming, found: Listening, part: Part, place: Place) -> Taking:
+    """What the kind of the join makes of it."""
+    record, kind = coming.record, coming.join.kind
+    if found.has_else and kind == "all" and not part.is_absent and is_answered(coming, place, found):
         return Taking(True, record.outcome in FAILURES)
     if found.ends_otherwise:
         is_over = cannot_be_filled(coming, place, found.part)
         return Taking(is_over, is_over, coming.is_last)
-    if join.kind == "quiet":
+    if kind == "quiet":
         is_part = _quieten(coming, place)
-    elif join.kind == "any":
+    elif kind == "any":
         is_part = _any(coming, found.part, place)
-    elif join.kind == "times":
+    elif kind == "times":
         is_part = _times(coming, found.part, place)
     else:
-        is_part = (found.is_plain and _completes(coming, found.part, place, wait)) or _all(coming, found.part, place)
+        is_part = _all(coming, found.part, place)
     outcomes = part.pattern.outcomes
     takes_up = is_part and record.outcome in outcomes and outcomes != FINISHED and not part.is_absent
     return Taking(is_part, takes_up, coming.is_last)
@@ -134,15 +153,14 @@ def _joined(coming: Coming, part: int, place: Place, *, is_last: bool = False) -
     return at.state.waits.wait(place.key)
 
 
-def _met(coming: Coming, wait: Wait, used: Sequence[Task], *, is_spent: bool = False) -> None:
-    """Uses records up. The window of what is left runs from the oldest of that."""
-    at, join = coming.at, coming.join
+def _met(at: Stepping, join: Join, record: Task, wait: Wait, used: Sequence[Task], *, is_spent: bool = False) -> None:
+    """Uses records up, as one has come. The window of what is left runs from the oldest of that."""
     ids = [task.id for task in used]
     parts = without(wait.parts, ids)
     left = [task.completed or 0 for tasks in parts for task in tasks]
     due = min(left) + join.within_us if left and join.within_us is not None else wait.due if is_spent else None
     # Beside the firing, where no other flow has to hear that it is kept no more.
-    flow = home(at, wait) if wait.keeps else coming.record.flow
+    flow = home(at, wait) if wait.keeps else record.flow
     at.add(flow, f.Met(wait.key, ids, is_spent, due, keeper_of(at, join, parts)))
 
 
@@ -166,7 +184,7 @@ def _all(coming: Coming, part: int, place: Place) -> bool:
     if bound is None:
         return True
     parts = list(bound.values())
-    _met(coming, wait, parts)
+    _met(coming.at, join, coming.record, wait, parts)
     if not _finds_absent(coming, wait, bound):
         coming.fire(parts, {**named(join, place.values), **aliased(join, bound)})
     return True
@@ -202,40 +220,57 @@ def _other_parts(coming: Coming, part: int, place: Place) -> Iterator[int]:
             yield number
 
 
-def _completes(coming: Coming, part: int, place: Place, wait: Wait | None) -> bool:
-    """Whether the record is the last that was missing, of parts that nothing else decides: it fires, and is never kept."""
-    if wait is None or not wait.parts or wait.parts[part]:
-        return False
-    join, record = coming.join, coming.record
+def _completes(
+    at: Stepping,
+    found: Listening,
+    record: Task,
+    edition: Edition,
+    arguments: Mapping[str, Json],
+    values: Sequence[Json],
+    key: str,
+    kept: Wait,
+) -> Firing | None:
+    """Fires, where the record is the last that was missing, of parts that nothing else decides: it is never kept."""
+    came = kept.parts
+    if came.count([]) != 1 or came[found.part]:
+        return None
     id, completed = record.id, record.completed or 0
-    names: dict[str, Json | Task] = {name: value for name, value in zip(join.names, place.values, strict=False) if name}
     parts: list[Task] = []
     ids: list[str] = []
-    is_whole = not wait.keeps
-    for number, one in enumerate(join.parts):
-        first = record
-        if number != part:
-            came = wait.parts[number]
-            if not came or came[0].id == id:
-                return False
-            for task in came:
-                if (task.completed or 0) > completed:
-                    return False  # It was heard of late: the windows are looked at.
-            first = came[0]
-            is_whole &= len(came) == 1
+    is_whole = not kept.keeps
+    for tasks in came:
+        if not tasks:
+            parts.append(record)
+            ids.append(id)
+            continue
+        first = tasks[0]
+        if first.id == id:
+            return None
+        for task in tasks:
+            if (task.completed or 0) > completed:
+                return None  # It was heard of late: the windows are looked at.
+        if len(tasks) > 1:
+            is_whole = False
         parts.append(first)
         ids.append(first.id)
-        if one.pattern.alias is not None:
-            names[one.pattern.alias] = first
     if len(ids) > 2 and len(set(ids)) < len(ids):
-        return False
+        return None
+    rule = found.of
+    join: Join = rule.trigger  # type: ignore[assignment]
+    names: dict[str, Json | Task] = dict(zip(join.names, values, strict=False))
+    names.pop("", None)
+    if arguments:
+        names = {**arguments, **names}
+    if found.aliases:
+        for number, alias in found.aliases:
+            names[alias] = parts[number]
     if is_whole:
-        # As `_met` would say; nearly always nothing is left.
-        coming.at.add(record.flow, f.Met(wait.key, ids))
-    else:
-        _met(coming, wait, parts)
-    coming.fire(parts, names)
-    return True
+        # Nearly always nothing is left.
+        at.add(record.flow, f.Met(key, ids, False, None, "", True))
+    elif (wait := at.state.waits.wait(key)) is not None:
+        _met(at, join, record, wait, parts)
+    match = Match(rule, record, None, Met(tuple(parts), names))
+    return fire(at, match, edition, at.state.flows[record.flow], names=arguments, call=record.call)
 
 
 def _pick(coming: Coming, wait: Wait) -> dict[int, Task] | None:
@@ -298,7 +333,7 @@ def _any(coming: Coming, part: int, place: Place) -> bool:
     wait = _joined(coming, part, place)
     if wait is None:
         return True
-    _met(coming, wait, [task for tasks in wait.parts for task in tasks], is_spent=True)
+    _met(coming.at, join, coming.record, wait, [task for tasks in wait.parts for task in tasks], is_spent=True)
     coming.fire([coming.record], {**named(join, place.values), **aliased(join, {part: coming.record})})
     return True
 
@@ -320,7 +355,7 @@ def _times(coming: Coming, part: int, place: Place) -> bool:
             return False
         bound[1] = record
     parts = [*came, record] if is_followed else came
-    _met(coming, wait, parts)
+    _met(coming.at, join, coming.record, wait, parts)
     coming.fire(parts, {**named(join, place.values), **aliased(join, bound)})
     return True
 

@@ -31,7 +31,9 @@ class Listening(Rule):
     has_else: bool = attrs.field(default=False, kw_only=True)
     """An `else` answers the join, and not a later step."""
     is_plain: bool = attrs.field(default=False, kw_only=True)
-    """Of `all of`: every part has to come, and no clause looks at several of them."""
+    """Of `all of`: every part has to come, no clause looks at several of them, and this is the end it waits for."""
+    aliases: tuple[tuple[int, str], ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
+    """Of the join: by the number of a part, the name of its record."""
     keys: tuple[Reader, ...] | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
     """Of a key that is fields of the record: what reads them; None: they are evaluated."""
 
@@ -76,7 +78,10 @@ def _listening(rule: Rule, part: int, filed: Rule, *, ends_otherwise: bool = Fal
     return Listening(
         f"{rule.name}#{part}", filed.trigger, rule.consequence, rule.generator, source=rule.source, span=rule.span,
         of=rule, part=part, ends_otherwise=ends_otherwise, has_else=has_else(rule),
-        is_plain=join.kind == "all" and not any(one.is_absent or one.where_joined is not None for one in join.parts),
+        is_plain=join.kind == "all"
+        and not ends_otherwise
+        and not any(one.is_absent or one.where_joined is not None for one in join.parts),
+        aliases=tuple((number, one.pattern.alias) for number, one in enumerate(join.parts) if one.pattern.alias),
         keys=_readers(join.parts[part]),
     )  # fmt: skip
 

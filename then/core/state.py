@@ -182,11 +182,12 @@ class State:
                 value = self._value(kind, key)
                 if value is not None:
                     data = value if type(value) is bytes else _encode(value)
-                    found.append((kind, key, data))
                     if kind == "flow":
-                        self.flows.rest(key, trimmed(data))
+                        data = trimmed(data)
+                        self.flows.rest(key, data)
                     elif kind == "task" and key not in self.running and is_at_rest(value):
-                        self.tasks[key] = trimmed(data)
+                        data = self.tasks[key] = trimmed(data)
+                    found.append((kind, key, data))
                 elif is_stored:
                     found.append((kind, key, None))
             dirty.clear()
@@ -274,9 +275,7 @@ class State:
     def drop(self, kind: str, key: str) -> None:
         """Notes that a cell is gone; one the journal never had is forgotten at once."""
         dirty = self.dirty[kind]
-        if dirty.get(key) is False:
-            del dirty[key]
-        else:
+        if dirty.pop(key, True):
             dirty[key] = True
 
     # -- the fold -------------------------------------------------------------

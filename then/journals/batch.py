@@ -6,10 +6,15 @@ Both journals write batches in the same way; how is here, where to is theirs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from itertools import islice, zip_longest
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from then.abc import Cell, Entry
 from then.core.errors import InternalError
+
+_KIND: Final = itemgetter(0)
+_KEY: Final = itemgetter(1)
 
 
 class Cells(NamedTuple):
@@ -40,15 +45,20 @@ def out_of_order(found: int, expected: int) -> InternalError:
 
 def cells_of(cells: Iterable[Cell]) -> Cells:
     """Of several cells of one key the last holds; sorted, so that neighbours meet on one page."""
-    final = {(kind, key): data for kind, key, data in cells}
+    # Sorted as they are, twice, which keeps their order where they are equal: there may be a hundred thousand, and
+    # nothing is made for each.
+    ordered = sorted(cells, key=_KEY)
+    ordered.sort(key=_KIND)
     puts: list[tuple[str, str, bytes]] = []
     drops: list[tuple[str, str]] = []
-    for place in sorted(final):
-        data = final[place]
+    for cell, following in zip_longest(ordered, islice(ordered, 1, None)):
+        kind, key, data = cell
+        if following is not None and following[1] == key and following[0] == kind:
+            continue
         if data is None:
-            drops.append(place)
+            drops.append((kind, key))
         else:
-            puts.append((*place, data))
+            puts.append(cell)  # type: ignore[arg-type] # As was looked at.
     return Cells(puts, drops)
 
 

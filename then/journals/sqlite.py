@@ -369,7 +369,7 @@ class SqliteJournal:
                 many(_PRUNE, pruned)
                 self._execute(_MARK, (last,))
             if cells.puts:
-                many(_PUT, [(kind, key, bytearray(data)) for kind, key, data in cells.puts])
+                many(_PUT, ((kind, key, bytearray(data)) for kind, key, data in cells.puts))
             if cells.drops:
                 many(_DROP, cells.drops)
             if generation != tail.generation:
