@@ -237,7 +237,7 @@ def test_a_line_and_a_result_are_carried(tmp_path: Path, synced: list[str]) -> N
     write(tmp_path, "tasks/a/task.json", b"{}")
     write(tmp_path, "tasks/a/err", b"")
     taken = Taken()
-    outputs.carry_or_sync(tmp_path, ["a", "b", "nobody"], taken, None)
+    outputs.carry_or_sync(tmp_path, ["a", "b", "nobody"], taken, None, {})
     assert taken.files == left
     assert synced == []
 
@@ -249,7 +249,7 @@ def test_much_and_artifacts_and_what_is_no_file_are_synced(tmp_path: Path, synce
     (tmp_path / "tasks/link/out").rename(tmp_path / "elsewhere")
     (tmp_path / "tasks/link/out").symlink_to(tmp_path / "elsewhere")
     taken = Taken()
-    outputs.carry_or_sync(tmp_path, ["much", "file", "link"], taken, None)
+    outputs.carry_or_sync(tmp_path, ["much", "file", "link"], taken, None, {})
     assert taken.files == {}
     assert {str(Path(path).relative_to(tmp_path)) for path in synced} == {
         "tasks", "tasks/much", "tasks/much/out", "tasks/file", "tasks/file/artifacts", "tasks/file/artifacts/report",
@@ -265,7 +265,7 @@ def test_a_file_whose_name_is_no_utf8_is_synced_and_its_task_ends(tmp_path: Path
 
 def test_what_the_journal_does_not_take_is_synced(tmp_path: Path, synced: list[str]) -> None:
     write(tmp_path, "tasks/a/out", b"hello\n")
-    outputs.carry_or_sync(tmp_path, ["a"], Taken(is_taken=False), None)
+    outputs.carry_or_sync(tmp_path, ["a"], Taken(is_taken=False), None, {})
     assert [str(Path(path).relative_to(tmp_path)) for path in synced] == ["tasks/a/out", "tasks/a", "tasks"]
 
 
@@ -273,9 +273,9 @@ def test_what_holds_a_value_of_a_secret_stays_out_of_the_journal(tmp_path: Path,
     write(tmp_path, "tasks/a/out", b"the key is hunter22\n")
     write(tmp_path, "tasks/b/out", b"hello\n")
     mask, taken = Mask(["hunter22"]), Taken()
-    outputs.carry_or_sync(tmp_path, ["a"], taken, mask)
+    outputs.carry_or_sync(tmp_path, ["a"], taken, mask, {})
     mask.hide("b")
-    outputs.carry_or_sync(tmp_path, ["b"], taken, mask)
+    outputs.carry_or_sync(tmp_path, ["b"], taken, mask, {})
     assert taken.files == {}
     assert len(synced) == 6
 

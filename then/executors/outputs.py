@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -101,11 +101,23 @@ def sync(folder: Path, *ids: str) -> None:
             pass
 
 
-def carry_or_sync(folder: Path, ids: Sequence[str], carry: Carry, mask: Mask | None) -> None:
-    """What is little and holds no value of a secret lasts as the next append to the journal does; all else is synced."""
+def printed(id: str, out_bytes: int, data: bytes) -> dict[str, bytes]:
+    """What a task printed, `out` and then `err`, as files by their paths in the state folder."""
+    files = {f"tasks/{id}/out": data[:out_bytes], f"tasks/{id}/err": data[out_bytes:]}
+    return {name: content for name, content in files.items() if content}
+
+
+def carry_or_sync(
+    folder: Path, ids: Sequence[str], carry: Carry, mask: Mask | None, told: Mapping[str, Mapping[str, bytes]]
+) -> None:
+    """What is little and holds no value of a secret lasts as the next append to the journal does; all else is synced.
+
+    Args:
+        told: all that some of them left, as far as that is known without a look.
+    """
     rest: list[str] = []
     for id in ids:
-        files = _little(folder, id)
+        files = told[id] if id in told else _little(folder, id)
         is_open = mask is None or not (mask.hides(id) or any(mask.data(data) != data for data in files.values()))
         if not (files and is_open and carry(files)):
             rest.append(id)

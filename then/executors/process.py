@@ -324,9 +324,10 @@ class ProcessExecutor:
         reports: list[Report] = []
         unsynced: list[str] = []
         carried: list[str] = []
+        told: dict[str, dict[str, bytes]] = {}
         unmasked: list[tuple[Job, list[bytes], bool]] = []
         with self._lock:
-            for fields, _ in frames:
+            for fields, raw in frames:
                 kind = fields[0]
                 if kind in (b"X", b"E", b"L"):
                     id = fields[1].decode()
@@ -344,6 +345,8 @@ class ProcessExecutor:
                         if fields[-1] != b"empty":
                             # No value of a secret goes into the journal, not for a moment.
                             (unsynced if "secrets" in job.options or self._carry is None else carried).append(id)
+                            if results.is_told(fields):
+                                told[id] = outputs.printed(id, int(fields[-1]), raw)
                 elif kind == b"secret":
                     self._know(fields[1].decode(), fields[2:])
                 elif kind in (b"never", b"running"):
@@ -357,7 +360,7 @@ class ProcessExecutor:
         if self._syncs and carried:
             assert self._carry is not None
             mask = self._secrets.mask if self._secrets is not None else None
-            outputs.carry_or_sync(self._folder, carried, self._carry, mask)
+            outputs.carry_or_sync(self._folder, carried, self._carry, mask, told)
         for job, fields, is_stopped in unmasked:
             threading.Thread(
                 target=self._report_unmasked,

@@ -25,6 +25,8 @@ _OWN_KINDS: Final = frozenset(("spawn", "cancelled", "lost", "unknown"))
 """Kinds of errors that hold no word of a task."""
 LOST: Final = {b"machine": "the machine went down", b"keeper": "its keeper was killed"}
 """By the word of the keeper: why nobody saw the end."""
+TOLD: Final = 8
+"""Fields of an end with which goes what was printed; the last of them is the length of `out`, in bytes."""
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
@@ -135,6 +137,11 @@ def _parse(data: bytes) -> tuple[Body | None, str | None]:
     return value, None
 
 
+def is_told(fields: Sequence[bytes]) -> bool:
+    """Whether the keeper tells all that the task left, which is what it printed."""
+    return len(fields) == TOLD
+
+
 def report(job: Job, fields: Sequence[bytes], folder: Path, is_stopped: bool) -> Report:
     """What a line of the keeper's log (`then.executors.keeper.log`) says of a task's end.
 
@@ -154,7 +161,7 @@ def report(job: Job, fields: Sequence[bytes], folder: Path, is_stopped: bool) ->
         return Report(
             id, "cancelled", None if fields[3] == b"-" else {"code": int(fields[3])}, CANCELLED, started, completed
         )
-    path = None if fields[6] == b"empty" else f"{folder}/tasks/{id}/result.json"
+    path = None if fields[6] == b"empty" or is_told(fields) else f"{folder}/tasks/{id}/result.json"
     end = judge(int(fields[3]), path, job.options)
     return Report(id, end.outcome, end.result, end.error, started, completed)
 

@@ -45,6 +45,8 @@ REUSE_BELOW = 256
 AHEAD = b"../keeper.spare"
 """The folder that is made ahead, seen from `tasks`."""
 AGED_NS = 10_000_000_000
+PRINTED_BYTES = 4096
+"""So much is told with the end of a task, where it is all that the task left: who hears it need not look into files."""
 READ_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_MODE = 0o100600
@@ -130,6 +132,12 @@ class Folder:
         self.set_mark()
         return sorted(os.listdir(self.folder)) == FRESH and not os.listdir(self.artifacts)
 
+    def printed(self) -> tuple[bytes, bytes] | None:
+        """What is in the outputs, where that is little and no file or folder came; else none."""
+        out = os.pread(self.out, PRINTED_BYTES + 1, 0)
+        err = os.pread(self.err, PRINTED_BYTES + 1, 0)
+        return (out, err) if len(out) + len(err) <= PRINTED_BYTES and self.is_unchanged() else None
+
     def close(self) -> None:
         for fd in (self.out, self.err, self.task, self.folder, self.artifacts):
             os.close(fd)
@@ -154,6 +162,8 @@ class Folders:
         """Of tasks that run."""
         self.spares: list[Folder] = []
         """Of tasks that have ended: empty, and leased."""
+        self.printed: dict[bytes, tuple[bytes, bytes]] = {}
+        """What tasks that have ended printed, until that is told."""
         self.strays: dict[int, bytes | None] = {}
         """Adopted descendants of tasks, and whose: their task's folder stays as it is."""
         self.is_short = False
@@ -229,9 +239,16 @@ class Folders:
         folder = self.held.pop(id, None)
         if folder is None:
             return False
-        if self._is_free(folder):
+        try:
+            is_silent = folder.is_silent()
+            printed = None if is_silent else folder.printed()
+        except OSError:
+            is_silent, printed = False, None  # It cannot be looked at; who hears of the end may try.
+        if is_silent and self._is_free(folder):
             self.spares.append(folder)
             return True
+        if printed is not None:
+            self.printed[id] = printed
         folder.close()  # And with that the lease is gone.
         return False
 
@@ -276,11 +293,11 @@ class Folders:
             raise
 
     def _is_free(self, folder: Folder) -> bool:
-        """Whether it may become another's; it is leased then."""
+        """Whether one whose task printed nothing may become another's; it is leased then."""
         if len(self.spares) >= HELD_MAX or len(self.own) > REUSE_BELOW or self._has_strays(folder.name):
             return False
         try:
-            return folder.is_silent() and folder.lease() and folder.is_untouched()
+            return folder.lease() and folder.is_untouched()
         except OSError:
             return False
 

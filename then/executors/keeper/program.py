@@ -259,8 +259,18 @@ class Keeper:
             self.full_until = time.monotonic() + FULL_RETRY_S
 
     def _tell(self, lines: list[bytes]) -> None:
+        """Ends to the engine; what was printed goes along where we have it, in one more field its length of `out`."""
+        frames: list[bytes] = []
+        for line in lines:
+            words = line[:-1].split(b" ")
+            printed = self.folders.printed.pop(words[1], None)
+            if printed is None:
+                frames.append(frame(*words))
+            else:
+                out, err = printed
+                frames.append(frame(*words, b"%d" % len(out), raw=out + err))
         if self.wire is not None:
-            self.wire.send(b"".join([frame(*line[:-1].split(b" ")) for line in lines]))
+            self.wire.send(b"".join(frames))
 
     def _finish(self, lines: list[bytes]) -> None:
         """Notes ends, each a line, and passes them on (invariant 2)."""
