@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from bench import harness
 from bench.harness import Options, worker
@@ -13,6 +16,12 @@ from bench.rounds import measure
 
 
 def run(options: Options) -> Findings:
+    # Removed when all have run: ext4 without a journal looks at what was deleted just before whenever it makes a file.
+    with harness.fresh(options, "latency") as folder:
+        return _measured(replace(options, folder=folder))
+
+
+def _measured(options: Options) -> Findings:
     found = Findings()
     tasks = options.size(1_000, 100)
     tails: dict[str, list[float]] = {}
@@ -46,8 +55,8 @@ def _run(
     """Gives the median in µs; the 99th percentile goes to the tails."""
 
     def once() -> float:
-        with harness.fresh(options) as folder:
-            said = harness.call(worker(module, "latency", folder, tasks))
+        folder = Path(tempfile.mkdtemp(dir=options.folder))
+        said = harness.call(worker(module, "latency", folder, tasks))
         if not said["right"]:
             found.wrong.append(f"latency: {module}: {said}")
         tails.setdefault(module, []).append(said["p99_us"])

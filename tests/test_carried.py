@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -261,6 +262,36 @@ def test_a_file_whose_name_is_no_utf8_is_synced_and_its_task_ends(tmp_path: Path
     rules.task("odd", run=("process", ["sh", "-c", 'printf 1 > "${THEN_RESULT%/*}/$(printf "a\\377")"; echo hello']))
     with then.Engine(rules, state=tmp_path / "state") as engine:
         assert engine.run("odd").outcome == "done"
+
+
+def test_what_is_told_is_carried_without_a_look(tmp_path: Path, synced: list[str]) -> None:
+    taken = Taken()
+    told = {"a": outputs.printed("a", 6, b"hello\noh\n"), "b": outputs.printed("b", 0, b"oh\n")}
+    outputs.carry_or_sync(tmp_path, ["a", "b"], taken, None, told)
+    assert taken.files == {"tasks/a/out": b"hello\n", "tasks/a/err": b"oh\n", "tasks/b/err": b"oh\n"}
+    assert synced == []
+
+
+def test_what_the_keeper_takes_away_beside_a_look_holds_nothing_up(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "tasks/a/out", b"hello\n")
+    write(tmp_path, "tasks/a/err", b"")
+    (tmp_path / "tasks/a/artifacts").mkdir()
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def late(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(path) as entries:
+            found = list(entries)
+        (tmp_path / "tasks/a/err").unlink(missing_ok=True)
+        if path.endswith("/a"):
+            (tmp_path / "tasks/a/artifacts").rmdir()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", late)
+    outputs.sync(tmp_path, "a")
+    assert [str(Path(path).relative_to(tmp_path)) for path in synced] == ["tasks/a/out", "tasks/a", "tasks"]
 
 
 def test_what_the_journal_does_not_take_is_synced(tmp_path: Path, synced: list[str]) -> None:

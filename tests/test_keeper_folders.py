@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import Desk, wait_gone
-from then.executors.keeper.folders import FRESH, Folder, Folders
+from then.executors.keeper.folders import FRESH, GIVERS_MAX, PRINTED_BYTES, Folder, Folders
 from then.executors.keeper.processes import Child
 
 PIECES = 5
@@ -138,6 +138,128 @@ def test_a_folder_made_ahead_that_cannot_be_looked_at_ends_no_keeper_and_leaves_
     assert len(os.listdir("/proc/self/fd")) == len(before)
     folders.take(b"third", b"{}")
     assert sorted(path.name for path in (tmp_path / "tasks" / "third").iterdir()) == FRESH
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def test_what_a_task_that_printed_left_empty_goes_to_a_later_one(folders: Folders, tmp_path: Path) -> None:
+    leave_two(folders, tmp_path)
+    first = tmp_path / "tasks" / "first"
+    before = inodes(first)
+    assert not folders.leave(b"first")
+    assert folders.printed == {b"first": (b"left\n", b"")}
+    while folders.is_short:
+        folders.make_ahead()
+    folders.take(b"third", b'{"id": "third"}')
+    third = tmp_path / "tasks" / "third"
+    assert [path.name for path in first.iterdir()] == ["out"]
+    assert (first / "out").read_text() == "left\n"
+    assert sorted(path.name for path in third.iterdir()) == FRESH
+    assert {name: number for name, number in inodes(third).items() if name != "out"} == {
+        name: number for name, number in before.items() if name != "out"
+    }
+    assert (third / "task.json").read_text() == '{"id": "third"}'
+    assert not (third / "out").read_bytes()
+
+
+@pytest.mark.parametrize("pieces", range(1, 4))
+def test_a_keeper_that_was_killed_over_the_giving_leaves_what_was_printed_and_nothing_else(
+    folders: Folders, tmp_path: Path, pieces: int
+) -> None:
+    leave_two(folders, tmp_path)
+    folders.leave(b"first")
+    for _ in range(pieces):
+        folders.make_ahead()
+    after = Folders(os.fsencode(tmp_path), folders.own)
+    after.watch_children(is_reaper=True)
+    for id in (b"third", b"fourth"):
+        after.take(id, b"{}")
+    while after.is_short:
+        after.make_ahead()
+    for name in ("third", "fourth"):
+        assert sorted(path.name for path in (tmp_path / "tasks" / name).iterdir()) == FRESH
+        assert after.leave(name.encode())
+    assert (tmp_path / "tasks" / "first" / "out").read_text() == "left\n"
+    after.clear()
+    assert names(tmp_path) == ["first", "second"]
+    assert not (tmp_path / "keeper.spare").exists()
+
+
+def test_a_folder_that_a_start_has_to_wait_for_is_made_of_what_was_left_empty_too(
+    folders: Folders, tmp_path: Path
+) -> None:
+    folders.take(b"first", b'{"id": "the first of them"}')
+    (tmp_path / "tasks" / "first" / "err").write_text("oh\n")
+    before = inodes(tmp_path / "tasks" / "first")
+    assert not folders.leave(b"first")
+    folders.take(b"second", b"{}")
+    after = inodes(tmp_path / "tasks" / "second")
+    assert sorted(after) == FRESH
+    assert [name for name in FRESH if after[name] == before[name]] == ["artifacts", "out", "task.json"]
+    assert (tmp_path / "tasks" / "second" / "task.json").read_text() == "{}"
+    # Nothing is leased: the program that is started opens its outputs to write.
+    with (tmp_path / "tasks" / "second" / "out").open("ab") as file:
+        file.write(b"second\n")
+
+
+def test_what_somebody_reads_or_put_elsewhere_is_given_to_no_task(folders: Folders, tmp_path: Path) -> None:
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    first = tmp_path / "tasks" / "first"
+    os.link(first / "task.json", tmp_path / "kept.json")
+    folders.leave(b"first")
+    with (first / "err").open("rb"):
+        folders.take(b"second", b"{}")
+    assert sorted(path.name for path in first.iterdir()) == ["err", "out", "task.json"]
+    assert sorted(path.name for path in (tmp_path / "tasks" / "second").iterdir()) == FRESH
+
+
+@pytest.mark.parametrize("made", ["result.json", "artifacts/report"])
+def test_where_a_task_made_something_all_stays_and_is_to_be_looked_at(
+    folders: Folders, tmp_path: Path, made: str
+) -> None:
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    first = tmp_path / "tasks" / "first"
+    (first / made).touch()
+    before = inodes(first)
+    folders.leave(b"first")
+    assert folders.printed == {}
+    folders.take(b"second", b"{}")
+    assert inodes(first) == before
+
+
+def test_what_comes_into_a_folder_after_the_end_of_its_task_stays_there(folders: Folders, tmp_path: Path) -> None:
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    folders.leave(b"first")
+    first = tmp_path / "tasks" / "first"
+    (first / "artifacts" / "late").touch()
+    folders.take(b"second", b"{}")
+    assert sorted(path.name for path in first.iterdir()) == FRESH
+
+
+def test_more_than_a_little_is_not_told(folders: Folders, tmp_path: Path) -> None:
+    for id, size in ((b"first", PRINTED_BYTES), (b"second", PRINTED_BYTES + 1)):
+        folders.take(id, b"{}")
+        (tmp_path / "tasks" / id.decode() / "out").write_bytes(bytes(size))
+        folders.leave(id)
+    assert folders.printed.keys() == {b"first"}
+
+
+def test_no_more_folders_of_ended_tasks_are_held_open_than_are_of_use(folders: Folders, tmp_path: Path) -> None:
+    ids = [b"%d" % number for number in range(GIVERS_MAX + 2)]
+    for id in ids:
+        folders.take(id, b"{}")
+        write_output(tmp_path, id.decode())
+    before = len(os.listdir("/proc/self/fd"))
+    for id in ids:
+        folders.leave(id)
+    assert len(os.listdir("/proc/self/fd")) == before - 5 * 2
+    folders.clear()
+    assert len(os.listdir("/proc/self/fd")) == before - 5 * len(ids)
 
 
 def test_each_task_that_leaves_something_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -154,12 +154,15 @@ def _written(path: str) -> list[str]:
     folders: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found = _written(entry.path)
-                files += found
-                folders += [entry.path] if found else []
-            elif entry.is_file(follow_symlinks=False) and entry.name not in OWN and entry.stat().st_size:
-                files.append(entry.path)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    found = _written(entry.path)
+                    files += found
+                    folders += [entry.path] if found else []
+                elif entry.is_file(follow_symlinks=False) and entry.name not in OWN and entry.stat().st_size:
+                    files.append(entry.path)
+            except FileNotFoundError:
+                pass  # It was empty, and the keeper has given it to another task.
     return files + folders
 
 
