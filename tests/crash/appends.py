@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import then
 from tests.crash.campaign import ROOT, kill_keeper
+from then import turns
 from then.abc import Cell, Entry
 from then.journals.sqlite import SqliteJournal
 
@@ -51,6 +54,19 @@ class Appends:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         SqliteJournal.append = append  # type: ignore[method-assign, assignment]
+
+
+@contextmanager
+def engine_to_kill(description: str | None, text: str) -> Iterator[tuple[then.Engine, Appends]]:
+    """What such a program does with rules in a text: an engine on them whose steps each have a commit of their own."""
+    given = arguments(description).parse_args()
+    turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
+    appends = Appends(given.kill, given.when)
+    os.environ["MARKS"] = str(given.folder / "marks")
+    (given.folder / "rules.then").write_text(text)
+    rules = then.Rules().load(given.folder / "rules.then")
+    with then.Engine(rules, given.folder / "state", durability="process", slots=4) as engine:
+        yield engine, appends
 
 
 # -- its test ------------------------------------------------------------------------

@@ -11,11 +11,8 @@ prints how many it made, and what came of all.
 from __future__ import annotations
 
 import json
-import os
 
-import then
-from tests.crash.appends import Appends, arguments
-from then import turns
+from tests.crash.appends import engine_to_kill
 from then.app.engine import Engine
 from then.core import facts as f
 from then.core.errors import ConfigError
@@ -48,14 +45,7 @@ ADDED = "after last done where m == 50"
 
 
 def main() -> None:
-    options = arguments(__doc__)
-    given = options.parse_args()
-    turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
-    appends = Appends(given.kill, given.when)
-    os.environ["MARKS"] = str(given.folder / "marks")
-    (given.folder / "held.then").write_text(TEXT)
-    rules = then.Rules().load(given.folder / "held.then")
-    with Engine(rules, given.folder / "state", durability="process", slots=4) as engine:
+    with engine_to_kill(__doc__, TEXT) as (engine, appends):
         if "b4" not in [point.name for point in engine.breakpoints]:
             engine.breakpoints.add("b4", ADDED, who="ann")
         flow = engine.post_record("go", {"n": 1}, key="one").wait()

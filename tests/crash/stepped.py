@@ -11,11 +11,8 @@ of both flows.
 from __future__ import annotations
 
 import json
-import os
 
-import then
-from tests.crash.appends import Appends, arguments
-from then import turns
+from tests.crash.appends import engine_to_kill
 from then.app.engine import Engine
 from then.core import facts as f
 from then.debugger.access import to_engine
@@ -32,13 +29,7 @@ breakpoint entry after go
 
 
 def main() -> None:
-    given = arguments(__doc__).parse_args()
-    turns.DELAY_S = turns.KEPT_DELAY_S = 0  # type: ignore[misc]
-    appends = Appends(given.kill, given.when)
-    os.environ["MARKS"] = str(given.folder / "marks")
-    (given.folder / "stepped.then").write_text(TEXT)
-    rules = then.Rules().load(given.folder / "stepped.then")
-    with Engine(rules, given.folder / "state", durability="process", slots=4) as engine:
+    with engine_to_kill(__doc__, TEXT) as (engine, appends):
         flow = engine.post_record("go", {"n": 1}, key="one")
         session = Session(to_engine(engine), flow.id, "ann")
         while (stop := session.wait()) is not None and stop.reason != "ended":
