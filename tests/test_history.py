@@ -197,6 +197,27 @@ def test_who_reads_on_reads_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == [seen, seen]
 
 
+def test_who_reads_on_while_flows_are_pruned_is_told_what_a_new_reader_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
+    bench, root, reading = opened_and_read()
+    seen = reading.state.seq
+    bench.post("tick", n=1)
+    finish(bench, "a", m=7)
+    cells = Paper.cells
+
+    def pruned_then(paper: Paper, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        found = list(cells(paper, kind, prefix))
+        bench.loop.prune(lambda state: ([seen + 1], ()))  # It was just looked whether a checkpoint has come.
+        return iter(found)
+
+    monkeypatch.setattr(Paper, "cells", pruned_then)
+    reading.read_on()
+    monkeypatch.setattr(Paper, "cells", cells)
+    assert told(reading.state) == told(History(bench.paper).state)
+    assert reading.state.seq == bench.paper.last
+    assert reading.flow(root.flow) == History(bench.paper).flow(root.flow)
+
+
 def test_after_an_interrupt_amid_its_reading_a_reader_tells_each_thing_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "CHECKPOINT_ENTRIES", 1000)
     bench, root, reading = opened_and_read()

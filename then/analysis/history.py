@@ -106,6 +106,8 @@ class History:
         if kept.seq > state.seq:
             return
         for entry in self._journal.read(state.seq):
+            if entry.seq != state.seq + 1:
+                return  # Between the two looks a checkpoint was written, and what lay there was pruned.
             turn(state, f.decode(entry.data))
         self._state = state
 
