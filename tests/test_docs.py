@@ -17,6 +17,7 @@ import then
 from tests.cli.terminal import Terminal
 from tests.examples import normal
 from tests.transcripts import Transcript, files
+from then.cli.entry import COMMANDS
 from then.core import errors
 from then.core.errors import ThenError
 from then.core.source import Span
@@ -211,6 +212,16 @@ def _squeezed(text: str) -> list[str]:
 def test_every_page_is_found_from_the_readme() -> None:
     linked = set(re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text()))
     assert {_shown(path) for path in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def test_commands_that_the_pages_name_are_there() -> None:
+    named = {
+        (_shown(page), word)
+        for page in PAGES
+        for word in re.findall(r"`andthen ([a-z]+)\b", page.read_text())
+        if word not in COMMANDS
+    }
+    assert not named
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -138,3 +138,26 @@ def test_a_posted_type_that_is_near_a_declared_one_is_an_event_and_a_warning_at_
             warnings.simplefilter("error")
             for type in ("order", "parcel.orer", "letter", "stranger"):
                 engine.run(type, total=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"tiemout": "30s"}, 'unknown option of a task "tiemout" (did you mean "timeout"?)'),
+        (
+            {"run": ("process", ["true"]), "tiemout": "30s"},
+            'unknown option of a task "tiemout" (did you mean "timeout"?)',
+        ),
+        ({"run": ("process", ["true"]), "envv": {}}, 'unknown option of a task "envv" (did you mean "env"?)'),
+        ({"env": {}}, 'task "pay": env without run=(…)'),
+    ],
+)
+def test_a_misspelt_option_of_a_task_is_refused(given: dict[str, Any], text: str) -> None:
+    # Beside a `run` it was handed to an executor, which never asked for it: the task ran without a timeout.
+    with pytest.raises(RuleError) as refused:
+        then.Rules().task("pay", **given)
+    assert str(refused.value).partition(": ")[2] == text
+
+
+def test_an_executor_of_others_takes_options_of_its_own() -> None:
+    then.Rules().task("pay", run=("rocket", "moon"), fuel="7t")

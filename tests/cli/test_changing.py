@@ -106,6 +106,10 @@ def test_a_report_of_another_type_than_declared_is_refused(shell: Shell) -> None
     said = shell("complete", id, "done", "n=many")
     assert (said.code, said.out) == (2, "")
     assert 'count: n: the text "many", int is declared' in said.err
+    # It ended the task as failed, and with it the flow, for good: a field forgotten, and a release is off.
+    assert "count: n: missing, int is declared" in shell("complete", id, "done").err
+    assert 'count: n: missing, int is declared (is it given as "nn"?)' in shell("complete", id, "done", "nn=7").err
+    assert shell("show", id, "--json").objects[0]["outcome"] is None
     assert shell("complete", id, "done", "n=7").code == 0
     assert shell("show", id, "--json").objects[0]["result"] == {"n": 7}
 

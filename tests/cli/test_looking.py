@@ -138,6 +138,7 @@ def test_an_ambiguous_one_and_an_unknown_one_are_refused_with_2(shell: Shell) ->
     unknown = shell("show", "zz")
     assert (unknown.code, unknown.out) == (2, "")
     assert unknown.err == 'andthen: no record has an id that begins with "zz"; `andthen ps --all` lists them\n'
+    assert 'unknown rule "publsh" (did you mean' in shell("show", "publsh").err
 
 
 def test_the_rules_in_force_are_listed_in_order(shell: Shell) -> None:

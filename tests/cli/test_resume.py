@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sqlite3
@@ -160,7 +161,7 @@ def test_where_timers_are_it_stays_as_the_run_did(shell: Shell) -> None:
     assert resumed == run
     assert resumed.err.splitlines() == [
         "stays for beat: Ctrl-C ends it, `andthen timers` lists them",
-        "time is over: cancelling",
+        "time is over",
     ]
 
 
@@ -177,6 +178,22 @@ def test_timers_of_a_run_that_was_killed_start_flows_in_it(shell: Shell) -> None
     resumed.read_until(rf"{fired} .*done.*beat")
     resumed.signal(signal.SIGINT)
     assert resumed.end().code == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--no-color", "--json"])
+def test_who_stays_for_timers_says_of_each_flow_how_it_ended_when_it_has(shell: Shell, option: str) -> None:
+    # Nothing was said of those that a timer started, and of the first one only when the command ended.
+    shell.write("beat.then", 'task beat() run process ["false"]\nevery 1h start beat()\nstart beat()\n')
+    run = shell.start("run", "beat.then", option)
+    said = r'"flow":"{}","outcome":"failed"' if option == "--json" else "flow {} failed, 1 record in "
+    out = run.read_until(said.format("[0-9a-z]+"))
+    fired = shell("timers", "fire", "beat", "--json").objects[0]["fired"]
+    out += run.read_until(said.format(fired))
+    run.signal(signal.SIGINT)
+    ended = run.end()
+    assert ended.code == 130
+    assert len(re.findall(said.format("[0-9a-z]+"), out + ended.out)) == 2
 
 
 @pytest.mark.slow

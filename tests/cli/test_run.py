@@ -378,7 +378,7 @@ def test_the_time_of_a_run_that_stays_for_its_timers_may_be_limited(shell: Shell
     assert said.code == 0
     assert said.err.splitlines() == [
         "stays for beat: Ctrl-C ends it, `andthen timers` lists them",
-        "time is over: cancelling",
+        "time is over",
     ]
 
 

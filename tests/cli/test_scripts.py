@@ -35,6 +35,15 @@ def test_a_script_by_itself_starts_tasks_of_the_rules_beside_it(shell: Shell) ->
     assert results["ping"] == {"code": 0}
 
 
+def test_of_the_rules_beside_a_script_it_is_not_said_that_nothing_emits_what_the_script_emits(shell: Shell) -> None:
+    shell.write("job.py", "def main():\n    emit('over')\n")
+    shell.write("tasks.then", "event over()\n")
+    assert shell("check", "job.py") == (0, "", "nothing found\n")
+    said = shell("run", "job.py")
+    assert (said.code, said.err) == (0, "")
+    assert "T604" in shell("check", "tasks.then").out
+
+
 def test_a_script_whose_name_another_task_has_is_refused(shell: Shell) -> None:
     shell.write("ping.py", "def main(): pass\n")
     shell.write("tasks.then", PING)

@@ -299,3 +299,17 @@ def test_the_picture_of_a_terminal_knows_what_we_write(tmp_path: Path) -> None:
     picture.write("one\ntwo\n\x1b[2A\rONE\x1b[K\n\x1b[J\x1b[31mred\x1b")
     picture.write("[0m!")
     assert picture.text == "ONE\nred!"
+
+
+def test_a_flow_that_is_over_is_drawn_once_more_and_kept_no_longer() -> None:
+    # What timers start again and again was kept for good, and drawn anew each time.
+    plot = Plot()
+    for _ in range(3):
+        root = plot.done("fetch")
+        plot.done("build", root)
+        other = plot.born("lint")
+        taken = plot.forest.taken(root, 60, 20, NOW)
+        assert [line.split()[1] for line in taken] == ["fetch", "build"]
+        assert [line.split()[1] for line in plot.lines()] == ["lint"]
+        assert plot.forest.taken(other, 60, 20, NOW)
+        assert plot.lines() == plot.forest.taken(root, 60, 20, NOW) == []

@@ -24,7 +24,7 @@ from then.app.waits import Waits
 from then.committer import Committer
 from then.core.causes import Adopt, Cancel, Move, Post, Proceed, Release, Report, Retry
 from then.core.claims import constant_claim
-from then.core.errors import ConfigError, ExecutorError, ThenError
+from then.core.errors import BodyRefused, ConfigError, ExecutorError, ThenError
 from then.core.folds import restore
 from then.core.guards import Guards, guards_of
 from then.core.state import FAILURES
@@ -214,16 +214,23 @@ class Engine(Waits):
         Raises:
             UnknownId: no record begins so.
             ConfigError: an executor runs it.
+            BodyRefused: the result of what is done is not as declared.
         """
         if outcome not in OUTCOMES:
             raise ConfigError(f'"{outcome}" is no outcome; one of {", ".join(OUTCOMES)}')
         check_json(result, "result")
         full, flow = self.history().find(id)
-        task = self.history().flow(flow).records[full].task
+        history = self.history().flow(flow)
+        task = history.records[full].task
         if task.outcome is None and self.kind_of(task) is not None:
             raise ConfigError(
                 f'{task.type} ({full}) is run by "{self.kind_of(task)}"; only `andthen cancel` ends it from outside'
             )
+        if outcome == "done" and task.outcome is None:
+            fault = self.editions[history.flow.version].types.result(task.type, result)
+            if fault is not None:  # A slip of the pen: the record waits on for a report that is as declared.
+                path, _, reason = fault.partition(": ")
+                raise BodyRefused(task.type, path, reason)
         result = self._recorded(result)
         error: Body | None = None if outcome == "done" else {"kind": _KINDS[outcome], **result}
         now = self.clock.now_us()

@@ -13,18 +13,19 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from then.app.places import shown_paths
 from then.app.rules import Rules
-from then.app.script_files import declare_containers, declare_script, has_rules, is_script
+from then.app.script_files import beside_script, declare_containers, declare_script, has_rules, is_script
 from then.core.errors import RuleError
 from then.core.rules import RuleSet
 from then.core.source import Span
 from then.language.cache import cache_folder, load_cached, load_stored_cached
+from then.language.findings import Finding
 from then.language.loading import Loaded, load_path
 
 _PREFIX: Final = "then_rules_"
@@ -45,7 +46,7 @@ def load_into(rules: Rules, path: Path) -> None:
         return
     if has_rules(path.parent):
         loaded = load_cached(path.parent, env=environment(), load_python=run_python_rules, known=rules.set)
-        _take(rules, loaded, loaded.root.resolve())
+        _take(rules, loaded, loaded.root.resolve(), beside_script(loaded.findings))
     declare_script(rules.set, path.name)
     declare_containers(rules.set, path.parent)
     rules.root, rules.path = path.parent.resolve(), Path(path.name)
@@ -106,9 +107,9 @@ def load_kept(path: str, root: Path, sources: Mapping[str, str]) -> Rules:
     return rules
 
 
-def _take(rules: Rules, loaded: Loaded, root: Path) -> None:
+def _take(rules: Rules, loaded: Loaded, root: Path, findings: Iterable[Finding] | None = None) -> None:
     rules.set.extend(loaded.rules)
-    rules.findings = (*rules.findings, *loaded.findings)
+    rules.findings = (*rules.findings, *(loaded.findings if findings is None else findings))
     if rules.path is None:
         rules.root, rules.path = root, Path(loaded.entry)
 

@@ -127,6 +127,8 @@ class Rules(Listener):
         """
         check_name(name, "task")
         span = caller()
+        if options:
+            _check_options(name, run, options, span)
         line = None
         if run is not None:
             if not isinstance(run, tuple) or len(run) != 2:
@@ -135,8 +137,6 @@ class Rules(Listener):
             line = Run(
                 str(kind), expression_of(target), tuple((key, expression_of(value)) for key, value in options.items())
             )
-        elif options:
-            raise RuleError(f'task "{name}": {", ".join(options)} without run=(…)')
         given = self._given_secrets(name, secrets or {}, line, span)
         said = Said(retry, retry_while, timeout, deadline, expires, limit, needs, idempotent_by)
         plain = TaskDecl(
@@ -423,6 +423,21 @@ class Rules(Listener):
 
     def _take(self, rule: Rule) -> None:
         self.set.add(rule)
+
+
+def _check_options(task: str, run: object, options: Mapping[str, object], span: Span | None) -> None:
+    """Refuses a misspelt option: of a `run` that the language knows it would be left aside, as of one it does not it may be meant."""
+    from then.language.executors import KINDS
+
+    own = Rules.task.__kwdefaults__ or {}
+    kind = KINDS.get(str(run[0])) if isinstance(run, tuple) and run else None
+    for option in options:
+        if kind is not None and option not in kind.options:
+            raise UnknownName("option of a task", option, [*kind.options, *own], span)
+        if run is None and not any(option in each.options for each in KINDS.values()):
+            raise UnknownName("option of a task", option, own, span)
+    if run is None:
+        raise RuleError(f'task "{task}": {", ".join(options)} without run=(…)', span)
 
 
 def _no_function(what: str) -> Callable[[F], F]:

@@ -12,7 +12,7 @@ import attrs
 
 from then.app.loading import environment, load_afresh, load_rules, run_python_rules
 from then.app.machine import capacity_of
-from then.app.script_files import has_rules, is_script, script_findings
+from then.app.script_files import beside_script, has_rules, is_script, script_findings
 from then.cli.listing import print_object, print_table
 from then.cli.settings import Settings, say
 from then.cli.showing import rule_object, when_text
@@ -58,6 +58,7 @@ def _findings(path: Path, resources: Mapping[str, float]) -> tuple[Finding, ...]
     if not is_lone or has_rules(root):
         at = root if is_lone else path
         found = check_path(at, env=environment(), load_python=run_python_rules)
+        found = beside_script(found) if is_lone else found
     if any(finding.severity == "error" for finding in found):
         return found
     rules = load_afresh(str(path))

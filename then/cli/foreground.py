@@ -165,8 +165,8 @@ class Foreground:
                 for change in self._changes.of(item):
                     if change.task.flow in self._flows:
                         self.view.changed(change)
-                if self._stays and item.flow not in self._open and any(isinstance(o, f.FlowEnded) for o in item.facts):
-                    self._flows.discard(item.flow)
+                if self._stays and any(isinstance(fact, f.FlowEnded) for fact in item.facts):
+                    self._leave_behind(item.flow)
             case Begun(task=task, time_us=time_us):
                 change = self._changes.begun(task, time_us)
                 if task.flow in self._flows:
@@ -183,6 +183,15 @@ class Foreground:
                 self._is_full_said = False
             case Printed(text=text):
                 self.view.printed(text)
+
+    def _leave_behind(self, id: str) -> None:
+        """Says of a flow that has ended how, where others come after it: nothing of it is kept."""
+        if id in self._flows:
+            self._flows.discard(id)
+            with self.feed.resting() as loop:
+                flow = loop.past(id)
+            if flow is not None:  # Retention is never so quick, but a person may prune.
+                self.view.passed(flow, self.engine.clock.now_us())
 
     def _show_rest(self) -> None:
         """What came before the end, and has not been shown."""
@@ -344,7 +353,7 @@ class Foreground:
     def _look_at_clock(self) -> None:
         if self._limit is not None and self._now() >= self._limit:
             self._limit = None
-            self.view.message("time is over: cancelling")
+            self.view.message(f"time is over{': cancelling' if self._open else ''}")
             self._stays = False  # What timers start from now on is not waited for.
             self._cancel()
 

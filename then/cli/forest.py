@@ -144,6 +144,19 @@ class Forest:
         lines = self._laid_out(self._rows(chosen), columns, now_us, has_tails=has_tails, has_folds=False)
         return [*lines[: rows - 1], self._rest(chosen, columns)]
 
+    def taken(self, flow: str, columns: int, rows: int, now_us: int) -> list[str]:
+        """The lines of a flow that has ended; from now on it is drawn, and kept, no more."""
+        ids = [flow] if flow in self._nodes else []
+        for id in ids:
+            ids += self._nodes[id].children
+        gone, kept = set(ids), self._nodes
+        self._nodes = {id: node for id, node in kept.items() if id in gone}
+        lines = self.lines(columns, rows, now_us)
+        self._nodes = {id: node for id, node in kept.items() if id not in gone}
+        if not self._nodes:
+            self._taken_out.clear()
+        return lines
+
     # -- what is drawn ----------------------------------------------------------
 
     def _rows(self, chosen: set[str]) -> Iterator[Row]:

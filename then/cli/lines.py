@@ -39,6 +39,9 @@ class View(Protocol):
     def tick(self) -> None:
         """Time has passed without news."""
 
+    def passed(self, flow: Flow, now_us: int) -> None:
+        """A flow ended, and others come after it: of this one nothing more is told."""
+
     def ended(self, flow: Flow, now_us: int) -> None:
         """A flow ended, or came to rest; `outcome` is null then."""
 
@@ -66,6 +69,9 @@ class JsonLines:
     def tick(self) -> None:
         self._out.flush()
         self.patience_s = None
+
+    def passed(self, flow: Flow, now_us: int) -> None:
+        self.ended(flow, now_us)
 
     def ended(self, flow: Flow, now_us: int) -> None:
         self._write({"flow": flow.id, "outcome": flow.outcome})
@@ -125,6 +131,10 @@ class PlainLines:
     def tick(self) -> None:
         self._out.flush()
         self.patience_s = None
+
+    def passed(self, flow: Flow, now_us: int) -> None:
+        self.ended(flow, now_us)
+        self.patience_s = FLUSH_S
 
     def ended(self, flow: Flow, now_us: int) -> None:
         self._out.write(flow_line(flow, now_us, self._has_color) + "\n")

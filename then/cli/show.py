@@ -18,7 +18,7 @@ def command_(settings: Settings, what: str, form: str | None) -> None:
     """
     from then.app.reading import open_reading
     from then.cli.showing import show_record, show_rule
-    from then.core.errors import ThenError, UnknownId
+    from then.core.errors import ThenError, UnknownId, nearest
 
     with open_reading(settings.folder) as reading:
         if form is not None:
@@ -31,7 +31,7 @@ def command_(settings: Settings, what: str, form: str | None) -> None:
                 rules = reading.rules()
             except ThenError:
                 raise unknown from None
-            if rules.set.rule(what) is None:
+            if rules.set.rule(what) is None and not nearest(what, (rule.name for rule in rules.set.rules)):
                 raise
             show_rule(settings, rules, what, form)
             return

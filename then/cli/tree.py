@@ -65,6 +65,16 @@ class LiveTree:
     def tick(self) -> None:
         self._draw()
 
+    def passed(self, flow: Flow, now_us: int) -> None:
+        if self._is_over:
+            self.ended(flow, now_us)
+            return
+        self._screen.clear()
+        self._screen.draw(self._forest.taken(flow.id, self._screen.size[0], FINAL_ROWS, _now_us()))
+        self._screen.leave()
+        self._out.write(flow_line(flow, now_us, self._has_color) + "\n")
+        self._draw()
+
     def ended(self, flow: Flow, now_us: int) -> None:
         self._finish()
         self._out.write(flow_line(flow, now_us, self._has_color) + "\n")
