@@ -459,7 +459,7 @@ def test_a_step_is_not_ended_by_what_was_held_before_but_by_nothing_else_to_do(s
     first = shop.stop()
     shop.go("step")
     assert shop.session.wait(0.0) is None, "the other is held still, and this one runs"
-    shop.end(shop.flow.history.records[first.id or ""].task.type)
+    shop.end(shop.flow.history.records[first.id or ""].task.type, receipt="r")
     stop = shop.stop()
     assert (stop.reason, stop.id) == ("step", first.id)
     shop.go("step")

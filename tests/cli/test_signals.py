@@ -95,6 +95,29 @@ def test_the_second_cancels_the_flow_and_lets_it_clean_up(shell: Shell, gate: ob
     assert shell("ps", "--json").out == ""
 
 
+def test_the_second_cancels_what_a_timer_started_too(shell: Shell) -> None:
+    # It said so, and let it run: only what the command itself had posted was cancelled.
+    shell.write(
+        "rules.then",
+        'task slow() run process ["sleep", "1000"]\ntask tidy() run process ["true"]\n'
+        "every 1h start slow()\nrule left when slow cancelled then tidy()\n",
+    )
+    program = shell.start("run", "rules.then")
+    program.hear_until("stays for slow")
+    shell("timers", "fire", "slow")
+    program.read_until("started    slow")
+    program.signal(SIGINT)
+    program.hear_until("stopping: nothing new is started, waiting for 1 task that runs")
+    program.signal(SIGINT)
+    program.hear_until("cancelling; Ctrl-C again kills what still runs")
+    said = program.end()
+    assert said.code == 130
+    last = normal(said.out).splitlines()
+    assert "tidy" in last[-2]
+    assert last[-1].endswith(" cancelled, 2 records in TIME")
+    assert shell("ps", "--json").out == ""
+
+
 def test_the_third_kills_what_does_not_listen(shell: Shell, gate: object) -> None:
     program = _begin(shell, "deaf")
     for heard in ("stopping", "cancelling", "killing"):

@@ -303,8 +303,14 @@ class Foreground:
         self.view.message(f"stopping: nothing new is started, {what}Ctrl-C again cancels")
 
     def _cancel(self) -> None:
-        """Ends the flows as cancelled; what cleans up after them may still run."""
+        """Ends the flows, those of timers too, as cancelled; what cleans up after them may still run, and is waited for."""
         with self.feed.resting() as loop:
+            if self._stays:
+                self._stays = False  # What timers start from now on is not waited for.
+                begun = loop.look(lambda state: {id for id in self._flows if id in state.flows}) - self._open
+                self._open |= begun
+                for flow in begun:
+                    loop.wait_for(flow, self.feed.put)
             loop.drain(but=self._flows)
             for flow in self._open:
                 live = loop.look(lambda state, flow=flow: list(state.live(flow)))  # type: ignore[misc]
@@ -353,9 +359,8 @@ class Foreground:
     def _look_at_clock(self) -> None:
         if self._limit is not None and self._now() >= self._limit:
             self._limit = None
-            self.view.message(f"time is over{': cancelling' if self._open else ''}")
-            self._stays = False  # What timers start from now on is not waited for.
             self._cancel()
+            self.view.message(f"time is over{': cancelling' if self._open else ''}")
 
     def _now(self) -> float:
         return self.engine.clock.monotonic()
