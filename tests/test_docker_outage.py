@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,11 @@ import pytest
 from tests.docker_desk import DockerDesk
 from tests.docker_engine import DockerEngine, lacking
 from tests.dockerd import Dockerd, DockerdFailed, open_dockerd
+from tests.seams.executor_suite import PATIENCE_S
+from then.core.tasks import Body
+from then.executors.docker.calls import Calls
+from then.executors.docker.container import Container
+from then.executors.docker.host import Host
 
 # The SDK forgets to close its socket to an engine that does not answer.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed .socket:ResourceWarning")
@@ -152,3 +159,120 @@ def test_containers_of_an_engine_without_a_state_folder_go_with_it(tmp_path: Pat
         desk.wait_output("brief", b"up\n")
         desk.executor.close(wait=True)
         assert desk.containers() == []
+
+
+# -- connections that break alone ---------------------------------------------------------------
+
+TWO_LINES = "trap 'echo two; exit 4' TERM; echo one; sleep 1000000 & wait"
+
+
+class Streams:
+    """The streams that an executor opens, by the last word of their paths: `events`, `attach`, `logs`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._opened: list[tuple[str, socket.socket]] = []
+        self._news = threading.Condition()
+        asked = Host.stream
+
+        def stream(
+            host: Host, method: str, path: str, query: dict[str, str], body: Body | None = None
+        ) -> socket.socket:
+            link = asked(host, method, path, query, body)
+            with self._news:
+                self._opened.append((path.rpartition("/")[2], link))
+                self._news.notify_all()
+            return link
+
+        monkeypatch.setattr(Host, "stream", stream)
+
+    def of(self, kind: str) -> list[socket.socket]:
+        return [link for one, link in self._opened if one == kind]
+
+    def wait(self, kind: str) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: self.of(kind), PATIENCE_S)
+
+    def cut(self, kind: str) -> None:
+        """The only one of its kind ends, for both sides."""
+        (link,) = self.of(kind)
+        link.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def steady(tmp_path: Path, docker_engine: DockerEngine) -> Iterator[DockerDesk]:
+    """A desk at an engine that stays there."""
+    with DockerDesk(tmp_path, docker_engine) as desk:
+        yield desk
+
+
+def test_a_container_that_is_being_started_while_all_are_asked_for_is_started_once_and_read_once(
+    steady: DockerDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was found `created`, and begun a second time beside: both streams of its output were written.
+    monkeypatch.setattr("then.executors.docker.host.WORKERS_MAX", 2)  # One is at its start, one does all else in turn.
+    streams, starts, listed = Streams(monkeypatch), list[str](), threading.Event()
+    ask_for_all, start = Host._ask_for_all, Calls.start
+
+    def ask(host: Host) -> None:
+        ask_for_all(host)
+        if len(streams.of("events")) > 1:
+            listed.set()
+
+    def start_late(calls: Calls, id: str) -> None:
+        starts.append(id)
+        if len(starts) == 1:
+            streams.cut("events")
+            assert listed.wait(PATIENCE_S)
+            steady.start("other", "true")
+            steady.report_of("other")
+        start(calls, id)
+
+    monkeypatch.setattr(Host, "_ask_for_all", ask)
+    monkeypatch.setattr(Calls, "start", start_late)
+    steady.start("one", "echo one; exit 4")
+    report = steady.report_of("one")
+    assert (report.outcome, report.result) == ("failed", {"code": 4})
+    assert steady.output("one") == b"one\n"
+    assert starts.count(starts[0]) == 1
+    assert len(streams.of("attach")) == 2
+
+
+def test_what_a_broken_stream_hid_is_collected_where_it_ends_before_it_is_followed_again(
+    steady: DockerDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams, asked, heard = Streams(monkeypatch), list[Container](), threading.Event()
+    died, follow = Container.died, Container._follow_again
+
+    def hear(container: Container, code: int) -> None:
+        died(container, code)
+        heard.set()
+
+    def follow_late(container: Container) -> None:
+        asked.append(container)
+        if len(asked) == 1:
+            steady.engine.client.api.kill(container.id, "TERM")
+        assert heard.wait(PATIENCE_S)
+        follow(container)
+
+    monkeypatch.setattr(Container, "died", hear)
+    monkeypatch.setattr(Container, "_follow_again", follow_late)
+    steady.start("long", TWO_LINES)
+    steady.wait_output("long", b"one\n")
+    streams.cut("attach")
+    streams.cut("events")
+    report = steady.report_of("long")
+    assert (report.outcome, report.result) == ("failed", {"code": 4})
+    assert steady.output("long") == b"one\ntwo\n"
+
+
+def test_a_stream_that_breaks_alone_is_opened_again(steady: DockerDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a proxy breaks one on which nothing came for long; what came later was lost.
+    streams = Streams(monkeypatch)
+    steady.start("long", TWO_LINES)
+    steady.wait_output("long", b"one\n")
+    streams.cut("attach")
+    streams.wait("logs")
+    steady.engine.client.api.kill(steady.wait_running("long")["Id"], "TERM")
+    report = steady.report_of("long")
+    assert (report.outcome, report.result) == ("failed", {"code": 4})
+    assert steady.output("long") == b"one\ntwo\n"

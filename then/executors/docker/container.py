@@ -5,11 +5,12 @@ Invariants:
 1. A container has the name of its task (or the one its rules give it) and the
    task's id as label: an engine makes it once, however often it is asked. One
    that is there is taken over, not made.
-2. It is started only while the engine says `created`: after any doubt it is
-   asked before.
+2. It is started only while the engine says `created`, and by one worker at a
+   time: after any doubt it is asked before.
 3. It is removed when its report is durable, not before: until then its exit
    code and output can be had again.
 4. A task whose folder names a container is never given another.
+5. Its output has one writer at a time: one stream, or who collects.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from then.executors.orders import record_of
 
 ROOM_S: Final = 1.0
 """Where the disk is full, it is tried again after so long."""
+EARLY_S: Final = 1.0
+"""Its output ends a moment before its end is told. Where nothing is told for so long, the connection broke alone."""
 STOPPED_S: Final = 30.0
 """A task that is to stop on an engine that cannot be reached is given up after so long."""
 BOTH: Final = {"stdout": "1", "stderr": "1"}
@@ -83,6 +86,8 @@ class Container:
         self._is_copied = False
         self._is_first = True
         """Nothing was tried yet."""
+        self._is_beginning = False
+        """A worker makes or starts it."""
         self._is_opening = False
         """Somebody asks for its output, to follow it again."""
 
@@ -91,10 +96,17 @@ class Container:
     def begin(self) -> None:
         """Makes it, or finds it, and sees that it runs. Done again where its engine did not answer."""
         with self._lock:
-            if self._phase != "waiting":
+            if self._phase != "waiting" or self._is_beginning:
                 return
-            is_never = self._is_stopped and self.id is None and not self._is_old
-        if is_never:
+            self._is_beginning = True
+        try:
+            self._begin()
+        finally:
+            with self._lock:
+                self._is_beginning = False
+
+    def _begin(self) -> None:
+        if self._is_stopped and self.id is None and not self._is_old:
             self._over(endings.cancelled(self.job, None, None))
             return
         try:
@@ -225,8 +237,11 @@ class Container:
     def _follow(self, link: socket.socket, frames: Frames) -> None:
         flow = Flow(link, frames, lambda is_whole: self._drained(flow, is_whole=is_whole))
         with self._lock:
-            self._flow = flow
-        self._shop.pump.add(flow)
+            if self._phase == "running":
+                self._flow = flow
+                self._shop.pump.add(flow)
+                return
+        link.close()
 
     def _drop(self) -> None:
         with self._lock:
@@ -240,7 +255,18 @@ class Container:
                 return
             self._flow = None
             self._is_whole &= is_whole
+            is_early = is_whole and not self._has_ended
         self._look()
+        if is_early:
+            self._shop.pump.later(EARLY_S, self._look_for_end)
+
+    def _look_for_end(self) -> None:
+        """Where its end was not told after that of its output: it goes on, unheard."""
+        with self._lock:
+            if self._phase != "running" or self._has_ended or self._flow is not None:
+                return
+            self._is_whole = False
+        self.host.submit(BEGIN, self._follow_again, self)
 
     def _follow_again(self) -> None:
         """After an outage, or another engine's end: from where our files end."""
@@ -265,10 +291,6 @@ class Container:
             return  # It has gone: the events tell.
         with self._lock:
             self._is_whole = False
-            is_over = self._phase != "running"
-        if is_over:
-            link.close()
-            return
         self._follow(link, Frames(self.folder, skipped))
 
     # -- its end
@@ -281,14 +303,16 @@ class Container:
 
     def found(self, status: str) -> None:
         with self._lock:
-            if self._phase != "running":
-                return
+            if self._phase != "running" or (status == "created" and self._is_beginning):
+                return  # Who begins it hears whether it was started.
+            # A stream that ends may have ended with the connection.
+            self._is_whole = False
             if status in ("exited", "dead", "removing"):
                 self._has_ended = True
-                self._is_whole = False
             elif status == "created":
                 self._phase = "waiting"
         if status == "created":
+            self._drop()
             self.host.submit(BEGIN, self.begin, self)
         elif self._has_ended:
             self._drop()
