@@ -20,6 +20,7 @@ from then.core.tasks import Body
 from then.executors.docker.calls import Calls
 from then.executors.docker.container import Container
 from then.executors.docker.host import Host
+from then.executors.docker.refused import Unreachable
 
 # The SDK forgets to close its socket to an engine that does not answer.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed .socket:ResourceWarning")
@@ -31,6 +32,13 @@ def desk(tmp_path: Path, own_dockerd: Dockerd) -> Iterator[DockerDesk]:
     with DockerDesk(tmp_path, DockerEngine(own_dockerd.host, client)) as desk:
         yield desk
     client.close()
+
+
+@pytest.fixture
+def steady(tmp_path: Path, docker_engine: DockerEngine) -> Iterator[DockerDesk]:
+    """A desk at an engine that stays there."""
+    with DockerDesk(tmp_path, docker_engine) as desk:
+        yield desk
 
 
 @pytest.mark.slow
@@ -78,6 +86,49 @@ def test_a_restart_of_the_executor_while_the_engine_is_away_loses_nothing(
     desk.start("new", "echo new")
     own_dockerd.start()
     assert desk.report_of("new").outcome == "done"
+
+
+@pytest.mark.slow
+def test_what_was_about_to_start_when_its_engine_was_killed_is_not_started_again(
+    desk: DockerDesk, own_dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It runs on below a killed engine, whose files say `created`: the next engine started it a second time.
+    starts, start = list[str](), Calls.start
+
+    def start_in_vain(calls: Calls, id: str) -> None:
+        starts.append(id)
+        own_dockerd.kill()
+        start(calls, id)
+
+    monkeypatch.setattr(Calls, "start", start_in_vain)
+    desk.start("doubtful", "echo run")
+    while not starts:
+        desk.output("doubtful")
+    monkeypatch.setattr(Calls, "start", start)
+    own_dockerd.start()
+    report = desk.report_of("doubtful")
+    assert report.error is not None
+    assert report.error["kind"] == "lost"
+    assert "went away while it was being started" in str(report.error["message"])
+    assert desk.output("doubtful") == b""
+
+
+def test_what_was_about_to_start_when_its_connection_broke_is_started(
+    steady: DockerDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, start = list[str](), Calls.start
+
+    def start_late(calls: Calls, id: str) -> None:
+        starts.append(id)
+        if len(starts) == 1:
+            raise Unreachable("broken")
+        start(calls, id)
+
+    monkeypatch.setattr(Calls, "start", start_late)
+    steady.start("later", "echo run")
+    assert steady.report_of("later").outcome == "done"
+    assert steady.output("later") == b"run\n"
+    assert len(starts) == 2
 
 
 @pytest.fixture
@@ -196,13 +247,6 @@ class Streams:
         """The only one of its kind ends, for both sides."""
         (link,) = self.of(kind)
         link.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def steady(tmp_path: Path, docker_engine: DockerEngine) -> Iterator[DockerDesk]:
-    """A desk at an engine that stays there."""
-    with DockerDesk(tmp_path, docker_engine) as desk:
-        yield desk
 
 
 def test_a_container_that_is_being_started_while_all_are_asked_for_is_started_once_and_read_once(

@@ -12,6 +12,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -124,6 +125,16 @@ class Calls:
         query = urlencode({"all": 1, "filters": json.dumps({"label": [label]})})
         found: list[Body] = msgspec.json.decode(self.ask("GET", f"/containers/json?{query}"))
         return found
+
+    def has_seen(self, id: str) -> bool:
+        """Whether the engine, since it is up, made this container or attached somebody to it.
+
+        False too where that was long ago: it remembers the last few hundred events, and none of before it came up.
+        """
+        now = datetime.fromisoformat(msgspec.json.decode(self.ask("GET", "/info"))["SystemTime"])  # By its own clock.
+        about = {"type": ["container"], "container": [id], "event": ["create", "attach"]}
+        query = {"since": 1, "until": f"{now.timestamp():.6f}", "filters": json.dumps(about)}
+        return bool(self.ask("GET", f"/events?{urlencode(query)}").strip())
 
     # -- files
 

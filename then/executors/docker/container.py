@@ -6,7 +6,8 @@ Invariants:
    task's id as label: an engine makes it once, however often it is asked. One
    that is there is taken over, not made.
 2. It is started only while the engine says `created`, and by one worker at a
-   time: after any doubt it is asked before.
+   time: after any doubt it is asked before. An engine that went down while it
+   started one says `created` too, whatever ran: then nobody knows.
 3. It is removed when its report is durable, not before: until then its exit
    code and output can be had again.
 4. A task whose folder names a container is never given another.
@@ -163,6 +164,9 @@ class Container:
         self._know_secrets(found["Config"]["Env"] or [])
         status = found["State"]["Status"]
         if status == "created":
+            # An engine that is asked for a container answers when it is through with a start of it.
+            if self.folder.may_have_begun() and not self.host.calls.has_seen(found["Id"]):
+                raise _Gone(f"{self.host.address.text} went away while it was being started")
             self.folder.prepare(record_of(self.job.task))
             if self._is_copied:
                 self.host.calls.put(found["Id"], INSIDE, self.folder.pack())
@@ -206,6 +210,7 @@ class Container:
             threading.Thread(target=_send, args=(given, stdin), name="then-docker-input", daemon=True).start()
         self._follow(link, Frames(self.folder))
         self._started = now_us()
+        self.folder.note_start()
         try:
             self.host.calls.start(self.id)
         except (Refused, Missing) as error:

@@ -25,7 +25,8 @@ INSIDE: Final = "/then"
 """Where the box is for a container."""
 FILES: Final = ("result.json", "messages.jsonl")
 NOTE: Final = "container"
-"""Where the container of a task is, and its id."""
+"""Where the container of a task is, its id, and whether its start was asked for."""
+BEGUN: Final = "begun"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -116,14 +117,27 @@ class TaskFolder:
         with open(os.open(f"{self.path}/{NOTE}", _ANEW, 0o600), "wb", buffering=0) as file:
             file.write(f"{host}\n{id}\n".encode())
 
+    def note_start(self) -> None:
+        """Remembers that it is about to be started: from now on only its engine can say that it was not."""
+        with open(f"{self.path}/{NOTE}", "ab", buffering=0) as file:
+            file.write(f"{BEGUN}\n".encode())
+
+    def may_have_begun(self) -> bool:
+        """Whether the start of what was made may have been asked for; True too where a loss of power took the note."""
+        return BEGUN in (self._note() or [BEGUN])
+
     def noted(self) -> tuple[str, str] | None:
         """Where and what, if something was made for it."""
+        words = self._note()
+        return None if words is None else (words[0], words[1])
+
+    def _note(self) -> list[str] | None:
         try:
             with open(f"{self.path}/{NOTE}") as file:
                 words = file.read().split("\n")
         except FileNotFoundError:
             return None
-        return (words[0], words[1]) if len(words) == 3 else None
+        return words if len(words) >= 3 else None
 
     # -- what it left
 
