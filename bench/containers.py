@@ -1,7 +1,8 @@
 """Containers: /bin/true, 4 in flight, beside the bare Engine API and `docker run`; memory in flight; `exec` beside a fresh one.
 
 It takes the Docker engine of DOCKER_HOST, with an image `busybox`; `python -m
-tests.dockerd python -m bench.containers` measures on one of its own.
+tests.dockerd --bridge python -m bench.containers` measures on one of its own, which
+has the default network that engines of users have.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ def engine() -> tuple[str, str]:
     return host, ""
 
 
+def default_network(host: str) -> str:
+    """What containers are on where nothing is said: `bridge`; `none` on an engine that was told to have no bridge."""
+    try:
+        Connection(host).ask("GET", "/networks/bridge")
+    except OSError:
+        return "none"
+    return "bridge"
+
+
 def run(options: Options) -> Findings:
     found = Findings()
     host, reason = engine()
@@ -47,7 +57,7 @@ def run(options: Options) -> Findings:
         found.lines = [Line(ROW, WORK, "–", against, "–", None, bar, "no engine") for against, bar in BARS]
         return found
     own_ms: dict[str, list[float]] = {}
-    tasks = options.size(200, 12)
+    tasks = options.size(80, 12)
     subjects = {"ours": _rate(found, options, own_ms, "ours", tasks, host)}
     if client() is not None:
         subjects["docker"] = _rate(found, options, own_ms, "docker", tasks, host)
@@ -91,22 +101,29 @@ def _memory(found: Findings, options: Options, host: str) -> None:
 
 def _exec(found: Findings, options: Options, host: str) -> None:
     """One after the other: what is compared is how long one takes. What the engine itself allows stands beside."""
-    tasks = options.size(40, 4)
+    tasks = options.size(30, 4)
 
     def each(module: str, work: str) -> Callable[[], float]:
         return lambda: tasks / float(_call(found, options, module, work, tasks, host)["seconds"])
 
-    sampled = measure(("bare fresh", each("containers_floor", "fresh")),
-                      {"exec": each("ours_containers", "exec"), "fresh": each("ours_containers", "fresh"),
-                       "bare exec": each("containers_floor", "exec")},
-                      options.rounds, options.rounds_max)  # fmt: skip
+    subjects = {"exec": each("ours_containers", "exec"), "fresh": each("ours_containers", "fresh"),
+                "bare fresh": each("containers_floor", "fresh")}  # fmt: skip
+    network = default_network(host)
+    if network != "none":
+        subjects["alone"] = each("ours_containers", "alone")
+    sampled = measure(("bare exec", each("containers_floor", "exec")), subjects, options.rounds, options.rounds_max)
     ours, bare, work = sampled["exec"], sampled["bare exec"], "exec in a warm container"
     found.lines += [
-        compare(ROW, work, ours, sampled["fresh"], against="a fresh container", unit="/s", bar=Bar(4)),
+        compare(ROW, work, ours, sampled["fresh"], against=f"a fresh container, default network ({network})", unit="/s",
+                bar=Bar(4)),
         compare(ROW, work, ours, bare, against="the bare Engine API", unit="/s", bar=Bar(None, 0.9)),
         compare(ROW, f"{work}, bare Engine API", bare, sampled["bare fresh"], unit="/s",
                 against="a fresh container, bare Engine API", note="what the engine itself allows"),
     ]  # fmt: skip
+    if network != "none":
+        found.lines.append(
+            compare(ROW, work, ours, sampled["alone"], against="a fresh container, network none", unit="/s")
+        )
 
 
 def _call(found: Findings, options: Options, module: str, work: str, tasks: int, host: str) -> dict[str, Any]:

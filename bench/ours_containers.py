@@ -3,6 +3,7 @@
 rate        /bin/true, 4 in flight
 memory      what so many that run at once add to the engine after its first one
 fresh       /bin/true, one after the other, each in a container of its own
+alone       the same, without a network
 exec        the same, in one that is there
 """
 
@@ -47,8 +48,8 @@ def _run(folder: Path, tasks: int, run: str, slots: int) -> dict[str, Any]:
     return {"seconds": seconds, "own_ms": cpu_s / tasks * 1e3, "right": right}
 
 
-def _true(host: str) -> str:
-    return f'run docker "{IMAGE}" args {json.dumps(COMMAND)} host "{host}"'
+def _true(host: str, more: str = "") -> str:
+    return f'run docker "{IMAGE}" args {json.dumps(COMMAND)} host "{host}"{more}'
 
 
 def rate(folder: Path, tasks: int, host: str) -> dict[str, Any]:
@@ -57,6 +58,10 @@ def rate(folder: Path, tasks: int, host: str) -> dict[str, Any]:
 
 def fresh(folder: Path, tasks: int, host: str) -> dict[str, Any]:
     return _run(folder, tasks, _true(host), 1)
+
+
+def alone(folder: Path, tasks: int, host: str) -> dict[str, Any]:
+    return _run(folder, tasks, _true(host, " network none"), 1)
 
 
 def in_warm(folder: Path, tasks: int, host: str) -> dict[str, Any]:
@@ -95,6 +100,6 @@ def _running(connection: Connection, flow: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    works = {"rate": rate, "fresh": fresh, "exec": in_warm, "memory": memory}
+    works = {"rate": rate, "fresh": fresh, "alone": alone, "exec": in_warm, "memory": memory}
     work, at, amount, where = sys.argv[1:]
     print(json.dumps(works[work](Path(at), int(amount), where)), flush=True)

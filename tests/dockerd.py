@@ -4,7 +4,9 @@ The command finds it by `DOCKER_HOST`, with the image `busybox` in it; it ends
 with the command. All that it has is in one temporary folder: another engine on
 the same machine is not touched. It takes root, `dockerd` and a static `busybox`
 (Debian: `docker.io`, `busybox-static`), and no registry and no network: there
-is no bridge, and nothing listens but a socket in the folder.
+is no bridge, and nothing listens but a socket in the folder. With `--bridge` its
+containers are by default on one, as those of users are, in a network namespace that
+leads nowhere.
 
 Only what Python brings along is used: CI starts this before anything is installed.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
@@ -30,6 +33,8 @@ IMAGE = "busybox"
 
 DRIVERS = (None, "vfs")
 """How layers are stored: what dockerd takes by itself, then what works on every file system."""
+
+SWITCHES = ("--or-without", "--bridge")
 
 START_S = 180.0
 STOP_S = 30.0
@@ -55,9 +60,10 @@ class _UnixConnection(http.client.HTTPConnection):
 class Dockerd:
     """An engine in a folder: started, killed, started again on what it left, stopped with all that is its."""
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = (), *, has_bridge: bool = False) -> None:
         """`options`: of `dockerd`, beside those that keep it in its folder."""
         self.folder = folder
+        self._has_bridge = has_bridge
         self._options = options
         self.socket = folder / "docker.sock"
         self.host = f"unix://{self.socket}"
@@ -71,11 +77,13 @@ class Dockerd:
         Raises:
             DockerdFailed: it ended instead, or does not answer in three minutes.
         """
-        command = [shutil.which("dockerd", path=_path()) or "dockerd", "--host", self.host]
+        command = ["unshare", "--net", "--"] if self._has_bridge else []
+        command += [shutil.which("dockerd", path=_path()) or "dockerd", "--host", self.host]
         command += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
         command += ["--pidfile", f"{self.folder}/dockerd.pid"]
         # Tests need no network, and machines on which they run may forbid to make one.
-        command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+        if not self._has_bridge:
+            command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         command += self._options
         if self._driver is not None:
             command += ["--storage-driver", self._driver]
@@ -228,10 +236,11 @@ def _path() -> str:
 
 
 @contextlib.contextmanager
-def open_dockerd(options: Sequence[str] = ()) -> Iterator[Dockerd]:
+def open_dockerd(options: Sequence[str] = (), *, has_bridge: bool = False) -> Iterator[Dockerd]:
     """An engine with the image in it; gone, with its folder, at the end."""
     # Sockets are made beneath, and the path of a socket is short: not in a long TMPDIR.
-    dockerd = Dockerd(Path(tempfile.mkdtemp(prefix="then-dockerd-", dir="/tmp")), options)
+    folder = Path(tempfile.mkdtemp(prefix="then-dockerd-", dir="/tmp"))
+    dockerd = Dockerd(folder, options, has_bridge=has_bridge)
     try:
         dockerd.start_with_image()
         yield dockerd
@@ -244,20 +253,20 @@ def main(words: Sequence[str]) -> int:
 
     With `--or-without` it runs all the same: its tests say what they lack.
     """
-    or_without = words[:1] == ["--or-without"]
-    command = words[or_without:]
+    switches = list(itertools.takewhile(SWITCHES.__contains__, words))
+    command = words[len(switches) :]
     if not command:
-        print("usage: python -m tests.dockerd [--or-without] COMMAND…", file=sys.stderr)
+        print("usage: python -m tests.dockerd [--or-without] [--bridge] COMMAND…", file=sys.stderr)
         return 2
     # So that what is open is closed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
         try:
-            environment["DOCKER_HOST"] = stack.enter_context(open_dockerd()).host
+            environment["DOCKER_HOST"] = stack.enter_context(open_dockerd(has_bridge="--bridge" in switches)).host
         except DockerdFailed as error:
             print(f"no Docker Engine: {error}", file=sys.stderr, flush=True)
-            if not or_without:
+            if "--or-without" not in switches:
                 return 3
         child = subprocess.Popen(command, env=environment)
         try:
