@@ -126,16 +126,6 @@ class Calls:
         found: list[Body] = msgspec.json.decode(self.ask("GET", f"/containers/json?{query}"))
         return found
 
-    def has_seen(self, id: str) -> bool:
-        """Whether the engine, since it is up, made this container or attached somebody to it.
-
-        False too where that was long ago: it remembers the last few hundred events, and none of before it came up.
-        """
-        now = datetime.fromisoformat(msgspec.json.decode(self.ask("GET", "/info"))["SystemTime"])  # By its own clock.
-        about = {"type": ["container"], "container": [id], "event": ["create", "attach"]}
-        query = {"since": 1, "until": f"{now.timestamp():.6f}", "filters": json.dumps(about)}
-        return bool(self.ask("GET", f"/events?{urlencode(query)}").strip())
-
     # -- files
 
     def put(self, id: str, folder: str, data: bytes) -> None:
@@ -293,6 +283,17 @@ def exec_create(calls: Calls, id: str, args: Sequence[str], variables: Mapping[s
 def exec_inspect(calls: Calls, exec_id: str) -> Body:
     found: Body = msgspec.json.decode(calls.ask("GET", f"{place(exec_id, 'exec')}/json"))
     return found
+
+
+def has_seen(calls: Calls, id: str) -> bool:
+    """Whether the engine, since it is up, made this container or attached somebody to it.
+
+    False too where that was long ago: it remembers the last few hundred events, and none of before it came up.
+    """
+    now = datetime.fromisoformat(msgspec.json.decode(calls.ask("GET", "/info"))["SystemTime"])  # By its own clock.
+    about = {"type": ["container"], "container": [id], "event": ["create", "attach"]}
+    query = {"since": 1, "until": f"{now.timestamp():.6f}", "filters": json.dumps(about)}
+    return bool(calls.ask("GET", f"/events?{urlencode(query)}").strip())
 
 
 def unpacked(pieces: Iterator[bytes]) -> tarfile.TarFile:

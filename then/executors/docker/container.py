@@ -29,7 +29,7 @@ from then.core.launch import CannotRead
 from then.core.tasks import Body
 from then.executors import outputs, results
 from then.executors.docker import endings
-from then.executors.docker.calls import Missing, place, unpacked
+from then.executors.docker.calls import Missing, has_seen, place, unpacked
 from then.executors.docker.folders import INSIDE, TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
@@ -165,7 +165,7 @@ class Container:
         status = found["State"]["Status"]
         if status == "created":
             # An engine that is asked for a container answers when it is through with a start of it.
-            if self.folder.may_have_begun() and not self.host.calls.has_seen(found["Id"]):
+            if self.folder.may_have_begun() and not has_seen(self.host.calls, found["Id"]):
                 raise _Gone(f"{self.host.address.text} went away while it was being started")
             self.folder.prepare(record_of(self.job.task))
             if self._is_copied:
