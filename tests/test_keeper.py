@@ -434,8 +434,14 @@ def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environme
     record = f"{desk.folder}/state/tasks/found/task.json"
     before = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
     found = subprocess.Popen(
-        ["cat"], stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, "THEN_TASK": record}
+        ["sh", "-c", "echo; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "THEN_TASK": record},
     )
+    assert found.stdout is not None
+    found.stdout.readline()  # The system shows the environment of a program a moment after its start has returned.
     # Who only looks has found it too, since when it runs as well.
     kept = read_kept(desk.folder / "state").running
     assert kept.keys() == {"found"}
