@@ -118,6 +118,29 @@ def test_the_second_cancels_what_a_timer_started_too(shell: Shell) -> None:
     assert shell("ps", "--json").out == ""
 
 
+def test_the_second_waits_for_what_cleans_up_after_a_flow_of_a_timer_that_is_held(shell: Shell) -> None:
+    # It was told that the flow stands still, and waited for it no more: "running", and its cleaning up was left lying.
+    shell.write(
+        "rules.then",
+        'task slow() run process ["sleep", "1000"]\ntask work() run process ["true"]\n'
+        'task tidy() run process ["true"]\nevery 1h start slow()\nevery 1h start work()\n'
+        "rule left when work cancelled then tidy()\nbreakpoint b before work\n",
+    )
+    program = shell.start("run", "rules.then")
+    program.hear_until("stays for slow")
+    shell("timers", "fire", "slow")
+    program.read_until("started    slow")
+    flow = shell("timers", "fire", "work", "--json").objects[0]["fired"]
+    program.read_until("held       work")
+    program.signal(SIGINT)
+    program.hear_until("stopping: nothing new is started, waiting for 1 task that runs")
+    program.signal(SIGINT)
+    said = program.end()
+    assert said.code == 130
+    assert f"flow {flow} cancelled, 2 records in " in said.out
+    assert shell("ps", "--json").out == ""
+
+
 def test_the_third_kills_what_does_not_listen(shell: Shell, gate: object) -> None:
     program = _begin(shell, "deaf")
     for heard in ("stopping", "cancelling", "killing"):

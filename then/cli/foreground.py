@@ -309,8 +309,8 @@ class Foreground:
                 self._stays = False  # What timers start from now on is not waited for.
                 begun = loop.look(lambda state: {id for id in self._flows if id in state.flows}) - self._open
                 self._open |= begun
-                for flow in begun:
-                    loop.wait_for(flow, self.feed.put)
+                for flow in begun:  # One that stands still now goes on by being cancelled.
+                    loop.wait_for(flow, self.feed.put, is_told=True)
             loop.drain(but=self._flows)
             for flow in self._open:
                 live = loop.look(lambda state, flow=flow: list(state.live(flow)))  # type: ignore[misc]
