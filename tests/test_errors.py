@@ -20,6 +20,14 @@ def test_the_nearest_name_is_the_one_that_difflib_finds(found: str, known: list[
     assert nearest(found, known) == (f' (did you mean "{close[0]}"?)' if close else "")
 
 
+def test_a_slip_in_a_name_is_found_among_very_many_that_are_like_it() -> None:
+    # They were compared in their order, and the bound came before the one that was meant: none or another was named.
+    chance = Random(1)
+    names = ["deploy_" + "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=23)) for _ in range(300)]
+    meant = names[-1]
+    assert nearest(meant[:10] + meant[11:], names) == f' (did you mean "{meant}"?)'
+
+
 @pytest.mark.parametrize(("length", "most"), [(10, 1000), (100, 10)])
 def test_long_names_of_the_same_letters_are_compared_a_few_times(
     length: int, most: int, monkeypatch: pytest.MonkeyPatch

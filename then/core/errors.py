@@ -47,13 +47,20 @@ def nearest(found: str, known: Iterable[str]) -> str:
     best, likeness, left = "", LIKENESS_MIN, COMPARED_MAX
     matcher = difflib.SequenceMatcher()
     matcher.set_seq2(found)
+    bounds: list[tuple[float, str]] = []
+    letters = COMPARED_MAX  # To look at one takes as long as to compare a pair.
     for name in names:
-        matcher.set_seq1(name)
-        if matcher.real_quick_ratio() < likeness or matcher.quick_ratio() < likeness:
-            continue
-        left -= len(name) * len(found)
-        if left < 0:
+        letters -= len(name)
+        if letters < 0:
             break
+        matcher.set_seq1(name)
+        if matcher.real_quick_ratio() >= likeness and (bound := matcher.quick_ratio()) >= likeness:
+            bounds.append((bound, name))
+    for bound, name in sorted(bounds, reverse=True):  # A slip of the pen changes few letters, or none.
+        left -= len(name) * len(found)
+        if bound < likeness or left < 0:
+            break
+        matcher.set_seq1(name)
         best, likeness = max((best, likeness), (name, matcher.ratio()), key=lambda one: (one[1], one[0]))
     return f' (did you mean "{best}"?)' if best else ""
 
