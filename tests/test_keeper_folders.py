@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import resource
 from collections.abc import Generator, Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import Desk, wait_gone
-from then.executors.keeper.folders import FRESH, GIVERS_MAX, PRINTED_BYTES, Folder, Folders
+from then.executors.keeper.folders import FRESH, GIVERS_MAX, PRINTED_BYTES, REUSE_BELOW, Folder, Folders
 from then.executors.keeper.processes import Child
 
 PIECES = 5
@@ -239,6 +241,96 @@ def test_what_comes_into_a_folder_after_the_end_of_its_task_stays_there(folders:
     (first / "artifacts" / "late").touch()
     folders.take(b"second", b"{}")
     assert sorted(path.name for path in first.iterdir()) == FRESH
+
+
+def test_what_is_written_between_the_look_at_a_file_and_its_lease_goes_to_no_other_task(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    folders.leave(b"first")
+    err = tmp_path / "tasks" / "first" / "err"
+    number, control = err.stat().st_ino, fcntl.fcntl
+
+    def write_and_control(fd: int, command: int, argument: int = 0) -> int:
+        if (command, argument, os.fstat(fd).st_ino) == (fcntl.F_SETLEASE, fcntl.F_WRLCK, number):
+            err.write_text("of the first\n")
+        return control(fd, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", write_and_control)
+    folders.take(b"second", b"{}")
+    assert err.read_text() == "of the first\n"
+    assert not (tmp_path / "tasks" / "second" / "err").read_bytes()
+    # Nor is it leased: who opens it does not wait.
+    with err.open("ab") as file:
+        file.write(b"more\n")
+
+
+def test_the_record_of_a_start_that_is_tried_again_has_nothing_of_anothers_in_it(
+    folders: Folders, tmp_path: Path
+) -> None:
+    folders.take(b"first", b'{"id": "the first of them"}')
+    write_output(tmp_path, "first")
+    folders.leave(b"first")
+    # What is given is there, and then there is no room for the rest.
+    second = tmp_path / "tasks" / "second"
+    pieces = folders._pieces(b"second")
+    next(pieces)
+    assert (second / "task.json").exists()
+    with pytest.raises(OSError, match="no room"):
+        pieces.throw(OSError(errno.ENOSPC, "no room"))
+    folders.take(b"second", b"{}")
+    assert (second / "task.json").read_text() == "{}"
+
+
+def test_a_record_for_which_there_is_no_room_is_no_record(folders: Folders, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            folders.take(b"first", b'{"id": "the first of them"}')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    folders.take(b"first", b'{"id": "first"}')
+    assert (tmp_path / "tasks" / "first" / "task.json").read_text() == '{"id": "first"}'
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_a_folder_that_a_task_has_closed_to_others_goes_to_none(
+    folders: Folders, tmp_path: Path, is_silent: bool
+) -> None:
+    folders.take(b"first", b"{}")
+    if not is_silent:
+        write_output(tmp_path, "first")
+    (tmp_path / "tasks" / "first" / "artifacts").chmod(0o500)
+    assert not folders.leave(b"first")
+    folders.take(b"second", b"{}")
+    assert (tmp_path / "tasks" / "second" / "artifacts").stat().st_mode & 0o777 == 0o700
+
+
+def test_all_children_are_seen_however_many_they_are(folders: Folders) -> None:
+    before = folders.children()
+    # The kernel tells a page of them at a time. They have ended, and stay until they are asked for.
+    if os.sysconf("SC_PAGE_SIZE") > 4096:
+        pytest.skip("a page of them is more than can well be started")
+    pids = [os.posix_spawn("/bin/true", ["true"], {}) for _ in range(4096 // len("100 ") + 1)]
+    try:
+        assert sorted(folders.children()) == sorted(before + pids)
+    finally:
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+
+def test_where_very_many_tasks_run_nothing_is_given_for_which_all_would_be_looked_at(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    folders.leave(b"first")
+    folders.own.update({-number: Child(b"other", -number, 0, 0, 0, ours=True) for number in range(1, REUSE_BELOW + 2)})
+    monkeypatch.setattr(folders, "children", lambda: pytest.fail("all are looked at"))
+    folders.take(b"second", b"{}")
+    assert sorted(path.name for path in (tmp_path / "tasks" / "first").iterdir()) == FRESH
 
 
 def test_more_than_a_little_is_not_told(folders: Folders, tmp_path: Path) -> None:

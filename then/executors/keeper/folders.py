@@ -57,6 +57,9 @@ PRINTED_BYTES = 4096
 READ_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_MODE = 0o100600
+FOLDER_MODE = 0o700
+"""Of a folder's bits those for users."""
+ENOSPC = 28
 
 
 def make_folder(path: bytes) -> bool:
@@ -82,11 +85,11 @@ class Folder:
 
     __slots__ = ("artifacts", "err", "folder", "mark", "name", "out", "size", "task")
 
-    def __init__(self, name: bytes, fds: list[int], size: int = 0) -> None:
+    def __init__(self, name: bytes, fds: list[int]) -> None:
         self.name = name
         self.out, self.err, self.task, self.folder, self.artifacts = fds
-        self.size = size
-        """Of the record in `task.json`."""
+        self.size = os.fstat(self.task).st_size
+        """Of the record in `task.json`: of another task's, where it was given, or given to a start that failed then."""
         self.set_mark()
 
     def set_mark(self) -> None:
@@ -97,14 +100,19 @@ class Folder:
         self.mark = os.fstat(self.folder).st_mtime_ns  # As exactly as the file system keeps it.
 
     def write_record(self, record: bytes) -> None:
-        os.pwrite(self.task, record, 0)
+        if os.pwrite(self.task, record, 0) < len(record):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))  # There was room for a piece of it.
         if self.size > len(record):
             os.ftruncate(self.task, len(record))
         self.size = len(record)
 
     def is_unchanged(self) -> bool:
-        """No file or folder came or went."""
-        return os.fstat(self.folder).st_mtime_ns == self.mark == os.fstat(self.artifacts).st_mtime_ns
+        """No file or folder came or went, and they may be used by whom they were made for."""
+        folder, artifacts = os.fstat(self.folder), os.fstat(self.artifacts)
+        return (
+            folder.st_mtime_ns == self.mark == artifacts.st_mtime_ns
+            and folder.st_mode & 0o777 == FOLDER_MODE == artifacts.st_mode & 0o777
+        )
 
     def lease(self) -> bool:
         """Whether nobody else has one of the outputs open. Who opens one from now on waits until `release`."""
@@ -139,7 +147,7 @@ class Folder:
             return True
         # Something came, and perhaps went again.
         self.set_mark()
-        return sorted(os.listdir(self.folder)) == FRESH and not os.listdir(self.artifacts)
+        return self.is_unchanged() and sorted(os.listdir(self.folder)) == FRESH and not os.listdir(self.artifacts)
 
     def printed(self) -> tuple[bytes, bytes] | None:
         """What is in the outputs, where that is little and no file or folder came; else none."""
@@ -156,17 +164,16 @@ class Folder:
             return {}
         given: dict[bytes, int] = {}
         for name, fd in ((b"/out", self.out), (b"/err", self.err), (b"/task.json", self.task)):
-            found = os.fstat(fd)
-            size = self.size if fd == self.task else 0
-            if (found.st_size, found.st_nlink, found.st_mode) != (size, 1, FILE_MODE):
-                continue
             try:
                 fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             except OSError:
                 continue
             try:
-                os.rename(self.name + name, path + name, src_dir_fd=at)
-                given[name] = fd
+                found = os.fstat(fd)  # Leased, so that it stays as it is found.
+                size = self.size if fd == self.task else 0
+                if (found.st_size, found.st_nlink, found.st_mode) == (size, 1, FILE_MODE):
+                    os.rename(self.name + name, path + name, src_dir_fd=at)
+                    given[name] = fd
             except OSError:
                 pass  # Somebody took it away.
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -227,7 +234,10 @@ class Folders:
                 pass  # A kernel without that file.
 
     def children(self) -> list[int]:
-        data = os.pread(self.children_fd, 1 << 20, 0) if self.children_fd >= 0 else b""
+        data = b""
+        # A page of them at a time, however much is asked for.
+        while self.children_fd >= 0 and (page := os.pread(self.children_fd, 1 << 16, len(data))):
+            data += page
         return [int(word) for word in data.split()]
 
     def take(self, id: bytes, record: bytes) -> None:
@@ -323,14 +333,13 @@ class Folders:
         path = self.tasks + id
         fds: list[int] = []
         given: dict[bytes, int] = {}
-        size = 0
         try:
             if is_new:
                 os.mkdir(path, 0o700)
                 yield
-                given, size = self._given(path)
+                given = self._given(path)
             elif make_folder(path):
-                given, size = self._given(path)
+                given = self._given(path)
             if b"/artifacts" not in given:
                 make_folder(path + b"/artifacts")
             for name in (b"/out", b"/err", b"/task.json"):
@@ -341,14 +350,14 @@ class Folders:
                     fds.append(os.open(path + name, READ_WRITE | os.O_CREAT, 0o600))
             fds.append(os.open(path, FOLDER))
             fds.append(given.pop(b"/artifacts") if given else os.open(path + b"/artifacts", FOLDER))
-            return Folder(id, fds, size)
+            return Folder(id, fds)
         except OSError:
             for fd in (*fds, *given.values()):
                 os.close(fd)
             raise
 
-    def _given(self, path: bytes) -> tuple[dict[bytes, int], int]:
-        """What a new folder is given of one whose task has ended: descriptors by name, and the size of its record."""
+    def _given(self, path: bytes) -> dict[bytes, int]:
+        """What a new folder is given of one whose task has ended: descriptors by name."""
         while self.givers:
             giver = self.givers.pop()
             given: dict[bytes, int] = {}
@@ -359,12 +368,12 @@ class Folders:
                 pass  # It cannot be looked at.
             giver.close(kept=tuple(given.values()))
             if given:
-                return given, giver.size if b"/task.json" in given else 0
-        return {}, 0
+                return given
+        return {}
 
     def _is_free(self, folder: Folder) -> bool:
         """Whether one whose task printed nothing may become another's; it is leased then."""
-        if len(self.spares) >= HELD_MAX or len(self.own) > REUSE_BELOW or self._has_strays(folder.name):
+        if len(self.spares) >= HELD_MAX or self._has_strays(folder.name):
             return False
         try:
             return folder.lease() and folder.is_untouched()
@@ -388,6 +397,9 @@ class Folders:
         return None
 
     def _has_strays(self, id: bytes) -> bool:
+        """Whether something of the task lives, or it is not worth a look."""
+        if len(self.own) > REUSE_BELOW:
+            return True
         pids = self.children()
         if len(pids) == len(self.own):
             return False
