@@ -195,6 +195,21 @@ def test_half_filled_joins_are_listed() -> None:
         assert waiting["until"] is not None
 
 
+def test_sets_that_wait_are_listed_with_the_first_that_are_awaited() -> None:
+    rules = then.Rules()
+    rules.event("go")
+    rules.set.declare(TaskDecl("person"))
+    rules.when("go", name="start")(lambda: then.each("person", [{}] * 5))
+    rules.every("person", "done", name="whole")(lambda: None)
+    with then.Engine(rules) as engine:
+        flow = engine.post("go")
+        asked = [task.id for task in flow.tasks if task.type == "person"]
+        engine.complete(asked[1], "done")
+        (waiting,) = engine.joins()
+        assert (waiting["rule"], waiting["flow"], waiting["parts"][0]["came"]) == ("whole", flow.id, 1)
+        assert waiting["awaited"] == {"count": 4, "records": [asked[0], asked[2], asked[3]], "unseen": 0}
+
+
 # -- sets ------------------------------------------------------------------------------------
 
 

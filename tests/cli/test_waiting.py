@@ -160,3 +160,75 @@ def test_a_record_that_is_put_off_shows_from_when_and_until_when(shell: Shell) -
     lines = [line.split(maxsplit=2) for line in shell("show", task["id"]).out.splitlines()]
     shown = {" ".join(words[:-1]) if words[0] == "not" else words[0]: words[-1] for words in lines}
     assert {"not before", "deadline", "timeout", "retry"} <= shown.keys()
+
+
+SETS = """
+event go(ns: list[int])
+task fetch(n: int) -> (size: int)
+task sum(of: str)
+procedure weigh(ns: list[int]) -> (count: int)
+  first for n in ns emit fetch(n: n)
+  when every fetch done then return (count: len(ns))
+end
+rule fan when go as g then for n in g.ns emit fetch(n: n)
+rule again when go as g then call weigh(ns: g.ns)
+rule whole when every fetch done by flow then sum(of: "all") else sum(of: "not all")
+"""
+
+
+def _fanned(shell: Shell, ns: str) -> tuple[str, list[str], list[str]]:
+    """A state in which so many are fetched in a flow, and as many in a call of it. Gives the flow, and the ids."""
+    shell.write("s.then", SETS)
+    assert shell("run", "s.then", "go", "ns=[1]", "--timeout", "1ms").code == 1
+    assert shell("post", "go", f"ns={ns}").code == 0
+    tasks = shell("ps", "--type", "fetch", "--json").objects
+    (call,) = {task["stack"][0] for task in tasks if task["stack"]}
+    return call, [task["id"] for task in tasks if not task["stack"]], [task["id"] for task in tasks if task["stack"]]
+
+
+def test_a_set_that_waits_is_listed_with_what_came_and_what_is_awaited(shell: Shell) -> None:
+    call, own, called = _fanned(shell, "[1, 2, 3]")
+    flow = shell("show", own[0], "--json").objects[0]["flow"]
+    shell("complete", called[1], "done", "size=1")
+    shell("complete", own[0], "done", "size=1")
+    by_scope = {one["scope"]: one for one in shell("joins", "--json").objects}
+    # What a call emits is of the set of its flow too.
+    assert by_scope[flow] == {
+        "rule": "whole", "kind": "every", "scope": flow, "key": [], "flow": flow,
+        "parts": [{"type": "fetch", "absent": False, "came": 2, "records": []}], "missing": ["fetch"], "until": None,
+        "awaited": {"count": 4, "records": [own[1], own[2], called[0]], "unseen": 0},
+    }  # fmt: skip
+    assert by_scope[call]["rule"].startswith("weigh.")
+    assert by_scope[call]["flow"] == flow
+    assert by_scope[call]["parts"][0]["came"] == 1
+    assert by_scope[call]["awaited"] == {"count": 2, "records": [called[0], called[2]], "unseen": 0}
+    rows = {row.split()[0]: " ".join(row.split()[1:]) for row in shell("joins").out.splitlines()[1:]}
+    assert rows["whole"] == f"flow {flow} fetch 2 fetch 4 ({own[1]}, {own[2]}, {called[0]}, …)"
+    assert rows[by_scope[call]["rule"]] == f"call {call} fetch 1 fetch 2 ({called[0]}, {called[2]})"
+    assert [one["scope"] for one in shell("joins", "--rule", "whole", "--json").objects] == [flow]
+    assert len(shell("joins", "--flow", flow, "--json").objects) == 2
+
+
+def test_a_set_that_is_full_or_can_be_no_more_is_listed_no_more(shell: Shell) -> None:
+    call, own, called = _fanned(shell, "[1]")
+    shell("complete", called[0], "done", "size=1")
+    assert call not in {one["scope"] for one in shell("joins", "--json").objects}
+    shell("complete", own[0], "failed")
+    assert shell("joins", "--json").objects == []
+
+
+def test_of_a_set_that_did_not_see_an_end_that_is_said(shell: Shell) -> None:
+    # The set of the call returns, which ends the search: that of the flow waits for ever.
+    _, own, called = _fanned(shell, "[1]")
+    shell("complete", called[0], "done", "size=1")
+    (left,) = shell("joins", "--json").objects
+    assert (left["rule"], left["awaited"]) == ("whole", {"count": 2, "records": own, "unseen": 1})
+    assert f"fetch 2 ({own[0]}, 1 ended unseen)" in shell("joins").out
+
+
+def test_sets_of_other_flows_are_left_out_where_one_is_named(shell: Shell) -> None:
+    _, own, _ = _fanned(shell, "[1]")
+    shell("post", "go", "ns=[1, 2]")
+    flow = shell("show", own[0], "--json").objects[0]["flow"]
+    assert len(shell("joins", "--json").objects) == 4
+    assert {one["flow"] for one in shell("joins", "--flow", own[0], "--json").objects} == {flow}

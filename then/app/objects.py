@@ -13,10 +13,13 @@ from typing import Final
 from then.core.declarations import TimerDecl
 from then.core.facts import Flow, Origin
 from then.core.holds import Hold, Point
-from then.core.rules import Join, RuleSet
+from then.core.rules import Join, RuleSet, family_covers
+from then.core.standing import OpenSet
 from then.core.tasks import Body, Task
 from then.core.waits import TimerState, Wait
 
+AWAITED_MAX: Final = 3
+"""Of a set that waits, so many of those that it waits for are named."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -128,6 +131,36 @@ def wait_object(wait: Wait, rules: RuleSet | None) -> Body:
         "parts": parts,
         "missing": missing if is_waiting else [],
         "until": time_text(wait.due),
+        "awaited": None,
+    }
+
+
+def set_object(found: OpenSet, rules: RuleSet | None) -> Body:
+    """An `every X done` that waits, in the fields of a join: what came is counted, and `awaited` has the first that have not ended.
+
+    Args:
+        rules: as of `wait_object`.
+    """
+    rule = rules.rule(found.rule) if rules is not None else None
+    pattern = rule.trigger.parts[0].pattern if rule is not None and isinstance(rule.trigger, Join) else None
+    callee = pattern.callee if pattern is not None else None
+    family = "?" if pattern is None else pattern.family if callee is None else str(found.arguments.get(callee))
+    live = [task.id for task in found.live if family_covers(family, task.type)]
+    return {
+        "rule": found.rule,
+        "kind": "every",
+        "scope": found.scope,
+        "key": [],
+        "flow": found.flow,
+        "parts": [{"type": family, "absent": False, "came": max(0, found.counted - found.awaited), "records": []}],
+        "missing": [family],
+        "until": None,
+        "awaited": {
+            "count": found.awaited,
+            "records": live[:AWAITED_MAX],
+            # A rule that is `final`, or returns, kept the set from seeing their end: it is never full.
+            "unseen": max(0, found.awaited - len(live)) if pattern is not None else 0,
+        },
     }
 
 

@@ -53,6 +53,7 @@ class Reading:
     def __init__(self, folder: Path, journal: Journal) -> None:
         self.folder = folder
         self.journal = journal
+        self._rules: dict[str, RuleSet | None] = {}
 
     def history(self) -> History:
         """What is durable now; made anew for each question."""
@@ -71,10 +72,11 @@ class Reading:
         """The rules of an open flow, or those in force; None where they do not load here."""
         open_flow = history.state.flows.get(flow)
         version = open_flow.version if open_flow is not None else history.state.version
-        try:
-            return Editions(self.journal).load(version).set
-        except ThenError:
-            return None
+        if version not in self._rules:
+            self._rules[version] = None
+            with contextlib.suppress(ThenError):
+                self._rules[version] = Editions(self.journal).load(version).set
+        return self._rules[version]
 
     def backtrace(self, record: Record, history: FlowHistory) -> list[Frame]:
         """A record and the calls that it runs in, the innermost first; nothing for a record that is in no call."""

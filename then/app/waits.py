@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from then.app.editions import Editions
-from then.app.objects import timer_object, wait_object
+from then.app.objects import set_object, timer_object, wait_object
 from then.core.causes import SetTimer
 from then.core.rules import RuleSet
+from then.core.standing import OpenSet, open_sets
+from then.core.state import State
 from then.core.tasks import Body
 from then.core.waits import TimerState, Wait
 from then.loop import Loop
@@ -24,23 +26,19 @@ class Waits:
         raise NotImplementedError
 
     def joins(self) -> list[Body]:
-        """The half-filled joins, as `andthen joins --json` has them.
+        """The half-filled joins, and the sets that wait, as `andthen joins --json` has them.
 
-        Of each: `rule`, `key` (a list of values), `parts` with what came, `missing` types, `until` (ISO 8601).
+        Of each: `rule`, `key` (a list of values), `parts` with what came, `missing` types, `until` (ISO 8601); of a
+        set, `awaited`: the `count`, the ids of the first, `records`, and how many ended `unseen` by it.
 
-        Cost: grows with the joins that wait.
+        Cost: grows with the joins that wait; where a set waits, with all that is live.
         """
-        found = self.loop.look(
-            lambda state: [
-                (wait, state.flows[wait.flow].version if wait.flow in state.flows else state.version)
-                for wait in state.waits.open_waits()
-                if not wait.answered or any(wait.parts)
-            ]
-        )
-        return [self._wait(wait, version) for wait, version in found]
-
-    def _wait(self, wait: Wait, version: str) -> Body:
-        return wait_object(wait, self.editions[version].rules)
+        return [
+            wait_object(one, self.editions[version].rules)
+            if isinstance(one, Wait)
+            else set_object(one, self.editions[version].rules)
+            for one, version in self.loop.look(_waiting)
+        ]
 
     def timers(self) -> list[Body]:
         """The timers of the rules in force, as `andthen timers --json` has them.
@@ -62,6 +60,13 @@ class Waits:
         """
         posted = self.loop.ask(SetTimer(name, what))
         return posted.flow if posted is not None else None
+
+
+def _waiting(state: State) -> list[tuple[Wait | OpenSet, str]]:
+    """What waits for records, each with the version of the rules that it stands under."""
+    waits = (wait for wait in state.waits.open_waits() if not wait.answered or any(wait.parts))
+    found: list[Wait | OpenSet] = [*waits, *open_sets(state)]
+    return [(one, state.flows[one.flow].version if one.flow in state.flows else state.version) for one in found]
 
 
 def _timer(timer: TimerState, rules: RuleSet) -> Body:

@@ -303,6 +303,7 @@ def _tie(state: State, ties: _Ties, key: str, frame: Frame | None, is_there: boo
 def _counted(state: State, fact: f.Counted, flow: str, time: int) -> None:
     tally = _tally(state, fact.key, flow)
     tally.open += fact.more
+    tally.count += fact.more
 
 
 def _settled(state: State, fact: f.Settled, flow: str, time: int) -> None:

@@ -1,10 +1,13 @@
-"""Why a flow stands still: the reasons of guards, and what waits for a person."""
+"""What stands still: flows, with the reasons of guards and what waits for a person; sets that wait for records."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from then.core.causes import AllHeld
 from then.core.facts import Flow
 from then.core.state import State
+from then.core.tasks import Body, Task
 
 
 def standing(state: State, flow: Flow) -> AllHeld | None:
@@ -58,3 +61,44 @@ def cycle(flow: Flow, run: int) -> str:
         f"{run} events in a row without a task that ran: {' -> '.join(trail)} -> …; "
         "mend the rule, then `andthen continue` or `andthen cancel` the flow"
     )
+
+
+class OpenSet(NamedTuple):
+    """An `every X done` that waits, as it stands now."""
+
+    rule: str
+    scope: str
+    """The flow or the call whose records it is of."""
+    flow: str
+    arguments: Body
+    """Of the call."""
+    counted: int
+    """Of how many records it was so far."""
+    awaited: int
+    live: list[Task]
+    """What lives in its scope and was emitted: of these, those of its type."""
+
+
+def open_sets(state: State) -> list[OpenSet]:
+    """The sets of which some have not ended.
+
+    Cost: grows with the sets, and, where there is one, with all that is live.
+    """
+    found: list[OpenSet] = []
+    of: dict[tuple[str, bool], list[Task]] = {}
+    for tally in state.waits.tallies.values():
+        if tally.is_closed or tally.open <= 0:
+            continue
+        rule, scope, _ = tally.key.split("\0", 2)
+        frame = state.waits.frames.get(scope)
+        if frame is not None and not rule.startswith(f"{frame.type}."):
+            frame = None  # One at top level, of the flow that a call is the root of.
+        live = of.setdefault((scope, frame is not None), [])
+        flow, arguments = (frame.flow, frame.body) if frame is not None else (scope, {})
+        found.append(OpenSet(rule, scope, flow, arguments, tally.count, tally.open, live))
+    for task in state.live() if found else ():
+        if task.parent is not None:
+            for key in ((task.flow, False), (task.call or "", True)):
+                if key in of:
+                    of[key].append(task)
+    return found

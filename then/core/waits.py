@@ -102,6 +102,8 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     open: int = 0
     is_closed: bool = False
     """It fired, or one ended otherwise."""
+    count: int = 0
+    """Of how many it was so far, those that have ended with them; for a person to look at."""
 
 
 class TimerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
