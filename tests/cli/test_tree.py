@@ -313,3 +313,20 @@ def test_a_flow_that_is_over_is_drawn_once_more_and_kept_no_longer() -> None:
         assert [line.split()[1] for line in plot.lines()] == ["lint"]
         assert plot.forest.taken(other, 60, 20, NOW)
         assert plot.lines() == plot.forest.taken(root, 60, 20, NOW) == []
+
+
+def test_of_a_flow_that_is_over_what_is_only_counted_is_its_own() -> None:
+    # It was told of what waits in other flows, and they of what it had, for good.
+    plot = Plot()
+    big = plot.done("big")
+    for _ in range(NODES_MAX):
+        plot.done("x", big)
+    small = plot.done("small")
+    for _ in range(30):
+        plot.done("y", small)
+    other = plot.born("other")
+    for _ in range(NODES_MAX):
+        plot.born("z", other)
+    assert plot.forest.taken(small, 60, 20, NOW)[-1] == "… 12 more: 12 done"
+    assert plot.forest.taken(big, 60, 20, NOW)[-1] == f"… {NODES_MAX - 18} more: {NODES_MAX - 18} done"
+    assert "done" not in plot.lines()[-1]

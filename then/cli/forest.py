@@ -6,6 +6,7 @@ another stands under it without being moved in, so that a chain is a column.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -51,8 +52,8 @@ class Node:
         self.type = type
         self.parent = parent
         self.children: list[str] = []
-        self.folded = 0
-        """Descendants that are only counted."""
+        self.folded: Counter[str] = Counter()
+        """Descendants that are only counted, by how they ended."""
         self.said = "waiting"
         self.since = 0
         """Since when it runs, or exists, in microseconds."""
@@ -94,8 +95,6 @@ class Forest:
         self._nodes: dict[str, Node] = {}
         self._unseen: set[str] = set()
         """Ids of those that wait and are only counted."""
-        self._taken_out: dict[str, int] = {}
-        """How many were taken out, by how they ended."""
         self._fold_at = NODES_MAX
         self.running = 0
         """How many run: while some do, times pass."""
@@ -149,12 +148,10 @@ class Forest:
         ids = [flow] if flow in self._nodes else []
         for id in ids:
             ids += self._nodes[id].children
-        gone, kept = set(ids), self._nodes
-        self._nodes = {id: node for id, node in kept.items() if id in gone}
+        gone, kept, unseen = set(ids), self._nodes, self._unseen
+        self._nodes, self._unseen = {id: node for id, node in kept.items() if id in gone}, set()
         lines = self.lines(columns, rows, now_us)
-        self._nodes = {id: node for id, node in kept.items() if id not in gone}
-        if not self._nodes:
-            self._taken_out.clear()
+        self._nodes, self._unseen = {id: node for id, node in kept.items() if id not in gone}, unseen
         return lines
 
     # -- what is drawn ----------------------------------------------------------
@@ -200,14 +197,15 @@ class Forest:
         return chosen, lines <= rows
 
     def _rest(self, chosen: set[str], columns: int) -> str:
-        counts = dict(self._taken_out)
+        counts: Counter[str] = Counter()
+        for node in self._nodes.values():
+            if node.folded:
+                counts.update(node.folded)
         if self._unseen:
             counts["waiting"] = len(self._unseen)
-        for node in self._nodes.values():
-            if node.id not in chosen:
-                counts[node.said] = counts.get(node.said, 0) + 1
+        counts.update(node.said for node in self._nodes.values() if node.id not in chosen)
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        return colored(cut(f"{self._dots} {sum(counts.values())} more: {said}", columns), "2", self._has_color)
+        return colored(cut(f"{self._dots} {counts.total()} more: {said}", columns), "2", self._has_color)
 
     # -- how it is laid out -------------------------------------------------------
 
@@ -223,7 +221,9 @@ class Forest:
             lines.append(self._line(row, names, columns, now_us))
             inner = row.rest + "  "
             if has_folds and row.node.folded:
-                lines.append(colored(cut(f"{inner}{self._dots} {row.node.folded} more", columns), "2", self._has_color))
+                lines.append(
+                    colored(cut(f"{inner}{self._dots} {row.node.folded.total()} more", columns), "2", self._has_color)
+                )
             if has_tails:
                 bar = "|" if self._signs is PLAIN_SIGNS else "│"
                 lines += [colored(cut(f"{inner}{bar} {line}", columns), "2", self._has_color) for line in row.node.tail]
@@ -262,8 +262,8 @@ class Forest:
 
     def _take_out(self, node: Node) -> None:
         parent = self._nodes[node.parent or ""]
-        parent.folded += 1 + node.folded
-        self._taken_out[node.said] = self._taken_out.get(node.said, 0) + 1
+        parent.folded[node.said] += 1
+        parent.folded.update(node.folded)
         place = parent.children.index(node.id)
         parent.children[place : place + 1] = node.children
         for child in node.children:
