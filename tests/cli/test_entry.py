@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -46,6 +47,24 @@ def test_help_is_told_with_click_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_a_debugger_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "one.then").write_text("event begin()\n")
+    code = (
+        f"import sys; sys.argv = ['andthen', 'debug', {str(tmp_path / 'one.then')!r}, 'begin']\n"
+        "from then.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        "unneeded = {'concurrent.futures', 'difflib', 'logging', 'secrets', 'shlex', 'shutil', 'socket', 'sqlite3'}\n"
+        "print(sorted(unneeded & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, stdin=subprocess.DEVNULL
+    )
+    first, *_, modules = done.stdout.splitlines()
+    assert first.startswith("breakpoint debug_entry"), done.stderr
+    assert modules == "[]"
 
 
 def test_help_names_every_command_with_its_sentence(shell: Shell) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import secrets
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Editions(dict[str, Edition]):
         for key, data in self._journal.cells("meta", "engine"):
             if key == "engine":
                 return int(msgspec.msgpack.decode(data))
-        number = secrets.randbelow(1024)
+        number = int.from_bytes(os.urandom(2)) % 1024
         self._journal.append((), [Cell("meta", "engine", msgspec.msgpack.encode(number))])
         return number
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from then.abc import Cell, Entry, Journal
 from then.core.errors import JournalError
-from then.journals.opening import FILE_NAME
 
 LOOK_S: Final = 0.01
 CLEANUPS_MAX: Final = 50
@@ -35,6 +34,8 @@ class Placed:
     """
 
     def __init__(self, journal: Journal, folder: Path) -> None:
+        from then.journals.opening import FILE_NAME
+
         self._journal = journal
         self._folder = folder
         self._path = os.path.abspath(folder / FILE_NAME)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -115,6 +114,8 @@ def _ended(history: History, prefix: str) -> str:
 def _take(engine: Engine, ids: Sequence[str], records: Sequence[Record]) -> int:
     """One transaction. Gives how many entries went."""
     if engine.folder is not None:
+        import shutil
+
         for record in records:
             shutil.rmtree(engine.folder / "tasks" / record.task.id, ignore_errors=True)
     keys = [record.key for record in records if record.key is not None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import select
-import shlex
 import signal
 import time
 from pathlib import Path
@@ -84,6 +83,8 @@ atexit.register(_end_all)
 
 
 def _split(reference: str) -> list[str]:
+    import shlex
+
     try:
         argv = shlex.split(reference)
     except ValueError as error:

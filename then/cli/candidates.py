@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from then.cli.settings import settings_of
 
@@ -19,8 +18,10 @@ MANY: Final = 100
 """More than anybody reads."""
 
 
-def _offers(find: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Callable[..., list[CompletionItem]]:
-    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _offers(find: Callable[[click.Context, str], Iterable[tuple[str, str]]]) -> Callable[..., list[Any]]:
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
         try:
             fitting = (one for one in find(context, incomplete) if one[0].startswith(incomplete))
             return [CompletionItem(value, help=text) for value, text in islice(fitting, MANY)]

@@ -10,7 +10,6 @@ of the command line.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
@@ -40,6 +39,8 @@ LIKENESS_MIN: Final = 0.6
 
 def nearest(found: str, known: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the known name that is nearest, else nothing."""
+    import difflib
+
     names = list(known)
     if len(names) > CANDIDATES_MAX:
         near = [name for name in names if name[:1] == found[:1] and abs(len(name) - len(found)) <= 2]

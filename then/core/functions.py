@@ -8,7 +8,6 @@ take. How many arguments each takes stands in `then.core.filters.FUNCTIONS`;
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -101,6 +100,8 @@ def _json(value: Json) -> Json:
 
 
 def _sh(value: Json) -> Json:
+    import shlex
+
     text = text_of(value)
     return CannotSay("sh of a text with NUL, which no argument can hold") if "\0" in text else shlex.quote(text)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import re
-import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -210,7 +209,7 @@ def prefix_of(pattern: str) -> Prefix | None:
 
 # These patterns are ours, and read a pattern in one pass; no text of a record meets Python's `re`.
 _LITERAL: Final = re.compile(
-    r"[^.\[\]()*+?{}|^$\\]+(?![*?{])|[^.\[\]()*+?{}|^$\\]|\\[" + re.escape(string.punctuation) + "]"
+    r"[^.\[\]()*+?{}|^$\\]+(?![*?{])|[^.\[\]()*+?{}|^$\\]|\\[" + re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "]"
 )
 _MAY_CHOOSE: Final = re.compile(r"\||\\Q")
 

@@ -14,7 +14,6 @@ import attrs
 
 from then.abc import Journal
 from then.analysis.history import History
-from then.app.client import connect
 from then.app.commands import OPS, Commands
 from then.app.editions import Editions
 from then.app.engine import Engine
@@ -73,6 +72,7 @@ def to_running(folder: Path) -> Access:
     Raises:
         ConfigError: none does.
     """
+    from then.app.client import connect
     from then.journals.sqlite import open_sqlite
 
     name = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from typing import Any, Protocol
 
 
@@ -61,7 +60,7 @@ class CallersLoop:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._running: set[Future[None]] = set()
+        self._running: set[Any] = set()
 
     def submit(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
         import asyncio

@@ -7,7 +7,6 @@ Only forms and names; what they do is the executor's. A plugin adds its row to
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -167,6 +166,8 @@ def check_option(name: str, node: Tree | Token, kind: Kind, run: str, unit: Unit
 
 def list_form(command: str) -> str:
     """A command line as the list that runs it: of words, or with a shell where the text needs one."""
+    import shlex
+
     try:
         words = shlex.split(command)
     except ValueError:

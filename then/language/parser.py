@@ -15,7 +15,6 @@ from typing import Final
 from then.core.errors import RulesRefused
 from then.language.automaton import Automaton, Shifted, Stop, check_depth
 from then.language.messages import TOO_DEEP, syntax_error
-from then.language.recovery import find_errors
 from then.language.tables import tables
 from then.language.tree import Lines, Token, Tree
 
@@ -95,6 +94,8 @@ def _parse(file: str, start: str, lines: Lines, tokens: list[Shifted] | None = N
         with collector_paused():
             return automaton().run(start, lines, trace=None if tokens is None else tokens.append)
     except Stop:
+        from then.language.recovery import find_errors
+
         raise RulesRefused(find_errors(automaton(), start, lines, file)) from None
 
 
