@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import Desk, wait_gone
+from then.app.retention import remove_folder
 from then.executors.keeper.folders import FRESH, GIVERS_MAX, PRINTED_BYTES, REUSE_BELOW, Folder, Folders
 from then.executors.keeper.processes import Child
 
@@ -331,6 +332,31 @@ def test_where_very_many_tasks_run_nothing_is_given_for_which_all_would_be_looke
     monkeypatch.setattr(folders, "children", lambda: pytest.fail("all are looked at"))
     folders.take(b"second", b"{}")
     assert sorted(path.name for path in (tmp_path / "tasks" / "first").iterdir()) == FRESH
+
+
+def test_a_folder_that_is_passed_on_while_it_is_removed_is_one_or_the_other(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.take(b"first", b"{}")
+    assert folders.leave(b"first")
+    scan = os.scandir
+
+    def start_and_scan(path: int) -> object:
+        # The folder is open, and nothing of it removed yet.
+        monkeypatch.undo()
+        folders.take(b"second", b"{}")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", start_and_scan)
+    remove_folder(tmp_path / "tasks", "first")
+    assert names(tmp_path) == ["second"]
+    assert sorted(path.name for path in (tmp_path / "tasks" / "second").iterdir()) == FRESH
+
+
+def test_what_a_removal_that_was_killed_left_goes_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "first.gone" / "artifacts").mkdir(parents=True)
+    remove_folder(tmp_path, "first")
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_than_a_little_is_not_told(folders: Folders, tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ knows of.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -111,13 +114,25 @@ def _ended(history: History, prefix: str) -> str:
     return id
 
 
+def remove_folder(tasks: Path, id: str) -> None:
+    """Removes the folder of a task, where it is its own still.
+
+    It is renamed before: the keeper gives the folders of tasks that left nothing to others, and what is open here
+    would be theirs by then. What a removal that was killed left goes too.
+    """
+    import shutil
+
+    gone = tasks / f"{id}.gone"
+    with contextlib.suppress(OSError):  # There is none, or not any more.
+        os.rename(tasks / id, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def _take(engine: Engine, ids: Sequence[str], records: Sequence[Record]) -> int:
     """One transaction. Gives how many entries went."""
     if engine.folder is not None:
-        import shutil
-
         for record in records:
-            shutil.rmtree(engine.folder / "tasks" / record.task.id, ignore_errors=True)
+            remove_folder(engine.folder / "tasks", record.task.id)
     keys = [record.key for record in records if record.key is not None]
     gone: list[int] = []
 
