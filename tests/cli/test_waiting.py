@@ -232,3 +232,27 @@ def test_sets_of_other_flows_are_left_out_where_one_is_named(shell: Shell) -> No
     flow = shell("show", own[0], "--json").objects[0]["flow"]
     assert len(shell("joins", "--json").objects) == 4
     assert {one["flow"] for one in shell("joins", "--flow", own[0], "--json").objects} == {flow}
+
+
+def test_a_script_that_waits_says_for_what_where_and_until_when(shell: Shell) -> None:
+    shell.write(
+        "job.py", 'def main(n):\n    asked = [run("ask", n=i) for i in range(n)]\n    wait(asked, timeout="2h")\n'
+    )
+    shell.write(
+        "s.then",
+        'task ask(n: int) run process ["true"]\ntask job(n: int) run script "job.py"\n'
+        "breakpoint asking before ask where n == 1\n",
+    )
+    assert shell("run", "s.then", "job", "n=3").code == 4
+    tasks = {task["type"]: task for task in shell("ps", "--json").objects}
+    waits = tasks["job"]["waits_for"]
+    assert (waits["place"], waits["records"]) == ("job.py:3", [tasks["ask"]["id"]])
+    assert "waits_for" not in tasks["ask"]
+    said = f"waits at job.py:3 for 1 record until {waits['until']}"
+    assert said in shell("ps").out
+    whole = shell("show", tasks["job"]["id"], "--json").objects[0]["waits_for"]
+    since = whole.pop("since")
+    assert whole == waits
+    assert tasks["job"]["created"] <= since < waits["until"]
+    shown = shell("show", tasks["job"]["id"]).out
+    assert f"waits      {said.removeprefix('waits ')}, since {since}\n           {tasks['ask']['id']} ask\n" in shown

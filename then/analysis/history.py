@@ -20,6 +20,7 @@ from then.core.facts import Flow, edited, ended
 from then.core.folds import load, restore, turn
 from then.core.holds import Hold
 from then.core.resting import decode_flow
+from then.core.scripts import Script
 from then.core.state import State
 from then.core.tasks import Task
 
@@ -43,6 +44,8 @@ class Record:
     edits: list[tuple[int, f.Edited, Task]] = attrs.field(factory=list)
     """What a person changed of it, when, and the record as it was before."""
     is_stopping: bool = False
+    waits_since: int | None = None
+    """Of a script: when it began to wait, the last time that it did."""
     recalled: str | None = None
     """Of a task of a fork: the record of the origin as which it ended."""
 
@@ -58,6 +61,8 @@ class FlowHistory:
     variables: dict[str, object] = attrs.field(factory=dict)
     holds: dict[str, Hold] = attrs.field(factory=dict)
     """The stops that hold records of it now, by their ids."""
+    scripts: dict[str, Script] = attrs.field(factory=dict)
+    """The scripts of it that are under way, by the ids of their tasks."""
 
     def stack(self, task: Task) -> list[Task]:
         """The calls that a record runs in, the innermost first."""
@@ -155,6 +160,9 @@ class History:
             hold = state.holds.holding(task)
             if hold is not None:
                 history.holds[task.id] = hold
+            script = state.waits.scripts.of.get(task.id)
+            if script is not None:
+                history.scripts[task.id] = script
         return history
 
     def seqs(self, id: str) -> list[int]:
@@ -308,6 +316,8 @@ def _fold(history: FlowHistory, page: f.Page) -> None:
             case f.Stubbed(id=id, of=of):
                 records[id].recalled = of
                 records[id].task = msgspec.structs.replace(records[id].task, started=page.time)
+            case f.Awaited(id=id) if id in records:
+                records[id].waits_since = page.time
             case f.Stopping(id=id):
                 records[id].is_stopping = True
             case f.TakenUp(id=id):

@@ -14,6 +14,7 @@ from then.core.declarations import TimerDecl
 from then.core.facts import Flow, Origin
 from then.core.holds import Hold, Point
 from then.core.rules import Join, RuleSet, family_covers
+from then.core.scripts import Script
 from then.core.standing import OpenSet
 from then.core.tasks import Body, Task
 from then.core.waits import TimerState, Wait
@@ -162,6 +163,14 @@ def set_object(found: OpenSet, rules: RuleSet | None) -> Body:
             "unseen": max(0, found.awaited - len(live)) if pattern is not None else 0,
         },
     }
+
+
+def script_wait_object(script: Script | None) -> Body | None:
+    """What a script waits for: the step (`what`, `place`), the `records` that have not settled, `until`; None where it does not."""
+    if script is None or script.open is None:
+        return None
+    wait = script.open
+    return {"what": wait.what, "place": wait.place, "records": list(script.missing), "until": time_text(wait.due)}
 
 
 def timer_object(timer: TimerState, declared: TimerDecl | None) -> Body:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from then.analysis.history import History
-from then.app.objects import hold_object, origin_object, origin_text, record_object, time_text
+from then.app.objects import hold_object, origin_object, origin_text, record_object, script_wait_object, time_text
 from then.app.reading import Reading
 from then.cli.settings import Settings, is_terminal, say
 from then.cli.texts import duration, table
@@ -20,7 +20,7 @@ from then.cli.words import word
 from then.core.edition import FLOW_ENDED
 from then.core.facts import Flow, Origin
 from then.core.holds import Hold
-from then.core.tasks import State, Task
+from then.core.tasks import Body, State, Task
 
 ROWS_ALIGNED: Final = 1000
 """So many rows are measured before they are printed: a longer list is aligned in parts."""
@@ -35,6 +35,8 @@ class Seen(NamedTuple):
     """Since when it runs, in microseconds, where that is known."""
     hold: Hold | None = None
     """The stop that holds it, where that is one at a breakpoint."""
+    waits_for: Body | None = None
+    """Of a script, what it waits for."""
 
 
 def live_records(reading: Reading, history: History, flow: str | None, again: Callable[[str], str]) -> Iterator[Seen]:
@@ -49,7 +51,7 @@ def live_records(reading: Reading, history: History, flow: str | None, again: Ca
         say(f"no engine runs here: `{again('resume')}` goes on")
     holding = history.state.holds.holding
     for task in live:
-        yield seen(task, running.since, holding(task))
+        yield _with_wait(seen(task, running.since, holding(task)), history)
 
 
 def records_of(reading: Reading, history: History, flow: str | None) -> Iterator[Seen]:
@@ -59,13 +61,19 @@ def records_of(reading: Reading, history: History, flow: str | None) -> Iterator
     holding = history.state.holds.holding
     for id in ids:
         for record in history.flow(id).records.values():
-            yield seen(record.task, running, holding(record.task))
+            yield _with_wait(seen(record.task, running, holding(record.task)), history)
 
 
 def seen(task: Task, running: dict[str, int | None], hold: Hold | None = None) -> Seen:
     if task.outcome is None and task.id in running:
         return Seen(task, "running", running[task.id])
     return Seen(task, task.state, task.started, hold)
+
+
+def _with_wait(one: Seen, history: History) -> Seen:
+    """The same, of a script with what it waits for."""
+    script = history.state.waits.scripts.of.get(one.task.id)
+    return one if script is None else one._replace(waits_for=script_wait_object(script))
 
 
 def print_records(settings: Settings, found: Iterable[Seen], flows: Mapping[str, Flow]) -> None:
@@ -81,6 +89,8 @@ def print_records(settings: Settings, found: Iterable[Seen], flows: Mapping[str,
             shown = record_object(one.task, one.state, started=one.since)
             if (of := origin(one.task.flow)) is not None:
                 shown["fork"] = origin_object(of)
+            if one.waits_for is not None:
+                shown["waits_for"] = one.waits_for
             print_object(shown if one.hold is None else {**shown, "held": hold_object(one.hold)})
         return
     now = time.time_ns() // 1000  # noqa: TID251  # How long something has run is a matter of now.
@@ -146,9 +156,18 @@ def _print(head: tuple[str, ...], rows: list[tuple[str, ...]], columns: int | No
     sys.stdout.write("\n".join(lines if has_head else lines[1:]) + "\n")
 
 
+def awaited_text(wait: Body) -> str:
+    """`waits at pay.py:7 for 2 records until 2026-…Z`."""
+    count = len(wait["records"])
+    records = f" for {count} record{'' if count == 1 else 's'}" if count else ""
+    until = f" until {wait['until']}" if wait["until"] is not None else ""
+    return f"waits at {wait['place']}{records}{until}"
+
+
 def _state(one: Seen) -> str:
     if one.hold is None:
-        return word(one.task, one.state)
+        now = word(one.task, one.state)
+        return now if one.waits_for is None else f"{now}, {awaited_text(one.waits_for)}"
     return f"held at {one.hold.breakpoint} ({one.hold.place})"
 
 

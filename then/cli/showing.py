@@ -8,10 +8,18 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from then.analysis.history import FlowHistory, Record
-from then.app.objects import hold_object, origin_object, origin_text, record_object, time_text
+from then.app.objects import (
+    AWAITED_MAX,
+    hold_object,
+    origin_object,
+    origin_text,
+    record_object,
+    script_wait_object,
+    time_text,
+)
 from then.app.reading import Frame, Reading
 from then.app.rules import Rules
-from then.cli.listing import print_object, seen
+from then.cli.listing import awaited_text, print_object, seen
 from then.cli.settings import Settings, say
 from then.cli.texts import clean_output, duration
 from then.cli.words import COLORS, colored, word
@@ -48,6 +56,9 @@ def show_record(settings: Settings, reading: Reading, record: Record, history: F
     )
     if now.hold is not None:
         shown["held"] = hold_object(now.hold)
+    waits_for = script_wait_object(history.scripts.get(task.id))
+    if waits_for is not None:
+        shown["waits_for"] = {**waits_for, "since": time_text(record.waits_since)}
     if settings.is_json:
         print_object(shown)
         return
@@ -75,8 +86,7 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
         yield "origin", origin_text(flow.origin)
     if flow.held is not None:
         yield "held", flow.held
-    if "held" in shown:
-        yield "held", _held(shown["held"])
+    yield from _stands(shown, history)
     if task.parent is not None:
         yield "parent", f"{task.parent}{_type_of(task.parent, history)}"
     if task.rule is not None:
@@ -120,6 +130,14 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     for fault in record.faults:
         yield "fault", fault
     yield "rules", f"version {shown['version']}"
+
+
+def _stands(shown: Body, history: FlowHistory) -> Iterator[tuple[str, str]]:
+    """What holds it, and, of a script, what it waits for."""
+    if "held" in shown:
+        yield "held", _held(shown["held"])
+    if "waits_for" in shown:
+        yield "waits", _waits(shown["waits_for"], history)
 
 
 def _changed(edit: Body) -> Iterator[tuple[str, str]]:
@@ -204,6 +222,13 @@ def _type_of(id: str, history: FlowHistory) -> str:
 def _held(held: Body) -> str:
     lines = [f"at breakpoint {held['breakpoint']}, {held['place']}, hit {held['hit']}, since {held['since']}"]
     return "\n".join([*lines, *(f"{name} = {_json(value)}" for name, value in held["shown"].items())])
+
+
+def _waits(wait: Body, history: FlowHistory) -> str:
+    since = f", since {wait['since']}" if wait["since"] is not None else ""
+    records = [f"{id}{_type_of(id, history)}" for id in wait["records"][:AWAITED_MAX]]
+    more = ["…"] if len(wait["records"]) > len(records) else []
+    return "\n".join([f"{awaited_text(wait).removeprefix('waits ')}{since}", *records, *more])
 
 
 def _hit(time: int, hit: Hit) -> Body:
