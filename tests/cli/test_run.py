@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 
 import pytest
 
+import then
 from tests.cli.shell import PEOPLE, RULES, Shell, normal
+from then.abc import Mask
+from then.app.engine import Opening
+from then.cli.feed import Feed, Item
+from then.cli.foreground import Foreground
+from then.cli.lines import PlainLines
+from then.cli.settings import RunOptions
+from then.core.facts import Page
 
 LOOP = """
 import then
@@ -380,6 +389,26 @@ def test_the_time_of_a_run_that_stays_for_its_timers_may_be_limited(shell: Shell
         "stays for beat: Ctrl-C ends it, `andthen timers` lists them",
         "time is over",
     ]
+
+
+def test_of_a_flow_that_ended_before_it_was_shown_it_is_said_how_though_time_is_over_meanwhile() -> None:
+    # Of what still was to be shown then, as where a pipe had been full, nothing was said.
+    rules, feeds, out = then.Rules(), list[Feed](), io.StringIO()
+    rules.task("ask")
+    view = PlainLines(out, None, str, Mask(), has_color=False)
+    options = RunOptions(None, "process", False, None, False, None, {}, (), {})
+    with then.Engine(rules, opening=Opening(watch=lambda loop: feeds.append(Feed(loop)))) as engine:
+        flow = engine.post_record("ask", {})
+        engine.complete(flow.id)
+        flow.wait()
+        items: list[Item] = []
+        while (item := feeds[0].take(0)) is not None:
+            if items or (isinstance(item, Page) and item.flow == flow.id):
+                items.append(item)  # Without what the opening brought: it would be shown before.
+        for item in items:
+            feeds[0].put(item)
+        Foreground(engine, feeds[0], view, options, str).follow((), 0.0, stays=True)
+    assert f"flow {flow.id} done, 1 record in " in out.getvalue()
 
 
 def test_a_person_is_told_how_to_answer(shell: Shell) -> None:

@@ -65,6 +65,8 @@ class Foreground:
         self._said: set[str] = set()
         """Ids of what is held, and was said to be."""
         self._stays = False
+        self._has_stayed = False
+        """Whether flows were told of one by one; what ended before it stayed no longer may still be to be shown."""
         self._interrupts = 0
         self._code: int | None = None
         """Of the signal that ends us."""
@@ -143,7 +145,7 @@ class Foreground:
         with self.feed.resting() as loop:
             for flow in self._flows:
                 loop.wait_for(flow, self.feed.put)
-        self._stays = stays
+        self._stays = self._has_stayed = stays
         while (self._open or self._stays) and not self._is_stopped():
             self._show(self.feed.take(self._patience()))
             self._look_at_clock()
@@ -165,7 +167,7 @@ class Foreground:
                 for change in self._changes.of(item):
                     if change.task.flow in self._flows:
                         self.view.changed(change)
-                if self._stays and any(isinstance(fact, f.FlowEnded) for fact in item.facts):
+                if self._has_stayed and any(isinstance(fact, f.FlowEnded) for fact in item.facts):
                     self._leave_behind(item.flow)
             case Begun(task=task, time_us=time_us):
                 change = self._changes.begun(task, time_us)
