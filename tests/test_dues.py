@@ -52,6 +52,8 @@ def test_what_is_due_comes_as_from_a_plain_list(seed: int, monkeypatch: pytest.M
         elif what < 0.62:
             dues.shift(7)
             plain.times = {key: at + 7 if key[0] == "wait" else at for key, at in plain.times.items()}
+        elif what < 0.64:
+            dues.call_owners(dues.copied_owners("at"))
         else:
             now = max(now, plain.next or 0)
             for _ in range(chance.randrange(4)):
@@ -71,6 +73,23 @@ def test_of_very_many_times_few_are_kept_in_order() -> None:
         dues.put(10**9 + number, "start", str(number))
     assert dues.next == 10**9
     assert len(dues._heap) < 3 * NEAR_MAX
+
+
+def test_of_very_many_that_are_due_at_once_few_are_kept_in_order() -> None:
+    dues = Dues()
+    for number in range(12 * NEAR_MAX):
+        dues.put(5, "start", str(number))
+    assert dues.next == 5
+    assert len(dues._heap) < 3 * NEAR_MAX
+
+
+def test_times_are_kept_without_the_room_of_a_sum_and_equal_ones_once() -> None:
+    dues, now = Dues(), 1_790_000_000_000_000
+    for number in range(8):
+        dues.put(now + 3_600_000_000, "start", str(number))
+    times = [at for _, at in dues.items()]
+    assert all(at is times[0] for at in times)
+    assert times[0] == 1_790_003_600_000_000
 
 
 def test_very_many_things_that_are_due_at_once_are_all_there() -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import then
 from tests.world import World
 from then.core import facts as f
-from then.core.facts import Flow
+from then.core.copies import gather
+from then.core.facts import Flow, Origin
 from then.core.resting import Flows
+from then.core.state import State
 from then.journals.batch import cells_of
 from then.turns import changed_cells
 
@@ -55,6 +61,89 @@ def test_one_that_is_taken_out_is_gone() -> None:
     flows.take_up([("c", f.encode(Flow("c", "go", "v1", 3)))])
     assert flows
     assert flows.pop("c").created == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"outcome": "done", "ended": 9},
+        {"stopped": 1},
+        {"calls": 300},
+        {"origin": Origin("c", 3)},
+        {"skipped": 1 << 16},
+        {"waits": {}},
+        {"live": 1 << 40, "variables": {"x": [None, 0]}, "trail": ["t by rule r"]},
+    ],
+)
+def test_one_at_rest_is_what_it_was_whatever_its_last_fields_are(changes: dict[str, Any]) -> None:
+    flow = Flow("a", "go", "v1", 1, **changes)
+    flows = Flows()
+    flows["a"] = flow
+    data = f.encode(flow)
+    flows.rest("a", data)
+    is_plain = not changes.keys() - {"live", "variables", "trail"}
+    assert (len(flows._resting["a"]) < len(data)) == is_plain
+    assert dict(flows.versions()) == {"a": "v1"}
+    assert flows["a"] == flow
+    assert f.encode(flows["a"]) == data
+
+
+def test_what_a_large_step_laid_to_rest_is_put_together_and_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("then.core.copies.SCATTERING", 50)
+    world = World(
+        'event go(xs: list[int]) task f(i: int) run process ["true"]'
+        " rule fan when go as g then for x in g.xs emit f(i: x) after 1h"
+    )
+    world.post("go", xs=list(range(50)))
+    world.post("f", i=-1)
+    state = world.state
+    changed_cells(state)
+    before, times, live = dict(state.tasks), dict(state.waits.dues.items()), list(state.live())
+    gather(state)
+    assert list(state.tasks) == list(before)
+    assert state.tasks == before
+    assert dict(state.waits.dues.items()) == times
+    assert list(state.live()) == live
+    kept = {id: id for id in before}
+    owners = {of: of for (_, of), _ in state.waits.dues.items()}
+    gathered = [id for id in state.tasks if id is not kept[id]]
+    assert len(gathered) == 50
+    assert all(id is owners[id] and state.tasks[id] is not before[id] for id in gathered)
+    # Nothing is copied where few came to rest beside what there is.
+    gather(state)
+    assert [id for id in state.tasks if id is owners.get(id)] == gathered
+
+
+def test_an_engine_puts_together_what_a_large_step_laid_to_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("then.core.copies.SCATTERING", 50)
+    monkeypatch.setattr("then.loop.CHECKPOINT_FACTS", 50)
+    rules = then.Rules()
+
+    @rules.task("far")
+    def far(n: int) -> None:
+        raise AssertionError("it is due in an hour")
+
+    @rules.when("load")
+    def load(load: then.Task) -> Iterator[then.Emission]:
+        for n in range(60):
+            yield then.emit("far", n=n).after("1h")
+
+    with then.Engine(rules, state=tmp_path / "state") as engine:
+        gathered: list[bool] = []
+
+        def noted(state: State) -> None:
+            before = list(state.tasks)
+            gather(state)
+            gathered.append(all(new is not old for new, old in zip(state.tasks, before, strict=True)))
+
+        monkeypatch.setattr("then.loop.gather", noted)
+        engine.post("load")
+        # Whoever commits answers first: what follows is over when the lock is free.
+        assert engine.loop.look(lambda state: set(map(type, state.tasks.values()))) == {bytes}
+        assert True in gathered
 
 
 def test_the_checkpoint_of_very_many_that_rest_takes_little_beside_what_it_writes() -> None:

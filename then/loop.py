@@ -51,6 +51,7 @@ from then.core.causes import (
     Told,
 )
 from then.core.claims import Capacity
+from then.core.copies import gather
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
@@ -503,6 +504,9 @@ class Loop:
             forget(batch.reported)
         if batch.gated:
             self._dispatcher.carry_out(batch.gated)
+        if batch.cells:
+            batch.cells, batch.entries, batch.pages = (), [], []  # Who called this knows the batch, too.
+            gather(self.state)
         return True
 
     # -- when the journal cannot go on ------------------------------------------------

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from then.core.admission import Admission
 from then.core.holds import Holds
+from then.core.resting import trimmed
 from then.core.state import State
 from then.core.waits import Waits
 
 T = TypeVar("T")
+
+SCATTERING: Final = 20_000
+"""A checkpoint that lays so many records to rest follows a step so large that they lie scattered in its room."""
 
 
 class Lent(dict[str, T]):
@@ -98,3 +102,21 @@ def copied_whole(state: State) -> State:
 
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def gather(state: State) -> None:
+    """Puts what rests together, where the last checkpoint left it scattered amid what its step needed and let go.
+
+    The interpreter gives memory back by the mebibyte: one id that lives keeps all that lay beside it.
+    Cost: one copy of each record, where a fourth of them or more was laid to rest just now; else none.
+    """
+    rested, state.rested = state.rested, 0
+    if rested < max(SCATTERING, len(state.tasks) // 4):
+        return
+    ids = state.waits.dues.copied_owners("start", "at")
+    # All are copied before one is let go: its place would be taken by the next.
+    names = [ids.get(id, id) for id in state.tasks]
+    kept = [trimmed(kept) if type(kept) is bytes else kept for kept in state.tasks.values()]
+    state.tasks = dict(zip(names, kept, strict=True))
+    del names, kept
+    state.waits.dues.call_owners(ids)

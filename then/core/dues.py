@@ -17,8 +17,8 @@ Invariants:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 
 Due: TypeAlias = tuple[int, str, str]
@@ -31,7 +31,8 @@ NEAR_MAX: Final = 4096
 _SHARE: Final = 16
 """The horizon is put where one of so many lies before it."""
 _SAMPLE: Final = 1024
-_ALL_TIME: Final = 2**63
+_NEVER: Final[Due] = (-1, "", "")
+_ALL_TIME: Final[Due] = (2**63, "", "")
 
 
 class Dues:
@@ -41,7 +42,7 @@ class Dues:
     calls, with how many there are.
     """
 
-    __slots__ = ("_heap", "_heap_max", "_horizon", "_kinds", "is_used")
+    __slots__ = ("_heap", "_heap_max", "_horizon", "_kinds", "_newest", "is_used")
 
     def __init__(self) -> None:
         self.is_used = False
@@ -49,7 +50,8 @@ class Dues:
         self._kinds: dict[str, dict[str, int]] = {}
         self._heap: list[Due] = []
         self._heap_max = NEAR_MAX
-        self._horizon = -1  # Nothing is in order yet: a start puts very many before it asks.
+        self._newest = 0
+        self._horizon = _NEVER  # Nothing is in order yet: a start puts very many before it asks.
 
     def __len__(self) -> int:
         return sum(map(len, self._kinds.values()))
@@ -68,9 +70,12 @@ class Dues:
             self.is_used = True
         if times.get(of) == at:
             return
-        times[of] = at
-        if at <= self._horizon:
-            heapq.heappush(self._heap, (at, kind, of))
+        if at != self._newest:
+            self._newest = at | 0  # Without the room that a sum has for a carry.
+        times[of] = at = self._newest
+        due = (at, kind, of)
+        if due <= self._horizon:
+            heapq.heappush(self._heap, due)
             if len(self._heap) > self._heap_max:
                 self._order()
 
@@ -111,17 +116,29 @@ class Dues:
                 self._kinds[kind] = {of: at + by_us for of, at in times.items()}
         self._order()
 
+    def copied_owners(self, *kinds: str) -> dict[str, str]:
+        """Whose times of these kinds are, each with a copy of its name."""
+        return {of: of.encode().decode() for kind in kinds for of in self._kinds.get(kind, ())}
+
+    def call_owners(self, names: Mapping[str, str]) -> None:
+        """Knows owners by these names from now on, which are equal: the texts that it had are let go."""
+        for kind, times in self._kinds.items():
+            self._kinds[kind] = {names.get(of, of): at for of, at in times.items()}
+        self._order()
+
     def _order(self) -> None:
         """Puts the horizon anew, and in order what lies before it."""
         count = len(self)
         horizon = _ALL_TIME
         if count > NEAR_MAX // 2:
-            every = chain.from_iterable(times.values() for times in self._kinds.values())
-            sample = sorted(islice(every, 0, None, max(1, count // _SAMPLE)))
+            sample = sorted(islice(self._all(), 0, None, max(1, count // _SAMPLE)))
             horizon = sample[len(sample) // _SHARE]
         self._horizon = horizon
-        self._heap = [
-            (at, kind, of) for kind, times in self._kinds.items() for of, at in times.items() if at <= horizon
-        ]
+        self._heap = [due for due in self._all() if due <= horizon]
         heapq.heapify(self._heap)
         self._heap_max = max(NEAR_MAX, 2 * len(self._heap))
+
+    def _all(self) -> Iterator[Due]:
+        for kind, times in self._kinds.items():
+            for of, at in times.items():
+                yield at, kind, of

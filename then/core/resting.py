@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,10 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
     version: str
 
 
+_TAIL_FIELDS: Final = 7
+"""From `outcome` on: each is a byte where it is as in most."""
+_HEAD: Final = b"\xdc" + (len(Flow.__struct_fields__) - _TAIL_FIELDS).to_bytes(2)
+"""How an array begins of as many fields as are left."""
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 
 
@@ -36,6 +41,16 @@ def trimmed(data: bytes) -> bytes:
     return bytes(memoryview(data))
 
 
+def _without_tail(flow: Flow, data: bytes) -> bytes:
+    """What a flow is encoded, without its last fields where they are as in most: decoding fills them in."""
+    if (
+        flow.outcome is not None or flow.ended is not None or flow.stopped or flow.waits is not None
+        or flow.calls or flow.origin is not None or flow.skipped
+    ):  # fmt: skip
+        return data
+    return _HEAD + data[len(_HEAD) : -_TAIL_FIELDS]
+
+
 class Flows(dict[str, Flow]):
     """A dict of open flows, of which those at rest take a tenth of the memory.
 
@@ -49,8 +64,8 @@ class Flows(dict[str, Flow]):
 
     def rest(self, id: str, data: bytes) -> None:
         """This is what a flow is encoded; nothing holds the flow itself."""
-        super().pop(id, None)
-        self._resting[id] = data
+        flow = super().pop(id, None)
+        self._resting[id] = data if flow is None else _without_tail(flow, data)
 
     def take_up(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Flows as a journal has them."""

@@ -113,6 +113,8 @@ class State:
     """Flows that ended since the last checkpoint."""
     window: tuple[str, int] | None = None
     """First id and first seq since the last checkpoint: what finds a record by its id."""
+    rested: int = 0
+    """How many records the last checkpoint laid to rest."""
 
     def task(self, id: str) -> Task | None:
         """A live record."""
@@ -177,6 +179,7 @@ class State:
     def cells(self) -> list[tuple[str, str, bytes | None]]:
         """What changed since the last call, as (kind, key, data or None), and forgets that it changed."""
         found: list[tuple[str, str, bytes | None]] = []
+        self.rested = 0
         for kind, dirty in self.dirty.items():
             for key, is_stored in dirty.items():
                 value = self._value(kind, key)
@@ -187,6 +190,7 @@ class State:
                         self.flows.rest(key, data)
                     elif kind == "task" and key not in self.running and is_at_rest(value):
                         data = self.tasks[key] = trimmed(data)
+                        self.rested += 1
                     found.append((kind, key, data))
                 elif is_stored:
                     found.append((kind, key, None))
