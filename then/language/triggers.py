@@ -117,6 +117,9 @@ class Triggers:
                     self.unit.refuse(JoinRefused(message), node)
         elif all(is_absent for _, is_absent in nodes):
             self.unit.refuse(JoinRefused("a join needs a part that comes: here all are `no`"), tree)
+        if kind == "every" and within is not None:
+            message = "`every` has no window: it waits for as long as what it waits for lives; give that a `timeout`"
+            self.unit.refuse(JoinRefused(message), within)
         window = span_us(within, "within", self.unit) if within is not None else None
         drafts = self._drafts(nodes, kind, scope)
         return self._joined(kind, drafts, tree.find("by"), window, tree, scope, count, has_window=within is not None)
