@@ -197,7 +197,9 @@ def joins(draw: st.DrawFn, *, is_inside: bool = False) -> tuple[Join, tuple[str,
     count = {"every": 1, "quiet": 1, "times": draw(st.integers(1, 2))}.get(kind, draw(st.integers(1, 3)))
     is_by_flow = kind == "every" or draw(st.booleans())
     is_keyed = kind != "every" and (not is_by_flow or draw(st.booleans()))
-    within = draw(SPANS) if kind == "quiet" or (not is_by_flow and kind != "every") else draw(st.none() | SPANS)
+    within = None
+    if kind != "every":
+        within = draw(SPANS if kind == "quiet" or not is_by_flow else st.none() | SPANS)
     is_one_name = draw(st.booleans())
     parts: list[Part] = []
     aliases: list[str] = []
