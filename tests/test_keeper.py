@@ -16,6 +16,8 @@ import pytest
 
 from tests.desk import Desk, wait_gone
 from tests.seams.executor_suite import PATIENCE_S, Reports, job
+from then.executors.keeper import processes
+from then.executors.keeper.processes import Child, Stat, stat_of
 from then.executors.kept import read_kept
 from then.executors.process import ProcessExecutor
 
@@ -455,6 +457,27 @@ def test_a_process_that_its_keeper_had_no_time_to_note_is_found_by_its_environme
     assert report.outcome in ("done", "failed")
     assert report.started is not None
     assert before <= report.started <= report.completed
+
+
+def test_a_process_that_goes_while_its_status_is_read_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = subprocess.Popen(["true"], start_new_session=True)
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+    stat = stat_of(program.pid)
+    assert stat is not None
+    orphan = Child(b"task", program.pid, stat.start, stat.start, 0, ours=False)
+    assert orphan.watch()
+
+    def stat_and_gone(pid: int) -> Stat | None:
+        found = stat_of(pid)
+        program.wait()
+        return found
+
+    monkeypatch.setattr(processes, "stat_of", stat_and_gone)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # Who is root needs no look at its owner.
+    orphan.read_status()
+    assert orphan.ended
+    assert orphan.status in (None, 0)
+    os.close(orphan.pidfd)
 
 
 def test_another_that_got_the_pid_is_not_taken_for_the_task_nor_touched(desk: Desk) -> None:

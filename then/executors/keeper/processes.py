@@ -158,17 +158,24 @@ class Child:
         self.pidfd = -1
         return False
 
+    def _users(self) -> set[int]:
+        """As whom it runs; raises OSError where it is gone."""
+        line = read_file(f"/proc/{self.pid}/status").split(b"Uid:")[1]
+        return {int(uid) for uid in line.split(b"\n")[0].split()}
+
     def read_status(self) -> None:
         """Notes the status of an orphan that has ended, where the kernel still tells."""
         self.ended = True
         stat = stat_of(self.pid)
         if stat is not None and self.is_pid(stat):
             # A zombie. To others than its owner the kernel shows 0 in place of the status.
-            uids = read_file(f"/proc/{self.pid}/status").split(b"Uid:")[1].split(b"\n")[0].split()
             mine = os.geteuid()
-            if mine == 0 or {int(uid) for uid in uids} == {mine}:
-                self.status = stat.status
-            return
+            try:
+                if mine == 0 or self._users() == {mine}:
+                    self.status = stat.status
+                return
+            except OSError:
+                pass  # Who started it took note of its end just now.
         info = bytearray(64)
         info[0] = PIDFD_INFO_EXIT
         try:
