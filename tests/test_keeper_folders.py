@@ -49,6 +49,13 @@ def write_output(tmp_path: Path, id: str) -> None:
     (tmp_path / "tasks" / id / "out").write_text("left\n")
 
 
+def leave_one_that_printed(folders: Folders, tmp_path: Path) -> None:
+    """A task `first` that has ended, and printed something: what is empty in its folder is there to be given."""
+    folders.take(b"first", b"{}")
+    write_output(tmp_path, "first")
+    folders.leave(b"first")
+
+
 def leave_two(folders: Folders, tmp_path: Path) -> None:
     for id in ("first", "second"):
         folders.take(id.encode(), b"{}")
@@ -235,9 +242,7 @@ def test_where_a_task_made_something_all_stays_and_is_to_be_looked_at(
 
 
 def test_what_comes_into_a_folder_after_the_end_of_its_task_stays_there(folders: Folders, tmp_path: Path) -> None:
-    folders.take(b"first", b"{}")
-    write_output(tmp_path, "first")
-    folders.leave(b"first")
+    leave_one_that_printed(folders, tmp_path)
     first = tmp_path / "tasks" / "first"
     (first / "artifacts" / "late").touch()
     folders.take(b"second", b"{}")
@@ -247,9 +252,7 @@ def test_what_comes_into_a_folder_after_the_end_of_its_task_stays_there(folders:
 def test_what_is_written_between_the_look_at_a_file_and_its_lease_goes_to_no_other_task(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders.take(b"first", b"{}")
-    write_output(tmp_path, "first")
-    folders.leave(b"first")
+    leave_one_that_printed(folders, tmp_path)
     err = tmp_path / "tasks" / "first" / "err"
     number, control = err.stat().st_ino, fcntl.fcntl
 
@@ -325,9 +328,7 @@ def test_all_children_are_seen_however_many_they_are(folders: Folders) -> None:
 def test_where_very_many_tasks_run_nothing_is_given_for_which_all_would_be_looked_at(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders.take(b"first", b"{}")
-    write_output(tmp_path, "first")
-    folders.leave(b"first")
+    leave_one_that_printed(folders, tmp_path)
     folders.own.update({-number: Child(b"other", -number, 0, 0, 0, ours=True) for number in range(1, REUSE_BELOW + 2)})
     monkeypatch.setattr(folders, "children", lambda: pytest.fail("all are looked at"))
     folders.take(b"second", b"{}")
