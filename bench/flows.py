@@ -1,8 +1,9 @@
 """Joins, calls and times in the pure core: what each costs beside a plain emission, and what it keeps in memory.
 
-CPU seconds of the core alone (no journal, no executor), in this process, each
-the median of several rounds that alternate with the plain flow that it is held
-against. Timers that wait are those of whole engines in processes of their own
+CPU seconds of the core alone (no journal, no executor), in this process. What is
+held against each other takes turns every few hundredths of a second, since the
+speed of a shared machine changes by half within one second: told is the median
+of the pairs. Timers that wait are those of whole engines in processes of their own
 (`bench.pending`): wall time, and the most that was resident beyond an engine
 that has nothing.
 """
@@ -14,12 +15,15 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from bench import harness
 from bench.harness import Options, worker
 from bench.report import Bar, Findings, Line, figure, quantity
 
+PIECE = 250
+"""So much of one work, before it is the turn of the other."""
 FAN = """
 event go(xs: list[int])
 task f(i: int) run process ["true"]
@@ -90,19 +94,23 @@ class Core:
 def run(options: Options) -> Findings:
     found = Findings()
     rounds = options.rounds or 5
-    small, large = options.size(1_000, 200), options.size(100_000, 2_000)
-    fans = _rounds(rounds, lambda: _fan_us(small), lambda: _fan_us(large))
+    small, large = options.size(1_000, 250), options.size(100_000, 2_000)
+    fans = Turns()
+    for _ in range(rounds):
+        fans.take(_fans(small, large // small), _fans(large, 1))
+    joins, calls = Turns(), Turns()
     count = options.size(20_000, 500)
-    plain, joined = _rounds(rounds, lambda: _posts_us(PLAIN, count), lambda: _join_us(count))
-    step, call = _rounds(rounds, lambda: _posts_us(STEP, count), lambda: _posts_us(CALL, count))
+    for _ in range(rounds):
+        joins.take(_posts(PLAIN, count), _posts(JOIN, count, before="x"))
+        calls.take(_posts(STEP, count), _posts(CALL, count))
     found.lines = [
         figure("flows", f"a completion of {large:,} that a join waits for, in times of one of {small:,}",
-               fans[1] / fans[0], Bar(1.3, at_most=True), against=f"one of {small:,}", theirs=quantity(fans[0], "µs")),
-        figure("flows", "the record that fills a join by key: more than a plain rule", joined - plain,
-               Bar(20, at_most=True, unit=" µs"), against="the plain rule", theirs=quantity(plain, "µs"),
-               ratio=joined / plain),
-        figure("flows", "call and return, in times of a plain step", call / step, Bar(2.2, at_most=True),
-               against="the same with an event", theirs=quantity(step, "µs")),
+               fans.ratio, Bar(1.3, at_most=True), against=f"one of {small:,}", theirs=quantity(fans.one_us, "µs")),
+        figure("flows", "the record that fills a join by key: more than a plain rule", joins.more_us,
+               Bar(20, at_most=True, unit=" µs"), against="the plain rule", theirs=quantity(joins.one_us, "µs"),
+               ratio=joins.ratio),
+        figure("flows", "call and return, in times of a plain step", calls.ratio, Bar(2.2, at_most=True),
+               against="the same with an event", theirs=quantity(calls.one_us, "µs")),
         figure("flows", f"memory of a half-filled join, {large:,} open", _join_bytes(large),
                Bar(400, at_most=True, unit=" B")),
         figure("flows", f"memory of a task that waits for its time, {large:,} in one flow", _later_bytes(large),
@@ -146,38 +154,57 @@ def _pending(found: Findings, options: Options) -> list[Line]:
     return lines
 
 
-def _rounds(rounds: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
-    """Medians of the two, run in turn."""
-    pairs = [(one(), other()) for _ in range(rounds)]
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+class Turns:
+    """Two kinds of work that take turns, piece by piece: the CPU time of each piece, in pairs."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[float, float]] = []
+
+    def take(self, one: Iterator[float], other: Iterator[float]) -> None:
+        self._pairs += zip(one, other, strict=True)
+
+    @property
+    def one_us(self) -> float:
+        return statistics.median(one for one, _ in self._pairs)
+
+    @property
+    def more_us(self) -> float:
+        return statistics.median(other - one for one, other in self._pairs)
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(other / one for one, other in self._pairs)
 
 
-def _fan_us(count: int) -> float:
-    core = Core(FAN)
-    core.post("go", xs=list(range(count)))
-    ids = list(core.state.tasks)
+def _timed(todo: Sequence[Callable[[], None]]) -> float:
+    """Microseconds of CPU each."""
     began = time.process_time()
-    for id in ids:
-        core.done(id)
-    return (time.process_time() - began) / count * 1e6
+    for do in todo:
+        do()
+    return (time.process_time() - began) / len(todo) * 1e6
 
 
-def _posts_us(text: str, count: int) -> float:
+def _fans(count: int, fans: int) -> Iterator[float]:
+    """The children of so many fan-outs end, one after the other."""
+    for _ in range(fans):
+        core = Core(FAN)
+        core.post("go", xs=list(range(count)))
+        ends = [partial(core.done, id) for id in core.state.tasks]
+        for piece in _batched(ends):
+            yield _timed(piece)
+
+
+def _posts(text: str, count: int, before: str = "") -> Iterator[float]:
+    """Records `y` are posted; of type `before`, all before."""
     core = Core(text)
-    began = time.process_time()
-    for k in range(count):
-        core.post("y", k=k)
-    return (time.process_time() - began) / count * 1e6
+    for k in range(count if before else 0):
+        core.post(before, k=k)
+    for piece in _batched([partial(core.post, "y", k=k) for k in range(count)]):
+        yield _timed(piece)
 
 
-def _join_us(count: int) -> float:
-    core = Core(JOIN)
-    for k in range(count):
-        core.post("x", k=k)
-    began = time.process_time()
-    for k in range(count):
-        core.post("y", k=k)
-    return (time.process_time() - began) / count * 1e6
+def _batched(todo: Sequence[Callable[[], None]]) -> Iterator[Sequence[Callable[[], None]]]:
+    return (todo[at : at + PIECE] for at in range(0, len(todo), PIECE))
 
 
 def _join_bytes(count: int) -> float:
