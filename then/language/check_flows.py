@@ -1,4 +1,4 @@
-"""Joins that nothing fills, procedures that do not return, tasks that nobody hands over.
+"""Joins that nothing fills, sets that hear too little, procedures that do not return, tasks that nobody hands over.
 
 All warnings, as in `then.language.check`, which calls. What is waited for may
 also be posted from outside: so only tasks are looked at that something runs.
@@ -6,10 +6,25 @@ also be posted from outside: so only tasks are looked at that something runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from then.core.filters import Const
-from then.core.rules import Consequence, Emit, Join, ProcedureDecl, Return, Rule, RuleSet, Skip, family_covers
+from then.core.rules import (
+    FINISHED,
+    Consequence,
+    Emit,
+    Join,
+    Loop,
+    ProcedureDecl,
+    Return,
+    Rule,
+    RuleSet,
+    Single,
+    Skip,
+    Step,
+    family_covers,
+)
 from then.core.source import Span
 from then.language.walks import acts_of, every_rule, has_code, patterns_of
 
@@ -31,6 +46,7 @@ def check_flows(rules: RuleSet, own: set[str], warn: Warn, *, is_alone: bool) ->
         if procedure.span is not None and procedure.span.file in own:
             _check_returns(procedure, warn)
     _check_recursion(rules, own, warn)
+    _check_sets(rules, own, warn)
     if not is_alone or has_code(rules):
         return
     _check_joins(rules, own, warn)
@@ -90,6 +106,66 @@ def _emitted(rule: Rule) -> set[str]:
             # A task that is handed over is emitted by whom it is handed to.
             types.update(str(value.value) for _, value in act.args if isinstance(value, Const))
     return types
+
+
+# -- sets ---------------------------------------------------------------------------
+
+
+def _check_sets(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Sets that never fill: a rule before them ends the search for some of their records.
+
+    What a call returns on is seen by no rule at top level; in the call itself nothing is waited for any more then.
+    """
+    returning: dict[str, Rule] = {}
+    for procedure in rules.procedures.values():
+        for rule in (procedure.first, *procedure.rules):
+            for family in _returns_on(rule):
+                returning.setdefault(family, rule)
+        _check_hearing(procedure.rules, {}, own, warn)
+    _check_hearing(rules.rules, returning, own, warn)
+
+
+def _check_hearing(beside: Sequence[Rule], takers: dict[str, Rule], own: set[str], warn: Warn) -> None:
+    """Of rules in their order. `takers`: by family of what they take, rules that stand before all of them."""
+    for rule in beside:
+        is_set = isinstance(rule.trigger, Join) and rule.trigger.kind == "every"
+        if is_set and rule.span is not None and rule.span.file in own:
+            wanted = rule.pattern.family
+            found = (taker for family, taker in takers.items() if _meet(family, wanted))
+            if (taker := next(found, None)) is not None:
+                how, hint = (
+                    ("is final", "put it before that rule")
+                    if taker.final
+                    else ("returns", "wait for the call itself, or in the procedure")
+                )
+                message = (
+                    f'"{rule.name}" waits for every {wanted}, and does not hear of those on which "{taker.name}" ({taker.span})'
+                    f" fires, which {how}: the set is never full then"
+                )
+                warn("T618", message, rule.span, hint)
+        if rule.final and isinstance(rule.trigger, Single | Join):
+            for pattern in patterns_of(rule.trigger):
+                if pattern.callee is None and not pattern.outcomes.isdisjoint(FINISHED):
+                    takers.setdefault(pattern.family, rule)
+
+
+def _returns_on(rule: Rule) -> Iterator[str]:
+    """The families of the records on which a rule of a procedure returns."""
+    if rule.consequence is None:
+        return
+    before: Step | None = None
+    for step in rule.consequence.steps:
+        if any(isinstance(act, Return) or isinstance(act.otherwise, Return) for act in step):
+            if before is None:
+                yield from (pattern.family for pattern in patterns_of(rule.trigger) if pattern.callee is None)
+            else:
+                emits = (act.emit if isinstance(act, Loop) else act for act in before)
+                yield from (act.type for act in emits if isinstance(act, Emit))
+        before = step
+
+
+def _meet(one: str, other: str) -> bool:
+    return family_covers(one, other) or family_covers(other, one)
 
 
 # -- procedures ---------------------------------------------------------------------

@@ -115,6 +115,7 @@ WARNINGS: Final = {
     "T615": "a task that is to be handed over never is",
     "T616": "a name that nothing declares is near one that is",
     "T617": "an `else` leaves out earlier steps",
+    "T618": "a set does not hear of all its records",
 }
 """Number and title of each warning."""
 
