@@ -150,9 +150,11 @@ def test_a_posted_type_that_is_near_a_declared_one_is_an_event_and_a_warning_at_
         ),
         ({"run": ("process", ["true"]), "envv": {}}, 'unknown option of a task "envv" (did you mean "env"?)'),
         ({"env": {}}, 'task "pay": env without run=(…)'),
+        ({"run": ("proces", ["true"])}, 'unknown executor "proces" (did you mean "process"?)'),
+        ({"run": ("dokcer", "x")}, 'unknown executor "dokcer" (did you mean "docker"?)'),
     ],
 )
-def test_a_misspelt_option_of_a_task_is_refused(given: dict[str, Any], text: str) -> None:
+def test_a_misspelt_option_or_executor_of_a_task_is_refused(given: dict[str, Any], text: str) -> None:
     # Beside a `run` it was handed to an executor, which never asked for it: the task ran without a timeout.
     with pytest.raises(RuleError) as refused:
         then.Rules().task("pay", **given)

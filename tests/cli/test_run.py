@@ -520,6 +520,24 @@ def test_an_attempt_out_of_the_tries_of_a_call_says_which_it_was(shell: Shell) -
     assert ["(attempt 1)" in failed[0], "(attempt 2)" in failed[1], len(failed)] == [True, True, 2]
 
 
+def test_an_attempt_that_while_does_not_try_again_is_said_to_be_the_last(shell: Shell) -> None:
+    shell.write(
+        "while.then",
+        'event go()\ntask t(code: int) run process ["sh", "-c", "exit $0", code]\n'
+        "  retry 1 times while error.code == 3\n"
+        "rule r when go then t(code: 3), t(code: 4)\n",
+    )
+    said = shell("run", "while.then", "go")
+    assert said.code == 1
+    assert sorted(
+        line.partition(" with code ")[2].rpartition("  ")[0] for line in said.out.splitlines() if "exit:" in line
+    ) == [
+        "3 (attempt 1 of 2)",
+        "3 (attempt 2 of 2)",
+        "4 (attempt 1 of 2, not tried again)",
+    ]
+
+
 def test_a_guard_is_set_by_its_name_and_one_that_is_not_there_is_refused(shell: Shell) -> None:
     shell.write("r.then", "event tick(n: int) rule again when tick as t then tick(n: t.n + 1)")
     said = shell("run", "r.then", "tick", "n=0", "--guard", "idle-events=5")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -122,7 +122,7 @@ class Rules(Listener):
 
         Raises:
             DuplicateRule: the name is taken.
-            UnknownName: a secret is not declared.
+            UnknownName: a secret is not declared; the executor, or an option of it, is misspelt.
             RuleError: a number or a span makes no sense where it stands.
         """
         check_name(name, "task")
@@ -134,6 +134,7 @@ class Rules(Listener):
             if not isinstance(run, tuple) or len(run) != 2:
                 raise RuleError(f'task "{name}": run= is a pair: run=("process", ["make", it.target])', span)
             kind, target = run
+            _check_kind(str(kind), span)
             line = Run(
                 str(kind), expression_of(target), tuple((key, expression_of(value)) for key, value in options.items())
             )
@@ -423,6 +424,20 @@ class Rules(Listener):
 
     def _take(self, rule: Rule) -> None:
         self.set.add(rule)
+
+
+_SLIP: Final = 0.83
+"""Two letters changed places in `docker`; `rocket` is not as like it."""
+
+
+def _check_kind(kind: str, span: Span | None) -> None:
+    """Refuses a misspelt executor. One that is not very like one of the language's may be somebody's own."""
+    import difflib
+
+    from then.language.executors import KINDS
+
+    if kind not in KINDS and difflib.get_close_matches(kind.lower(), KINDS, cutoff=_SLIP):
+        raise UnknownName("executor", kind, KINDS, span)
 
 
 def _check_options(task: str, run: object, options: Mapping[str, object], span: Span | None) -> None:

@@ -54,6 +54,8 @@ def why_failed(task: Task) -> str:
     first = message.partition("\n")[0]
     retry = task.policy.retry if task.policy is not None else None
     of = f" of {retry.times + 1}" if retry is not None else ""
+    if retry is not None and task.settled and task.attempt <= retry.times:
+        of += ", not tried again"  # Its `while`, its deadline or its kind is against it.
     tried = f" (attempt {task.attempt}{of})" if of or task.attempt > 1 or not task.settled else ""
     return cut(clean(f"{kind}: {first}" if kind and first else kind or first), SAID_COLUMNS) + tried
 

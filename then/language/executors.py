@@ -27,7 +27,9 @@ _TOKENS: Final[dict[str, Form]] = {
 }  # fmt: skip
 
 
-_WORDS_AFTER: Final = ("deadline", "expires", "idempotent", "limit", "may", "needs", "priority", "retry", "timeout")
+WORDS_AFTER: Final = (
+    "deadline", "done", "expires", "finally", "idempotent", "limit", "may", "needs", "once", "priority", "retry", "timeout",
+)  # fmt: skip
 """Words of the language that may stand after the options; misspelt, one of them is read as an option."""
 
 
@@ -155,7 +157,7 @@ def check_option(name: str, node: Tree | Token, kind: Kind, run: str, unit: Unit
     """Whether the executor has this option in this form; if not, that is reported."""
     option = kind.options.get(name)
     if option is None:
-        unit.refuse(UnknownName(f"option of run {run}", name, (*kind.options, *_WORDS_AFTER)), at)
+        unit.refuse(UnknownName(f"option of run {run}", name, (*kind.options, *WORDS_AFTER)), at)
         return False
     form = form_of(node)
     if form not in option.forms or (form == "word" and str(node) not in option.words):

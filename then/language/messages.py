@@ -146,6 +146,20 @@ def left_out(stop: Stop, text: str) -> tuple[int, str, str] | None:
     return begin, word, f'something is missing before "{word}": it was read as a name, which {follows} cannot follow'
 
 
+def limit_cut_short(stop: Stop, text: str) -> tuple[int, int, str] | None:
+    """A `limit N` without its `at once`, which nobody looks for at the word that follows.
+
+    Returns:
+        Its offset, its length, and the reason; None where the stop has another cause.
+    """
+    for height in (2, 3):
+        begin = stop.stacks.begins[-height] if len(stop.stacks.begins) >= height else stop.after
+        found = text[begin : stop.after].split()
+        if len(found) == height and found[0] == "limit" and found[1].isdecimal() and found[2:] in ([], ["at"]):
+            return begin, stop.after - begin, f"found `{' '.join(found)}`; it is written `limit {found[1]} at once`"
+    return None
+
+
 def may_stand(expected: frozenset[str]) -> str:
     """What may stand somewhere, as a sentence."""
     said = _alternatives(expected)

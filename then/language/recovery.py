@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from then.core.errors import RuleSyntaxError
 from then.core.source import Span
 from then.language.automaton import Automaton, Shifted, Stacks, Stop
-from then.language.executors import KINDS
-from then.language.messages import ITEM_TERMINALS, explain, left_out, misspelt, syntax_error
+from then.language.executors import KINDS, WORDS_AFTER
+from then.language.messages import ITEM_TERMINALS, explain, left_out, limit_cut_short, misspelt, syntax_error
 from then.language.tables import END
 from then.language.tree import Lines, Token, Tree
 
@@ -141,6 +141,9 @@ class _Recovery:
         if (missing := left_out(stop, text)) is not None:
             begin, word, message = missing
             return self._error(message, begin, len(word))
+        if (short := limit_cut_short(stop, text)) is not None:
+            begin, length, message = short
+            return self._error(message, begin, length)
         expected = self._automaton.expected(stop.stacks.states) if stop.stacks.states else frozenset()
         if self._begins_line(stop.begin) and self._indent(stop.begin) <= self._indent(item) and "RULE" in expected:
             # Where the writer begins an item, nobody wants to hear how the one before might go on.
@@ -176,16 +179,17 @@ class _Recovery:
         if stop.too_deep or stop.begin - again.at > _WINDOW * 10:
             return None
         for option, known in islice(_options(stop), _OPTIONS_TRIED):
-            begin, found = option.start_pos, str(option.children[0])
+            begin, found = option.start_pos, str(option)
             if len(found) < _SHORTEST or found in known or found in self._keywords:
                 continue
             begins_line = self._begins_line(begin)
             is_item = begins_line and self._indent(begin) <= self._indent(item)
-            words = [word for word, terminal in self._known.items() if not is_item or terminal in ITEM_TERMINALS]
+            words = [word for word, terminal in self._known.items() if terminal in ITEM_TERMINALS]
+            words += () if is_item else WORDS_AFTER
             close = difflib.get_close_matches(found.lower(), words, n=1, cutoff=_CLOSE)
             if close and (is_item or not difflib.get_close_matches(found.lower(), known, cutoff=_CLOSE)):
                 reach = self._reach(again, {**self._keywords, found: self._known[close[0]]}, stop.end + _WINDOW)
-                if reach > self._after_next(begin + len(found)) - begins_line:
+                if reach >= self._after_next(begin + len(found)):  # The word after it may be misspelt as well.
                     return _Meant(begin, found, close[0], reach)
         return None
 
@@ -256,16 +260,22 @@ def _item_start(stop: Stop) -> int:
     return begins[before] if len(begins) > before else stop.begin
 
 
-def _options(stop: Stop) -> Iterator[tuple[Tree, Mapping[str, object]]]:
-    """The options that were read in the item of a stop, and those that their executor has."""
-    known: Mapping[str, object] | None = None
+def _options(stop: Stop) -> Iterator[tuple[Tree | Token, Mapping[str, object]]]:
+    """The names of the options that were read in the item of a stop, and the options that their executor has."""
+    kind, has_target = "", False
     for value in stop.stacks.values:
         inner = value.children if isinstance(value, Tree) and value.data == "run" else value
         for node in inner if isinstance(inner, list) else [value]:
-            if isinstance(node, Token) and node.type == "NAME":
-                known = KINDS[node].options if known is None and node in KINDS else known
-            elif known is not None and isinstance(node, Tree) and node.data == "option":
-                yield node, known
+            is_word = isinstance(node, Token) and node.type == "NAME"
+            if isinstance(node, Tree) and node.data == "option":
+                yield node.children[0], KINDS[kind].options if kind in KINDS else {}
+            elif is_word and has_target:
+                # It is not put together with its value, another word, yet.
+                yield node, KINDS[kind].options if kind in KINDS else {}
+                return
+            elif is_word:
+                kind = str(node)
+            has_target = bool(kind) and not is_word and node is not None
 
 
 def _word_at(text: str, at: int) -> str:

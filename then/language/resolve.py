@@ -191,9 +191,9 @@ class Resolver:
             if key in items:
                 self._refuse(Misplaced(f'the key "{key}" is there twice'), key_token)
             # A secret is a value of that map itself: nothing is made of it before the task has it.
-            is_secret = isinstance(value, Tree) and value.data == "secretref"
+            is_bare = isinstance(value, Tree) and value.data in ("secretref", "path")
             items[key] = self.expr(
-                value, scope if is_secret or not scope.takes_secrets else evolve(scope, takes_secrets=False)
+                value, scope if is_bare or not scope.takes_secrets else evolve(scope, takes_secrets=False)
             )
         return MapOf(tuple(items.items()), span=self.unit.span(node))
 
@@ -412,7 +412,10 @@ class Resolver:
         if head in names and not rest and scope.record is not None:
             return self._refuse(Misplaced(f"{head} alone is no value: write {head}.NAME, {names[head]}"), node)
         if scope.record is not None and scope.place in ("clause", "run"):
-            return self._refuse(unknown_field(head, scope.record, "", scope), node)
+            unknown = unknown_field(head, scope.record, "", scope)
+            if scope.takes_secrets and not rest:
+                unknown.message += f"; where a secret is meant, write `secret {head}`"
+            return self._refuse(unknown, node)
         owners = [f"{alias}.{head}" for alias, shape in scope.aliases.items() if shape.find(head) is not None]
         hint = f" (did you mean {' or '.join(owners)}?)" if owners else nearest(whole if rest else head, scope.known())
         error = UnknownName("name", head)
