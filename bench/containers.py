@@ -40,13 +40,13 @@ def engine() -> tuple[str, str]:
     return host, ""
 
 
-def default_network(host: str) -> str:
-    """What containers are on where nothing is said: `bridge`; `none` on an engine that was told to have no bridge."""
+def networks(host: str) -> list[str]:
+    """What containers can be on: none, and the bridge that they are on where nothing is said, if the engine has it."""
     try:
         Connection(host).ask("GET", "/networks/bridge")
     except OSError:
-        return "none"
-    return "bridge"
+        return ["none"]
+    return ["none", "default"]
 
 
 def run(options: Options) -> Findings:
@@ -56,42 +56,49 @@ def run(options: Options) -> Findings:
         print(f"bench: containers: {reason}", file=sys.stderr, flush=True)
         found.lines = [Line(ROW, WORK, "–", against, "–", None, bar, "no engine") for against, bar in BARS]
         return found
-    own_ms: dict[str, list[float]] = {}
-    tasks = options.size(80, 12)
-    subjects = {"ours": _rate(found, options, own_ms, "ours", tasks, host)}
-    if client() is not None:
-        subjects["docker"] = _rate(found, options, own_ms, "docker", tasks, host)
-    sampled = measure(("bare", _rate(found, options, own_ms, "bare", tasks, host)), subjects,
-                      options.rounds, options.rounds_max)  # fmt: skip
-    ours = sampled["ours"]
-    found.lines = [
-        compare(ROW, WORK, ours, sampled["bare"], against=BARS[0][0], unit="/s", bar=BARS[0][1]),
-        compare(ROW, WORK, ours, sampled.get("docker"), against=BARS[1][0], unit="/s", bar=BARS[1][1]),
-        figure(ROW, "our own CPU a container", statistics.median(own_ms["ours"]), Bar(5, at_most=True, unit=" ms"),
-               against=BARS[0][0], theirs=f"{statistics.median(own_ms['bare']):.1f} ms"),
-    ]  # fmt: skip
+    for network in networks(host):
+        _in_flight(found, options, host, network)
     _memory(found, options, host)
     _exec(found, options, host)
     return found
 
 
-def _rate(
-    found: Findings, options: Options, own_ms: dict[str, list[float]], who: str, tasks: int, host: str
-) -> Callable[[], float]:
-    """Containers a second; the CPU that the worker's own process took goes to `own_ms`."""
+def _in_flight(found: Findings, options: Options, host: str, network: str) -> None:
+    """Whole tasks a second, and what the engine itself allows over its own client."""
+    own_ms: dict[str, list[float]] = {}
+    tasks, work = options.size(80, 12), f"{WORK}, {_words(network)}"
 
-    def once() -> float:
-        module, work = ("ours_containers", "rate") if who == "ours" else ("containers_floor", who)
-        said = _call(found, options, module, work, tasks, host)
-        own_ms.setdefault(who, []).append(said["own_ms"])
-        return tasks / float(said["seconds"])
+    def rate(who: str) -> Callable[[], float]:
+        module, what = ("ours_containers", "rate") if who == "ours" else ("containers_floor", who)
 
-    return once
+        def once() -> float:
+            said = _call(found, options, module, what, tasks, host, network)
+            own_ms.setdefault(who, []).append(said["own_ms"])
+            return tasks / float(said["seconds"])
+
+        return once
+
+    subjects = {who: rate(who) for who in ("ours", "docker") if who != "docker" or client() is not None}
+    sampled = measure(("bare", rate("bare")), subjects, options.rounds, options.rounds_max)
+    ours, bare, docker = sampled["ours"], sampled["bare"], sampled.get("docker")
+    found.lines += [
+        compare(ROW, work, ours, bare, against=BARS[0][0], unit="/s", bar=BARS[0][1]),
+        compare(ROW, work, ours, docker, against=BARS[1][0], unit="/s", bar=BARS[1][1]),
+        compare(ROW, f"{work}, bare Engine API", bare, docker, against=BARS[1][0], unit="/s",
+                note="what the engine itself allows"),
+        figure(ROW, f"our own CPU a container, {_words(network)}", statistics.median(own_ms["ours"]),
+               Bar(5, at_most=True, unit=" ms"), against=BARS[0][0],
+               theirs=f"{statistics.median(own_ms['bare']):.1f} ms"),
+    ]  # fmt: skip
+
+
+def _words(network: str) -> str:
+    return "no network" if network == "none" else f"{network} network"
 
 
 def _memory(found: Findings, options: Options, host: str) -> None:
     in_flight = options.size(IN_FLIGHT, 8)
-    said = _call(found, options, "ours_containers", "memory", in_flight, host)
+    said = _call(found, options, "ours_containers", "memory", in_flight, host, "default")
     found.lines.append(
         figure(ROW, f"memory of {in_flight} in flight", said["grown_mib"], Bar(30, at_most=True, unit=" MiB"),
                against="the idle engine, SDK loaded", theirs=f"{said['idle_mib']:.0f} MiB",
@@ -102,33 +109,33 @@ def _memory(found: Findings, options: Options, host: str) -> None:
 def _exec(found: Findings, options: Options, host: str) -> None:
     """One after the other: what is compared is how long one takes. What the engine itself allows stands beside."""
     tasks = options.size(30, 4)
+    there = networks(host)
+    usual = there[-1]
 
-    def each(module: str, work: str) -> Callable[[], float]:
-        return lambda: tasks / float(_call(found, options, module, work, tasks, host)["seconds"])
+    def each(module: str, work: str, network: str = usual) -> Callable[[], float]:
+        return lambda: tasks / float(_call(found, options, module, work, tasks, host, network)["seconds"])
 
-    subjects = {"exec": each("ours_containers", "exec"), "fresh": each("ours_containers", "fresh"),
-                "bare fresh": each("containers_floor", "fresh")}  # fmt: skip
-    network = default_network(host)
-    if network != "none":
-        subjects["alone"] = each("ours_containers", "alone")
+    subjects = {"exec": each("ours_containers", "exec"), "bare fresh": each("containers_floor", "fresh")}
+    subjects |= {network: each("ours_containers", "fresh", network) for network in there}
     sampled = measure(("bare exec", each("containers_floor", "exec")), subjects, options.rounds, options.rounds_max)
     ours, bare, work = sampled["exec"], sampled["bare exec"], "exec in a warm container"
     found.lines += [
-        compare(ROW, work, ours, sampled["fresh"], against=f"a fresh container, default network ({network})", unit="/s",
-                bar=Bar(4)),
+        compare(ROW, work, ours, sampled[network], against=f"a fresh container, {_words(network)}", unit="/s",
+                bar=Bar(4) if network == usual else None)
+        for network in reversed(there)
+    ]  # fmt: skip
+    found.lines += [
         compare(ROW, work, ours, bare, against="the bare Engine API", unit="/s", bar=Bar(None, 0.9)),
         compare(ROW, f"{work}, bare Engine API", bare, sampled["bare fresh"], unit="/s",
                 against="a fresh container, bare Engine API", note="what the engine itself allows"),
     ]  # fmt: skip
-    if network != "none":
-        found.lines.append(
-            compare(ROW, work, ours, sampled["alone"], against="a fresh container, network none", unit="/s")
-        )
 
 
-def _call(found: Findings, options: Options, module: str, work: str, tasks: int, host: str) -> dict[str, Any]:
+def _call(
+    found: Findings, options: Options, module: str, work: str, tasks: int, host: str, network: str
+) -> dict[str, Any]:
     with harness.fresh(options) as folder:
-        said = harness.call(worker(module, work, folder, tasks, host))
+        said = harness.call(worker(module, work, folder, tasks, host, network))
     if not said["right"]:
         found.wrong.append(f"containers: {module} {work}: {said}")
     return said

@@ -1,6 +1,6 @@
 """What a Docker engine alone allows: /bin/true in containers, 4 in flight, with nothing of an engine of ours around.
 
-A worker: `python -m bench.containers_floor WORK FOLDER TASKS HOST` prints one line of JSON.
+A worker: `python -m bench.containers_floor WORK FOLDER TASKS HOST NETWORK` prints one line of JSON.
 
 bare        the Engine API over its socket: create, start, wait, output, remove; a
             connection for each of 4 threads, and the options that our containers have
@@ -62,7 +62,7 @@ def client() -> str | None:
     return shutil.which("docker", path=os.pathsep.join(["/usr/bin", os.environ.get("PATH", os.defpath)]))
 
 
-def options_of(folder: Path, n: int) -> dict[str, Any]:
+def options_of(folder: Path, n: int, network: str) -> dict[str, Any]:
     """What one of our containers is made with."""
     box = folder / "tasks" / str(n) / "box"
     box.mkdir(parents=True)
@@ -73,7 +73,7 @@ def options_of(folder: Path, n: int) -> dict[str, Any]:
         "Env": [f"THEN_{name}={n}" for name in given],
         "Labels": {"then": str(n), "then.state": "floor", "then.flow": "floor", "then.type": "one"},
         "HostConfig": {
-            "NetworkMode": "default",
+            "NetworkMode": network,
             "SecurityOpt": ["no-new-privileges"],
             "Mounts": [{"Type": "bind", "Source": str(box), "Target": "/then"}],
             "LogConfig": {"Type": "local", "Config": LOG},
@@ -81,8 +81,8 @@ def options_of(folder: Path, n: int) -> dict[str, Any]:
     }
 
 
-def bare(folder: Path, n: int, connection: Connection) -> bool:
-    id = json.loads(connection.ask("POST", "/containers/create", options_of(folder, n)))["Id"]
+def bare(folder: Path, n: int, connection: Connection, network: str) -> bool:
+    id = json.loads(connection.ask("POST", "/containers/create", options_of(folder, n, network)))["Id"]
     connection.ask("POST", f"/containers/{id}/start")
     code = json.loads(connection.ask("POST", f"/containers/{id}/wait"))["StatusCode"]
     output = connection.ask("GET", f"/containers/{id}/logs?stdout=1&stderr=1")
@@ -115,11 +115,11 @@ def command(container: str, n: int, connection: Connection, host: str) -> bool:
     return bool(found["ExitCode"] == 0 and output == b"")
 
 
-def by_client(folder: Path, n: int, program: str, host: str) -> bool:
-    options = options_of(folder, n)
+def by_client(folder: Path, n: int, program: str, host: str, network: str) -> bool:
+    options = options_of(folder, n, network)
     mount = options["HostConfig"]["Mounts"][0]
     words = [program, "--host", host, "run", "--rm", "--security-opt", "no-new-privileges", "--log-driver", "local"]
-    words += ["--mount", f"type=bind,src={mount['Source']},dst={mount['Target']}"]
+    words += ["--network", network, "--mount", f"type=bind,src={mount['Source']},dst={mount['Target']}"]
     words += [word for name, value in LOG.items() for word in ("--log-opt", f"{name}={value}")]
     words += [word for name, value in options["Labels"].items() for word in ("--label", f"{name}={value}")]
     words += [word for variable in options["Env"] for word in ("--env", variable)]
@@ -150,18 +150,18 @@ def in_lanes(tasks: int, host: str, one: Callable[[int, Connection], bool], lane
 
 
 def main() -> None:
-    work, at, amount, host = sys.argv[1:]
+    work, at, amount, host, network = sys.argv[1:]
     folder, tasks = Path(at), int(amount)
     if work in ("bare", "fresh"):
         lanes = LANES if work == "bare" else 1
-        said = in_lanes(tasks, host, lambda n, connection: bare(folder, n, connection), lanes)
+        said = in_lanes(tasks, host, lambda n, connection: bare(folder, n, connection, network), lanes)
     elif work == "exec":
         with warm(host) as id:
             said = in_lanes(tasks, host, lambda n, connection: command(id, n, connection, host), 1)
     else:
         program = client()
         assert program is not None
-        said = in_lanes(tasks, host, lambda n, connection: by_client(folder, n, program, host))
+        said = in_lanes(tasks, host, lambda n, connection: by_client(folder, n, program, host, network))
     print(json.dumps(said))
 
 

@@ -1,9 +1,8 @@
-"""Our side of the containers: `python -m bench.ours_containers WORK FOLDER TASKS HOST` prints one line of JSON.
+"""Our side of the containers: `python -m bench.ours_containers WORK FOLDER TASKS HOST NETWORK` prints one line of JSON.
 
 rate        /bin/true, 4 in flight
 memory      what so many that run at once add to the engine after its first one
 fresh       /bin/true, one after the other, each in a container of its own
-alone       the same, without a network
 exec        the same, in one that is there
 """
 
@@ -48,29 +47,26 @@ def _run(folder: Path, tasks: int, run: str, slots: int) -> dict[str, Any]:
     return {"seconds": seconds, "own_ms": cpu_s / tasks * 1e3, "right": right}
 
 
-def _true(host: str, more: str = "") -> str:
+def _true(host: str, network: str) -> str:
+    more = "" if network == "default" else f" network {network}"
     return f'run docker "{IMAGE}" args {json.dumps(COMMAND)} host "{host}"{more}'
 
 
-def rate(folder: Path, tasks: int, host: str) -> dict[str, Any]:
-    return _run(folder, tasks, _true(host), LANES)
+def rate(folder: Path, tasks: int, host: str, network: str) -> dict[str, Any]:
+    return _run(folder, tasks, _true(host, network), LANES)
 
 
-def fresh(folder: Path, tasks: int, host: str) -> dict[str, Any]:
-    return _run(folder, tasks, _true(host), 1)
+def fresh(folder: Path, tasks: int, host: str, network: str) -> dict[str, Any]:
+    return _run(folder, tasks, _true(host, network), 1)
 
 
-def alone(folder: Path, tasks: int, host: str) -> dict[str, Any]:
-    return _run(folder, tasks, _true(host, " network none"), 1)
-
-
-def in_warm(folder: Path, tasks: int, host: str) -> dict[str, Any]:
+def in_warm(folder: Path, tasks: int, host: str, _network: str) -> dict[str, Any]:
     with warm(host):
         run = f'run docker "{WARM}" action exec args {json.dumps(COMMAND)} host "{host}"'
         return _run(folder, tasks, run, 1)
 
 
-def memory(folder: Path, tasks: int, host: str) -> dict[str, Any]:
+def memory(folder: Path, tasks: int, host: str, _network: str) -> dict[str, Any]:
     """One runs and ends; then so many run at once. Measured while their engine tells all of them as running."""
     run = f'run docker "{IMAGE}" args ["/bin/sleep", "3600"] host "{host}"'
     connection = Connection(host)
@@ -100,6 +96,6 @@ def _running(connection: Connection, flow: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    works = {"rate": rate, "fresh": fresh, "alone": alone, "exec": in_warm, "memory": memory}
-    work, at, amount, where = sys.argv[1:]
-    print(json.dumps(works[work](Path(at), int(amount), where)), flush=True)
+    works = {"rate": rate, "fresh": fresh, "exec": in_warm, "memory": memory}
+    work, at, amount, where, network = sys.argv[1:]
+    print(json.dumps(works[work](Path(at), int(amount), where, network)), flush=True)

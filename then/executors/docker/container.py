@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Final, Literal
@@ -27,15 +26,16 @@ from then.abc import Job, Report
 from then.core.declarations import SecretDecl
 from then.core.launch import CannotRead
 from then.core.tasks import Body
-from then.executors import outputs, results
+from then.executors import results
 from then.executors.docker import endings
-from then.executors.docker.calls import Missing, has_seen, place, unpacked
+from then.executors.docker.calls import Missing, has_seen, place
+from then.executors.docker.collecting import BOTH, Ended, collect
 from then.executors.docker.folders import INSIDE, TaskFolder
 from then.executors.docker.host import BEGIN, FINISH, Host, Member
 from then.executors.docker.making import Maker, Shop, name_of
 from then.executors.docker.pump import Flow, Frames
-from then.executors.docker.refused import Refused, Unreachable, is_half_started, start_refused
-from then.executors.docker.transport import Dialled
+from then.executors.docker.refused import Gone, Refused, Unreachable, is_half_started, start_refused
+from then.executors.docker.transport import send
 from then.executors.keeper_client import now_us
 from then.executors.orders import record_of
 
@@ -45,7 +45,6 @@ EARLY_S: Final = 1.0
 """Its output ends a moment before its end is told. Where nothing is told for so long, the connection broke alone."""
 STOPPED_S: Final = 30.0
 """A task that is to stop on an engine that cannot be reached is given up after so long."""
-BOTH: Final = {"stdout": "1", "stderr": "1"}
 
 Phase = Literal["waiting", "running", "ending", "over"]
 
@@ -120,7 +119,7 @@ class Container:
             self._over(results.unread(self.job, error, now_us()))
         except Refused as error:
             self._over(endings.failed(self.job, error.error))
-        except _Gone as error:
+        except Gone as error:
             self._over(endings.lost(self.job, str(error)))
         except OSError as error:
             what = f"docker: {error.filename or self.folder.path}: {error.strerror}"
@@ -139,7 +138,7 @@ class Container:
             found = self.host.calls.inspect(id or name_of(self.job))
         except Missing:
             if id is not None:
-                raise _Gone(f"its container {id[:12]} is not there any more") from None
+                raise Gone(f"its container {id[:12]} is not there any more") from None
             return None
         # By its name only it may be another's: that is found out when the name is asked for.
         labels = found["Config"]["Labels"] or {}
@@ -166,7 +165,7 @@ class Container:
         if status == "created":
             # An engine that is asked for a container answers when it is through with a start of it.
             if self.folder.may_have_begun() and not has_seen(self.host.calls, found["Id"]):
-                raise _Gone(f"{self.host.address.text} went away while it was being started")
+                raise Gone(f"{self.host.address.text} went away while it was being started")
             self.folder.prepare(record_of(self.job.task))
             if self._is_copied:
                 self.host.calls.put(found["Id"], INSIDE, self.folder.pack())
@@ -207,7 +206,7 @@ class Container:
             # A process is read from its own start; after a crash some of it may be there already.
             self._is_whole = self.folder.size("out") == 0 == self.folder.size("err")
         if given is not None:
-            threading.Thread(target=_send, args=(given, stdin), name="then-docker-input", daemon=True).start()
+            threading.Thread(target=send, args=(given, stdin), name="then-docker-input", daemon=True).start()
         self._follow(link, Frames(self.folder))
         self._started = now_us()
         self.folder.note_start()
@@ -379,9 +378,14 @@ class Container:
         self.host.submit(FINISH, self._finish, self)
 
     def _finish(self) -> None:
+        with self._lock:
+            ended = Ended(
+                str(self.id), self._code, self._started, is_whole=self._is_whole, is_copied=self._is_copied,
+                is_stopped=self._is_stopped, was_out=self._was_out,
+            )  # fmt: skip
         try:
-            report = self._collected()
-        except _Gone as error:
+            report = collect(self.job, ended, self.host, self._shop, self.folder)
+        except Gone as error:
             report = endings.lost(self.job, str(error), self._started)
         except Refused as error:
             report = endings.failed(self.job, error.error, self._started)
@@ -393,58 +397,6 @@ class Container:
             what = f"docker: what it left cannot be taken: {error.filename or self.folder.path}: {error.strerror}"
             report = endings.failed(self.job, {"kind": "engine", "message": what}, self._started)
         self._over(report)
-
-    def _collected(self) -> Report:
-        calls, job, folder = self.host.calls, self.job, self.folder
-        code, is_oom, memory = self._code, False, ""
-        if code is None or code == 137:
-            try:
-                found = calls.inspect(self.id or "")
-            except Missing:
-                if code is None:
-                    raise _Gone(f"its container {(self.id or '')[:12]} is not there any more") from None
-            else:
-                code, is_oom = int(found["State"]["ExitCode"]), bool(found["State"]["OOMKilled"])
-                memory = memory_text(found["HostConfig"]["Memory"])
-        if not self._is_whole:
-            self._catch_up()
-        if self._is_copied and folder.is_boxed():
-            try:
-                folder.unpack(unpacked(calls.get(self.id or "", INSIDE)))
-            except Missing:
-                pass  # Somebody removed it: what it left is lost, its end is known.
-        folder.unbox(is_copy=self._is_copied)
-        if self._is_stopped:
-            report = endings.cancelled(job, code, self._started)
-        elif self._was_out and code in endings.BY_OTHERS and not is_oom:
-            where = self.host.address.text
-            report = endings.lost(job, f"{where} went away while it ran, and it ended with code {code}", self._started)
-        else:
-            report = endings.judged(job, folder, code, started=self._started, is_oom=is_oom, memory=memory)
-        if "secrets" in job.options and self._shop.secrets is not None:
-            results.mask_files(self._shop.folder, job.task.id, self._shop.secrets.mask)
-        if self._shop.syncs:
-            outputs.sync(self._shop.folder, job.task.id)
-        return report
-
-    def _catch_up(self) -> None:
-        """What the engine kept of its output and we have not."""
-        frames = Frames(self.folder, {stream: self.folder.size(stream) for stream in ("out", "err")})
-        try:
-            link = self.host.stream("GET", f"{place(str(self.id))}/logs", BOTH)
-        except Refused:
-            return  # It has gone, with its output.
-        with link:
-            while True:
-                try:
-                    data = link.recv(1 << 18)
-                except OSError as error:
-                    raise Unreachable(str(error)) from error
-                if not data:
-                    break
-                frames.feed(data)
-        with self._lock:
-            self._is_whole = True
 
     def _over(self, report: Report) -> None:
         with self._lock:
@@ -491,29 +443,3 @@ class Container:
         """Takes its container away; called when its report is durable."""
         if self.id is not None:
             self.host.calls.remove(self.id)
-
-
-class _Gone(Exception):
-    """Its container is not there, and nobody can say how it ended."""
-
-
-def memory_text(size_bytes: int) -> str:
-    from then.core.claims import MEMORY, amount_text
-
-    return amount_text(MEMORY, size_bytes) if size_bytes else ""
-
-
-def _send(link: socket.socket, text: str) -> None:
-    """Standard input, whole and then its end, on a connection of its own: by TLS none has an end for one direction."""
-    with link:
-        try:
-            link.settimeout(None)
-            link.sendall(text.encode(errors="surrogateescape"))
-            if isinstance(link, ssl.SSLSocket):
-                link.unwrap()
-            else:
-                link.shutdown(socket.SHUT_WR)
-            if isinstance(link, Dialled):
-                link.recv(1)  # With the program would go what it has not brought there yet.
-        except OSError:
-            pass  # It ended without reading on.

@@ -12,7 +12,9 @@ from then.executors import results
 from then.executors.docker.folders import INSIDE, TaskFolder
 from then.executors.keeper_client import now_us
 
-BY_OTHERS: Final = frozenset((137, 143, 255))
+KILLED: Final = 137
+"""By a signal, which the engine sends too where its memory is used up."""
+BY_OTHERS: Final = frozenset((KILLED, 143, 255))
 """Codes of containers that ended with their engine: TERM, KILL, and what it says of an end that it did not see."""
 _SIGNALS: Final = frozenset(int(number) for number in signal.Signals)
 

@@ -50,3 +50,7 @@ def is_half_started(text: str) -> bool:
     It has forgotten, its containerd has not: the program may have run. Seen with Docker 20.10 and containerd 1.6.
     """
     return _HALF_STARTED.search(text) is not None
+
+
+class Gone(Exception):
+    """A container is not there any more, or may have run unseen: nobody can say how it ended."""

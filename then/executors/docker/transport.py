@@ -207,6 +207,22 @@ def open_stream(
     return link
 
 
+def send(link: socket.socket, text: str) -> None:
+    """Standard input, whole and then its end, on a connection of its own: by TLS none has an end for one direction."""
+    with link:
+        try:
+            link.settimeout(None)
+            link.sendall(text.encode(errors="surrogateescape"))
+            if isinstance(link, ssl.SSLSocket):
+                link.unwrap()
+            else:
+                link.shutdown(socket.SHUT_WR)
+            if isinstance(link, Dialled):
+                link.recv(1)  # With the program would go what it has not brought there yet.
+        except OSError:
+            pass  # It ended without reading on.
+
+
 def broken(link: socket.socket, error: OSError) -> Unreachable:
     """What a connection that broke is told as; it is closed."""
     said = link.reason() if isinstance(link, Dialled) else ""
