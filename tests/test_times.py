@@ -14,6 +14,7 @@ from then.core import guards
 from then.core.causes import Adopt, Post, Proceed, Release, SetClock, SetTimer, Tick
 from then.core.edition import Edition
 from then.core.guards import Guards
+from then.core.timers import CATCH_UP_MAX
 from then.language.loading import load_text
 
 HEAD = """
@@ -292,6 +293,22 @@ def test_all_that_was_missed_is_made_good_unless_it_is_skipped_while_the_first_l
     while world.live("beat"):
         world.end("beat")
     assert came(world, "beat") == times
+
+
+@pytest.mark.parametrize(
+    ("minutes", "came"), [(0, 1), (3, 4), (CATCH_UP_MAX, CATCH_UP_MAX + 1), (CATCH_UP_MAX + 5, CATCH_UP_MAX + 1)]
+)
+def test_times_of_a_cron_that_were_missed_are_made_good_as_far_as_the_bound_and_the_next_is_after_now(
+    minutes: int, came: int
+) -> None:
+    world = World('task beat() cron "* * * * *" start beat() overlap queue catch up all')
+    world.adopt()
+    [first] = [fact.due for fact in world.facts() if isinstance(fact, f.Scheduled)]
+    assert first is not None
+    world.terms.time = first + minutes * 60_000_000 + 1
+    world.give(Tick())
+    timer = world.state.waits.timers["beat"]
+    assert (timer.queued, timer.due) == (came - 1, first + (minutes + 1) * 60_000_000)
 
 
 def test_marks_that_are_over_do_not_heap_up() -> None:

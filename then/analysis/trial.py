@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from then.analysis.coverage import Coverage, firings
+from then.analysis.coverage import TELLING, Coverage, firings
 from then.core import facts as f
 from then.core.causes import Adopt, Cause, Order, Over, Post, Proceed, Report, Start, Stop, Tick, Told
 from then.core.causes import Step as Stepped
@@ -221,13 +221,17 @@ class Trial:
 
     def _bring(self, cause: Cause) -> Stepped:
         done = step(self._state, cause, self._terms)
+        telling: list[f.Fact] = []
         for page in done.pages:
             for fact in page.facts:
-                if isinstance(fact, _BIRTHS):
-                    self._take_born(fact.task)
-                elif type(fact) in _TAKEN:
+                kind = type(fact)
+                if kind in _BIRTHS:
+                    self._take_born(fact.task)  # type: ignore[union-attr]
+                elif kind in _TAKEN:
                     self._take(fact)
-        fired = firings(done.pages)
+                if kind in TELLING:
+                    telling.append(fact)
+        fired = firings(telling) if telling else ()
         self._fired.update(fired)
         if self.coverage is not None:
             self.coverage.look(done.pages, fired, self.records, self._state)
@@ -355,7 +359,7 @@ class Trial:
             self._bring(Report(id, outcome, result, error, began, self.now_us, self.records[id].flow))
 
 
-_BIRTHS: Final = (f.Emitted, f.Posted)
+_BIRTHS: Final = frozenset((f.Emitted, f.Posted))
 _TICK: Final = Tick()
 _PROCEED: Final = Proceed()
 _TAKEN: Final = frozenset((f.Completed, f.Ripened, f.Entered, f.Loaded, f.FlowHeld, f.Fault))

@@ -148,6 +148,10 @@ class _Stepper(Stepping):
 
     def other(self, cause: Cause) -> None:
         match cause:
+            case Tick() if self.terms.may_start:
+                tick(self)
+                for firing in self.empty[:]:
+                    self.gather(firing.record, [])
             case Post():
                 post(self, cause)
             case Cancel():
@@ -187,10 +191,6 @@ class _Stepper(Stepping):
                 set_timer(self, name, what)
             case SetClock(by_us=by_us):
                 self.add("", f.ClockSet(by_us))
-            case Tick() if self.terms.may_start:
-                tick(self)
-                for firing in self.empty[:]:
-                    self.gather(firing.record, [])
 
     # -- what comes from outside ----------------------------------------------
 
@@ -474,10 +474,12 @@ class _Stepper(Stepping):
         """Flows of which nothing is live any more end; `flow.ended` is announced where a rule listens."""
         pages = self.pages
         for id in (pages[0].flow,) if len(pages) == 1 else dict.fromkeys([page.flow for page in pages]):
+            if not id:
+                continue
             try:
                 flow = self.state.flows[id]  # By `get` it would take four times as long.
             except KeyError:
-                continue  # Of no flow, or of one that is over.
+                continue  # It is over.
             if flow.live > 0:
                 if flow.held is not None or flow.stopped + flow.calls >= flow.live or self.state.stuck_in:
                     self.tell_held(flow)

@@ -32,7 +32,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final, TypeAlias
 
 import attrs
@@ -226,6 +226,9 @@ def _daily_fields(schedule: Daily) -> Fields:
 
 
 def _next_s(fields: Fields, where: tzinfo, after_s: int) -> int | None:
+    if where is UTC:
+        found = next_reading(fields, zones.shown(after_s + 1))
+        return None if found is None else (found - zones.EPOCH) // zones.SECOND
     seen = datetime.fromtimestamp(after_s, where)
     reading = seen.replace(tzinfo=None, fold=0)
     change = zones.change_at(where, reading)
@@ -243,9 +246,12 @@ def _next_s(fields: Fields, where: tzinfo, after_s: int) -> int | None:
         found = next_reading(fields, start)
         if found is None:
             return None
+        first, second = zones.instants(where, found)
+        # One that comes twice is due the first time; one that is skipped has them the wrong way round.
+        if first <= second:
+            return first
         change = zones.change_at(where, found)
-        if change is None or change.skipped_s < 0:
-            return zones.instants(where, found)[0]
+        assert change is not None
         if fields.is_fixed and change.skipped_s < CORRECTION_S:
             return change.at_s
         start = change.jumps_to

@@ -8,17 +8,16 @@ times that came while no engine ran, as its `catch up` says.
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import astuple, replace
 
 from then.core import facts as f
 from then.core.declarations import TimerDecl
 from then.core.edition import Edition
 from then.core.errors import ConfigError, nearest
 from then.core.evaluate import Scope
-from then.core.schedule import Every, next_after, occurrences
+from then.core.schedule import Every, next_after
 from then.core.state import State
 from then.core.stepping import Stepping, Terms
 from then.core.tasks import Body
@@ -80,8 +79,7 @@ def come(at: Stepping, name: str) -> None:
     state, edition, timer = _in_force(at, name)
     if state is None or state.due is None or timer is None:
         return
-    came = _came(timer, state.due, now)
-    due = came[-1] + timer.schedule.period_us if isinstance(timer.schedule, Every) else _next(timer, now)
+    came, due = _came(timer, state.due, now)
     state = replace(state, due=due, is_paused=False, when=state.when or timer.schedule.text())
     for time in _made_good(timer, came, at.terms.began):
         state = _fired(at, edition, timer, state, time)
@@ -94,14 +92,20 @@ def _in_force(at: Stepping, name: str) -> tuple[TimerState | None, Edition, Time
     return at.state.waits.timers.get(name), edition, edition.rules.timers.get(name)
 
 
-def _came(timer: TimerDecl, due: int, now: int) -> list[int]:
-    """The times from the one that was due up to now."""
+def _came(timer: TimerDecl, due: int, now: int) -> tuple[list[int], int | None]:
+    """The times from the one that was due up to now, and the next."""
     if isinstance(timer.schedule, Every):
         period = timer.schedule.period_us
         whole = (now - due) // period
         first = max(0, whole - CATCH_UP_MAX)
-        return [due + number * period for number in range(first, whole + 1)]
-    return [due, *islice(occurrences(timer.schedule, due, now), CATCH_UP_MAX)]
+        return [due + number * period for number in range(first, whole + 1)], due + (whole + 1) * period
+    came, coming = [due], _next(timer, due)
+    while coming is not None and coming <= now:
+        if len(came) > CATCH_UP_MAX:
+            return came, _next(timer, now)
+        came.append(coming)
+        coming = _next(timer, coming)
+    return came, coming
 
 
 def _made_good(timer: TimerDecl, came: list[int], began: int) -> list[int]:
@@ -137,7 +141,7 @@ def _body(edition: Edition, timer: TimerDecl, due: int) -> Body:
 
 
 def _set(at: Stepping, state: TimerState) -> None:
-    at.add("", f.Scheduled(**asdict(state)))
+    at.add("", f.Scheduled(*astuple(state)))
 
 
 def flow_ended(at: Stepping, flow: str, name: str) -> None:
