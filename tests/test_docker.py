@@ -130,6 +130,15 @@ def test_options_reach_the_engine(desk: DockerDesk) -> None:
     assert desk.reports.one().outcome == "cancelled"
 
 
+def test_a_bound_may_be_text_as_in_a_body_of_yaml_or_python(desk: DockerDesk) -> None:
+    desk.start("bounds", "sleep 100000", memory="64MiB", shm="1.5MiB", cpus="0.5", pids="50")
+    host = desk.wait_running("bounds")["HostConfig"]
+    assert (host["Memory"], host["ShmSize"], host["NanoCpus"]) == (64 << 20, 3 << 19, 500_000_000)
+    assert host["PidsLimit"] == 50
+    desk.executor.stop("bounds", 0)
+    assert desk.reports.one().outcome == "cancelled"
+
+
 def test_standard_input_is_empty_or_the_text_given(desk: DockerDesk) -> None:
     assert desk.output(desk.run("cat").id) == b""
     text = "zeile\n ü" * 50_000
@@ -168,7 +177,7 @@ def test_too_much_memory_is_a_kind_of_its_own(desk: DockerDesk) -> None:
     report = desk.run("sh", "-c", "x=a; while true; do x=$x$x; done", memory=16 << 20)
     assert report.error is not None
     assert report.error["kind"] == "oom"
-    assert "16MiB" in message(report.error)
+    assert "its bound of 16MiB was reached" in message(report.error)
     assert report.result == {"code": -9}
 
 
@@ -245,7 +254,9 @@ def test_a_container_is_removed_at_its_end_or_kept_on_request(desk: DockerDesk) 
         ({"memory": 1 << 50}, "limit", "memory 1048576GiB is more than "),
         ({"memory": 1000}, "limit", "Minimum memory limit"),
         ({"cpus": 4096}, "limit", "Range of CPUs"),
-        ({"memory": "lots"}, "spawn", "memory is lots; a number above 0 is expected"),
+        ({"memory": "lots"}, "spawn", 'memory is lots; a number above 0 is expected, such as "512MiB"'),
+        ({"memory": "0MiB"}, "spawn", "memory is 0MiB; a number above 0 is expected"),
+        ({"cpus": "2MiB"}, "spawn", "cpus is 2MiB; a number above 0 is expected"),
         ({"host": "nowhere"}, "engine", 'host "nowhere" is no address of a Docker engine; it is written "unix://'),
         ({"host": "tcp://a:b"}, "engine", 'host "tcp://a:b" is no address'),
         ({"host": "https://127.0.0.1:1"}, "engine", "ca.pem"),
@@ -264,6 +275,18 @@ def test_what_cannot_be_run_says_why(desk: DockerDesk, options: Body, kind: str,
     assert (report.error["kind"], text in message(report.error)) == (kind, True), report.error
     desk.executor.close(wait=True)
     assert desk.containers() == []
+
+
+def test_an_image_that_cannot_be_pulled_is_held_against_those_that_are_there(desk: DockerDesk) -> None:
+    images = desk.engine.client.api
+    images.tag(desk.engine.image, "localhost:1/reports", "2")
+    try:
+        report = desk.run("true", target="localhost:1/report:2")
+    finally:
+        images.remove_image("localhost:1/reports:2")
+    assert report.error is not None
+    assert report.error["kind"] == "image"
+    assert message(report.error).endswith('(did you mean "localhost:1/reports:2"?)')
 
 
 @pytest.mark.parametrize(
@@ -535,6 +558,7 @@ def test_an_action_on_a_container_that_is_not_there_says_so(desk: DockerDesk, ac
     assert report.error is not None
     assert report.error["kind"] == "engine"
     assert "no-such-container" in message(report.error)
+    assert "{" not in message(report.error)
 
 
 def test_a_command_that_ended_while_no_engine_was_there_is_collected(desk: DockerDesk) -> None:

@@ -234,7 +234,8 @@ def _bounded(task: str, of: Resource, amount: int, there: int, need: Need | None
     )
 
 
-_SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+"""Units of memory, the largest first."""
 
 
 def amount_text(of: Resource, amount: int) -> str:
@@ -242,7 +243,7 @@ def amount_text(of: Resource, amount: int) -> str:
     if of == CORES:
         return f"{amount / CORE:.7g}"
     if of == MEMORY:
-        for unit, size in _SIZES:
+        for unit, size in SIZES:
             if amount >= size:
                 return f"{amount // size}{unit}" if amount % size == 0 else f"{amount / size:.2f}{unit}"
     return str(amount)

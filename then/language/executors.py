@@ -7,7 +7,7 @@ Only forms and names; what they do is the executor's. A plugin adds its row to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -110,7 +110,7 @@ KINDS: Final[Kinds] = {
             "shm": _number("shm", "64MiB"),
             "stdin": _text("stdin", "text"),
             "tmpfs": _list("tmpfs", "/scratch"),
-            "user": Option(frozenset(("text", "number")), example="user 1000"),
+            "user": Option(frozenset(("text", "number")), example='user 1000, or user "name"'),
             "workdir": _text("workdir", "/work"),
         },
     ),
@@ -150,7 +150,11 @@ def check_target(run: Run, kind: Kind, inputs: Mapping[str, TypeRef], unit: Unit
         shown = f'; here is "{target.value}"' if isinstance(target, Const) else ""
         _refuse(unit, f'run script names a file of Python, from the root of the project: "file.py"{shown}', run)
     elif isinstance(target, ListOf):
-        _check_shell(target, inputs, unit)
+        _check_shell(target.items, inputs, unit)
+    elif run.kind == "docker":
+        options = dict(run.options)
+        lists = [options[name] for name in ("entrypoint", "args") if name in options]
+        _check_shell([item for one in lists if isinstance(one, ListOf) for item in one.items], inputs, unit)
 
 
 def check_option(name: str, node: Tree | Token, kind: Kind, run: str, unit: Unit, at: Tree) -> bool:
@@ -183,14 +187,14 @@ def _quoted(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _check_shell(target: ListOf, inputs: Mapping[str, TypeRef], unit: Unit) -> None:
+def _check_shell(command: Sequence[Expr], inputs: Mapping[str, TypeRef], unit: Unit) -> None:
     """Warns of a value in the text of a shell that is not quoted: it may hold a command."""
-    words = [item.value if isinstance(item, Const) else None for item in target.items]
-    if not isinstance(words[0], str) or words[0].rpartition("/")[2] not in _SHELLS:
+    words = [item.value if isinstance(item, Const) else None for item in command]
+    if not words or not isinstance(words[0], str) or words[0].rpartition("/")[2] not in _SHELLS:
         return
     for i, word in enumerate(words[1:-1], 1):
         if isinstance(word, str) and word.startswith("-") and word.endswith("c"):
-            for bare in _bare_values(target.items[i + 1], inputs):
+            for bare in _bare_values(command[i + 1], inputs):
                 message = "a value in a shell line is taken as it is, and may hold commands"
                 unit.warn(
                     "T607", message, bare.span, "quote it, as in `{sh(name)}`, or give it as an argument of its own"

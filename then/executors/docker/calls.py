@@ -22,7 +22,7 @@ from then.core.errors import nearest
 from then.core.tasks import Body
 from then.executors.docker.exchange import Exchange
 from then.executors.docker.refused import Refused, Unreachable
-from then.executors.docker.transport import ANSWER_S, Address, connect, reason_of
+from then.executors.docker.transport import ANSWER_S, Address, connect, reason_of, words_in
 
 T = TypeVar("T")
 UNCHANGED: Final = 304
@@ -219,11 +219,7 @@ def said(ask: Callable[[], T]) -> T:
 
 def refusal(status: int, text: bytes) -> Exception:
     """What an answer that is none means."""
-    try:
-        said: Body = msgspec.json.decode(text)
-        message = str(said["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = text.decode(errors="replace").strip()
+    message = words_in(text)
     if status == 404:
         return Missing(message)
     if status == 409:
@@ -248,16 +244,11 @@ def pull(calls: Calls, image: str, platform: str | None) -> None:
         lines: Iterator[Body] = said(
             lambda: calls.client.pull(name, tag=tag or "latest", stream=True, decode=True, platform=platform)
         )
-        for line in lines:
-            if "error" in line:
-                raise Refused("image", f'docker: image "{image}" cannot be pulled: {line["error"]}')
-    except Missing as error:
-        raise Refused("image", f'docker: image "{image}" cannot be pulled: {error}') from error
-    except Refused as error:
-        if error.kind == "image":
-            raise
-        text = str(error).removeprefix("docker: ")
-        raise Refused("image", f'docker: image "{image}" cannot be pulled: {text}') from error
+        why = next((str(line["error"]) for line in lines if "error" in line), None)
+    except (Missing, Refused) as error:
+        why = str(error).removeprefix("docker: ")
+    if why is not None:
+        raise Refused("image", f'docker: image "{image}" cannot be pulled: {why}{images_like(calls, image)}')
 
 
 def images_like(calls: Calls, image: str) -> str:

@@ -39,7 +39,7 @@ def judged(
     end = results.judge(number, path, job.options, inside=INSIDE)
     error = end.error
     if is_oom and end.outcome == "failed" and error is not None:
-        bound = f", {memory}" if memory else ""
+        bound = f" of {memory}" if memory else ""
         error = {
             **error,
             "kind": "oom",

@@ -291,7 +291,16 @@ def _message(link: socket.socket) -> str:
     data = b""
     while len(data) < HEAD_BYTES_MAX and (more := link.recv(4096)):
         data += more
-    return data.decode(errors="replace").strip()
+    return words_in(data)
+
+
+def words_in(data: bytes) -> str:
+    """What an engine says where it does not do as asked."""
+    try:
+        said: Body = msgspec.json.decode(data)
+        return str(said["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return data.decode(errors="replace").strip()
 
 
 def reason_of(error: BaseException) -> str:

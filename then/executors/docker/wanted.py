@@ -6,12 +6,14 @@ Pure but for the look at where the links of a mount lead.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from then.core.claims import SIZES
 from then.core.errors import ConfigError, nearest
 from then.core.tasks import Body, Task
 from then.core.values import text_of
@@ -29,6 +31,9 @@ NAMES: Final = frozenset(
     " new_privileges pid pids platform ports privileged pull read_only shm stdin tmpfs user workdir".split()
 )
 """All options."""
+SIZED: Final = ("memory", "shm")
+"""Options in bytes, which may be written as text with a unit."""
+_NUMBER: Final = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 SWITCHES: Final = ("init", "new_privileges", "privileged", "read_only")
 ALLOWANCES: Final = (
     "capability=NAME", "device=/dev/NAME", "ipc=host", "mount=/FOLDER", "network=host", "new-privileges", "pid=host",
@@ -277,11 +282,15 @@ class _Reader:
         return _whole(text_of(value), option)
 
     def _number(self, option: str) -> float | None:
-        value = self._options.get(option)
+        value = given = self._options.get(option)
         if value is None:
             return None
+        if isinstance(value, str):
+            # What is no rule in `.then` knows no sizes, and a template is text.
+            value = _number_in(value, has_unit=option in SIZED)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise Refused("spawn", f"docker: {option} is {text_of(value)}; a number above 0 is expected")
+            such = ', such as "512MiB"' if option in SIZED else ""
+            raise Refused("spawn", f"docker: {option} is {text_of(given)}; a number above 0 is expected{such}")
         return value
 
     def _texts(self, option: str) -> list[str]:
@@ -317,6 +326,12 @@ def _flat(items: Iterable[object], what: str) -> Iterable[str]:
             yield from _flat(item, what)
         elif item is not None:
             yield _whole(text_of(item), what)
+
+
+def _number_in(text: str, *, has_unit: bool) -> float | None:
+    unit, factor = next((one for one in SIZES if has_unit and text.endswith(one[0])), ("", 1))
+    number = text.removesuffix(unit)
+    return float(number) * factor if _NUMBER.fullmatch(number) else None
 
 
 def _whole(text: str, what: str) -> str:
