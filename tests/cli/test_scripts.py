@@ -6,7 +6,9 @@ from signal import SIGKILL
 
 import pytest
 
+import then
 from tests.cli.shell import Shell
+from then.core.errors import RuleError
 
 FAN = """
 def main(hosts, **rest):
@@ -122,3 +124,48 @@ def test_check_says_which_word_is_for_what(shell: Shell, written: str, said: str
     shell.write("tasks.then", PING + 'event gone()\ntask fan() run script "fan.py"\nrule r when gone then fan()\n')
     found = [line for line in shell("check", "tasks.then").out.splitlines() if "T632" in line]
     assert found == [f"fan.py:2:{5 + written.index('(') + 1}: warning T632: {said}"]
+
+
+STEPS = """\
+def main(**rest):
+    at = 2
+
+    wait(
+        run("ping", host="a"),
+    )
+    both(at)
+    for one in rest: both(one)
+    return {"at": at}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fan.py:2", "no step stands at fan.py:2; the next one is at fan.py:4"),
+        ("fan.py:3", "no step stands at fan.py:3; the next one is at fan.py:4"),
+        ("fan.py:9", "no step stands at fan.py:9"),
+        ("fan.py:99", "no step stands at fan.py:99"),
+        ("fun.py:4", 'no task that it is for runs "fun.py" (did you mean "fan.py"?)'),
+    ],
+)
+def test_a_breakpoint_at_a_line_of_a_script_without_a_step_is_told(shell: Shell, line: str, said: str) -> None:
+    shell.write("fan.py", STEPS)
+    rules = PING + 'task fan() run script "fan.py"\n'
+    shell.write("tasks.then", f'{rules}breakpoint b on step of fan at "{line}"\n')
+    found = [one for one in shell("check", "tasks.then").out.splitlines() if "T633" in one]
+    assert found == [f"tasks.then:{rules.count(chr(10)) + 1}:12: warning T633: {said}; it never stops"]
+    with then.Engine(then.Rules().load("tasks.then")) as engine, pytest.raises(RuleError) as refused:
+        engine.breakpoints.add("c", f'on step of fan at "{line}"')
+    assert str(refused.value) == f'breakpoint "c" would never stop: {said}'
+
+
+def test_a_breakpoint_at_a_line_of_a_script_that_may_take_a_step_is_taken(shell: Shell) -> None:
+    shell.write("lib/fan.py", STEPS)
+    lines = [f'breakpoint b{line} on step of fan at "fan.py:{line}"\n' for line in (4, 5, 6, 7, 8)]
+    shell.write("tasks.then", PING + 'task fan() run script "lib/fan.py"\n' + "".join(lines))
+    assert "T633" not in shell("check", "tasks.then").out
+    with then.Engine(then.Rules().load("tasks.then")) as engine:
+        engine.breakpoints.add("c", 'on step of any at "lib/fan.py:7"')
+    (shell.folder / "lib/fan.py").unlink()
+    assert "T633" not in shell("check", "tasks.then").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import attrs
@@ -150,9 +151,11 @@ class SetPoint:
 class Breakpoints:
     """The breakpoints of an engine: those of its rules, and those added here."""
 
-    def __init__(self, loop: Loop, editions: Mapping[str, Edition]) -> None:
+    def __init__(self, loop: Loop, editions: Mapping[str, Edition], root: Path) -> None:
         self._loop = loop
         self._editions = editions
+        self._root = root
+        """Where scripts are found."""
 
     def add(
         self,
@@ -175,8 +178,10 @@ class Breakpoints:
 
         Raises:
             RulesRefused: the text, or a name in it, is not right, with the column.
+            RuleError: it is for a line of a script at which no step stands.
             ConfigError: there is one of this name, or no such open flow.
         """
+        from then.app.script_files import never_stops
         from then.language.breakpoints import read_breakpoint
         from then.language.phrases import text_literal
 
@@ -185,7 +190,10 @@ class Breakpoints:
         if prints is not None:
             text = f"logpoint {name} {place} print {text_literal(prints, is_template=False)}"
         version = self._loop.look(lambda state: of.version if (of := state.flows.get(flow)) else state.version)
-        point = read_breakpoint(text, self._editions[version].rules)
+        rules = self._editions[version].rules
+        point = read_breakpoint(text, rules)
+        if (why := never_stops(point, rules, self._root)) is not None:
+            raise RuleError(f'breakpoint "{name}" would never stop: {why}')
         self._loop.ask(SetBreakpoint(point.name, text, flow, point.expires_us, who, replaces))
         return self[name]
 

@@ -307,7 +307,7 @@ class Engine(Waits):
     @property
     def breakpoints(self) -> Breakpoints:
         """The breakpoints that are set, to be added to and taken away."""
-        return Breakpoints(self.loop, self.editions)
+        return Breakpoints(self.loop, self.editions, self.rules.root)
 
     def release(
         self,

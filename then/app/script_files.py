@@ -16,13 +16,13 @@ from types import CodeType
 from then.core.edition import SCRIPT
 from then.core.errors import RuleError, nearest
 from then.core.filters import Const
-from then.core.rules import RuleSet, Run, TaskDecl
+from then.core.rules import Breakpoint, RuleSet, Run, TaskDecl, family_covers
 from then.core.source import Span
 from then.core.tasks import check_name
 from then.language.docker_task import DOCKER
 from then.language.findings import Finding
 from then.language.walks import all_rules
-from then.scripts.sources import defines, read, started, starts_containers
+from then.scripts.sources import defines, may_step, read, started, starts_containers, step_lines
 
 
 def is_script(path: Path) -> bool:
@@ -121,7 +121,7 @@ def _file_of(declared: TaskDecl) -> str | None:
 
 
 def script_findings(rules: RuleSet, root: Path) -> Iterator[Finding]:
-    """What looks wrong in the scripts that tasks name: files that are not there, and starts of what is not declared.
+    """What looks wrong in the scripts that tasks name: files that are not there, starts of what is not declared, and stops at no step.
 
     Args:
         root: of the project, as messages are to name it.
@@ -141,6 +141,34 @@ def script_findings(rules: RuleSet, root: Path) -> Iterator[Finding]:
             message = f'"{file}" has no main'
             yield Finding("warning", "T631", message, declared.span, hint="write `def main(**kwargs):` in it")
         yield from _strangers(tree, shown, rules)
+    for point in rules.breakpoints.values():
+        if (why := never_stops(point, rules, root)) is not None:
+            yield Finding("warning", "T633", why, point.span, hint="it never stops")
+
+
+def never_stops(point: Breakpoint, rules: RuleSet, root: Path) -> str | None:
+    """Why a breakpoint at a line of a script holds nothing; None where it may, or where that cannot be read."""
+    if point.place != "step" or not point.line:
+        return None
+    file, _, line = point.line.rpartition(":")
+    tasks = [task for task in rules.tasks.values() if family_covers(point.family, task.name)]
+    files = [_file_of(task) for task in tasks if task.run is not None and task.run.kind == SCRIPT]
+    if None in files:
+        return None
+    own = sorted({one for one in files if one is not None and f"/{one}".endswith(f"/{file}")})
+    if not own:
+        return f'no task that it is for runs "{file}"{nearest(file, [one for one in files if one is not None])}'
+    steps: list[int] = []
+    for one in own:
+        try:
+            tree = read(root / one, one)
+        except RuleError:
+            return None
+        if may_step(tree, int(line)):
+            return None
+        steps += step_lines(tree)
+    after = min((at for at in steps if at > int(line)), default=None)
+    return f"no step stands at {point.line}" + (f"; the next one is at {file}:{after}" if after is not None else "")
 
 
 def _strangers(tree: ast.Module, file: str, rules: RuleSet) -> Iterator[Finding]:

@@ -209,7 +209,7 @@ class _Reader:
             self._unit.refuse(Misplaced(message), place.children[0])
         line = next((child for child in place.children if isinstance(child, Token) and child.type == "STRING"), None)
         text = str(line)[1:-1] if line is not None else ""
-        if line is not None and not text.rpartition(":")[2].isdigit():
+        if line is not None and not text.rpartition(":")[2].isdecimal():
             self._unit.refuse(Misplaced(f'{line} names no line of a script: write "fan.py:7"'), line)
         shape = attrs.evolve(patterns.shape(family, frozenset()), result=None)  # It has not ended.
         return attrs.evolve(point, place="step", family=family, line=text), self._scope(shape, {})

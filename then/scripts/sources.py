@@ -155,6 +155,21 @@ def step_lines(tree: ast.Module) -> list[int]:
     return sorted(found)
 
 
+def may_step(tree: ast.Module, line: int) -> bool:
+    """Whether a script may ask for a step at a line: something is called there, if by a word that is read nowhere here."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call() | ast.Await():
+                last = node.end_lineno
+            case ast.For() | ast.AsyncFor() | ast.With() | ast.AsyncWith():
+                last = max(node.lineno, node.body[0].lineno - 1)
+            case _:
+                continue
+        if node.lineno <= line <= (last or node.lineno):
+            return True
+    return False
+
+
 def starts_containers(tree: ast.Module) -> bool:
     """Whether a script may start containers: by `run` with host, name and image, or with what it unpacks."""
     return any(
