@@ -191,8 +191,10 @@ def test_each_run_of_a_script_has_globals_of_its_own(tmp_path: Path) -> None:
 
 def test_what_a_script_prints_goes_to_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = """
+    import sys
     def main(k):
         print("before", k)
+        print("oh", k, file=sys.stderr)
         log("half way", n=1)
         wait(run("work", n=k))
         print("after", k, sep="-", end="!")
@@ -201,8 +203,11 @@ def test_what_a_script_prints_goes_to_its_own_output(tmp_path: Path, capsys: pyt
     with then.Engine(project(tmp_path, text), state) as engine:
         ids = [engine.run("job", k=k).tasks[0].id for k in (1, 2)]
         outputs = [(state / "tasks" / id / "out").read_text() for id in ids]
+        errors = [(state / "tasks" / id / "err").read_text() for id in ids]
     assert outputs == [f'before {k}\nhalf way {{"n":1}}\nafter-{k}!' for k in (1, 2)]
-    assert capsys.readouterr().out == ""
+    assert errors == ["oh 1\n", "oh 2\n"]
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
 
 
 # -- bad ones ---------------------------------------------------------------------------------
@@ -235,6 +240,7 @@ def test_a_script_that_raises_fails_with_a_traceback_of_its_own_lines(tmp_path: 
 
 def test_a_script_that_calls_sys_exit_fails_and_ends_nothing_else(tmp_path: Path) -> None:
     assert error(tmp_path, "import sys\n\ndef main(): sys.exit(0)")["type"] == "SystemExit"
+    assert error(tmp_path, "def main(): raise KeyboardInterrupt")["message"] == "KeyboardInterrupt"
 
 
 def test_a_script_that_returns_no_object_fails(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def failure_of(error: BaseException, trace: TracebackType | None, mask: Mask | N
         trace: from the task's own code on: ours says nothing to its author.
     """
     shown = "".join(traceback.format_exception(type(error), error, trace))
-    said = f"{type(error).__name__}: {_said(error)}"
+    said = f"{type(error).__name__}: {_said(error)}".removesuffix(": ")
     if mask is not None:
         # Here already, though all reports are masked: of a long text only the ends are kept, and one may begin in a value.
         shown, said = mask.text(shown), mask.text(said)

@@ -103,7 +103,7 @@ class ScriptExecutor:
         live.play = play
         live.started = recorded.began if recorded is not None else live.started or self._clock.now_us()
         output = _Output(self._folder / "tasks" / task.id)
-        play.write = output.write
+        play.write, play.write_error = output.write, output.error
         try:
             result, wrong = result_of(run_script(play, self._root))
         except Unwound:

@@ -118,6 +118,8 @@ class Play:
         """By id, how steps name what was started."""
         self.write: Callable[[str], object] = _to_nobody
         """Where what it prints goes."""
+        self.write_error: Callable[[str], object] = _to_nobody
+        """And what it prints to standard error."""
         self.is_over = False
         self.is_unwound = False
         """It was taken off its thread: how it ends is no end of its task."""

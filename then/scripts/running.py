@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -95,10 +96,11 @@ def _printer(play: Play) -> Callable[..., None]:
     """`print` for a script: to its own output, and what it has printed in an earlier run not again."""
 
     def script_print(*values: object, sep: str | None = None, end: str | None = None, **rest: Any) -> None:
-        if rest.get("file") is not None:
+        file = rest.get("file")
+        if file not in (None, sys.stdout, sys.stderr):
             print(*values, sep=sep, end=end, **rest)  # noqa: T201 (the script's own)
         elif not play.is_replaying and not play.is_over:
-            text = (" " if sep is None else sep).join(map(str, values))
-            play.write(text + ("\n" if end is None else end))
+            text = (" " if sep is None else sep).join(map(str, values)) + ("\n" if end is None else end)
+            (play.write_error if file is sys.stderr and file is not sys.stdout else play.write)(text)
 
     return script_print
