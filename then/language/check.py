@@ -32,7 +32,7 @@ from then.language.check_flows import check_flows
 from then.language.elses import check_elses
 from then.language.findings import Findings
 from then.language.scope import ENGINE_EVENTS
-from then.language.strangers import check_strangers
+from then.language.strangers import check_strangers, check_variables
 from then.language.units import Unit
 from then.language.walks import acts_of, every_rule, has_code, patterns_of
 
@@ -71,6 +71,8 @@ def check_rules(
     _check_undeclared(declarative, rules, by_file, warn)
     _check_event_cycles(declarative, rules, warn)
     check_strangers(rules, by_file, warn)
+    if is_alone:
+        check_variables(rules, own, warn)
     check_elses(declarative, rules, warn)
     check_flows(rules, own, warn, is_alone=is_alone)
 

@@ -116,6 +116,7 @@ WARNINGS: Final = {
     "T616": "a name that nothing declares is near one that is",
     "T617": "an `else` leaves out earlier steps",
     "T618": "a set does not hear of all its records",
+    "T619": "a flow variable is read and never saved",
 }
 """Number and title of each warning."""
 

@@ -12,28 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from then.core.filters import Const, Expr, Steps, walk
+from then.core.filters import Const, Steps, walk
 from then.core.policies import Policy
 from then.core.rules import (
     ANY,
-    Act,
     Breakpoint,
-    CancelTasks,
-    Emit,
     Ended,
-    EndFlow,
     EventDecl,
     FieldDecl,
-    Join,
-    Loop,
     ProcedureDecl,
     RecordDecl,
-    Return,
     Rule,
     RuleSet,
     Run,
-    Save,
-    Skip,
     TaskDecl,
     TimerDecl,
 )
@@ -45,7 +36,7 @@ from then.language.format import format_text
 from then.language.phrases import Phrases, Unprintable, constant_steps, is_name, text_literal, value_text
 from then.language.rule_texts import RuleTexts, outcomes_text, retry_text, span_text
 from then.language.scope import Declared, Scope, Signature
-from then.language.walks import acts_of, all_rules, patterns_of
+from then.language.walks import expressions
 
 
 def print_rules(rules: RuleSet, kinds: Kinds = KINDS) -> str:
@@ -261,7 +252,7 @@ def _is_python(procedure: ProcedureDecl, rules: RuleSet) -> bool:
 def _constants(rules: RuleSet) -> list[tuple[str, Json]]:
     """For each name of a `let` or `load … from`, as much of its value as the rules use."""
     places: dict[str, list[tuple[Steps, Json]]] = {}
-    for expr in _expressions(rules):
+    for expr in expressions(rules):
         for node in walk(expr):
             if isinstance(node, Const) and node.name is not None and (found := constant_steps(node.name)) is not None:
                 name, steps = found
@@ -281,53 +272,3 @@ def _joined(places: list[tuple[Steps, Json]]) -> Json:
         length = max(head for head in by_head if isinstance(head, int)) + 1
         return [_joined(by_head[i]) if i in by_head else None for i in range(length)]
     return {head: _joined(inner) for head, inner in by_head.items()}
-
-
-def _expressions(rules: RuleSet) -> Iterator[Expr]:
-    for task in rules.tasks.values():
-        if task.run is not None:
-            yield task.run.target
-            yield from (value for _, value in task.run.options)
-        limit_by = task.limit.by if task.limit is not None else None
-        yield from (expr for expr in (task.retry_while, limit_by, task.idempotent_by) if expr is not None)
-        yield from (need.amount for need in task.needs)
-        yield from _defaults((*(task.inputs or ()), *(task.result or ())))
-    for event in rules.events.values():
-        yield from _defaults(event.fields)
-    for record in rules.records.values():
-        yield from _defaults(record.fields)
-    for posted in [start.args for start in rules.starts] + [timer.args for timer in rules.timers.values()]:
-        yield from (value for _, value in posted)
-    for procedure in rules.procedures.values():
-        yield from _defaults((*(procedure.inputs or ()), *(procedure.result or ())))
-    for rule in all_rules(rules):
-        yield from (pattern.where for pattern in patterns_of(rule.trigger) if pattern.where is not None)
-        if isinstance(rule.trigger, Join):
-            yield from (part.where_joined for part in rule.trigger.parts if part.where_joined is not None)
-        for act in acts_of(rule):
-            yield from _of_act(act)
-
-
-def _defaults(fields: Iterable[FieldDecl]) -> Iterator[Expr]:
-    return (field.default for field in fields if field.default is not None)
-
-
-def _of_act(act: Act) -> Iterator[Expr]:
-    match act:
-        case Emit(_, args) | Return(args) | Skip(_, args):
-            yield from (value for _, value in args)
-        case Save(_, value):
-            yield value
-        case Loop(_, items):
-            yield items
-        case CancelTasks(_, where) if where is not None:
-            yield where
-        case EndFlow(_, reason) if reason is not None:
-            yield reason
-        case _:
-            pass
-    if isinstance(act, Emit):
-        by = act.at_most.by if act.at_most is not None else None
-        yield from (expr for expr in (act.retry_while, act.after, act.at, by) if expr is not None)
-    if act.guard is not None:
-        yield act.guard

@@ -1,4 +1,4 @@
-"""Types and fields that nothing declares, in rules where they need not be declared: YAML's and Python's.
+"""Types and fields that nothing declares, in rules where they need not be declared, and variables that nothing saves.
 
 All warnings. A stranger is nothing wrong by itself: a record of any type may be
 posted. One that is nearly called like something declared is hardly meant.
@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from then.core.errors import nearest
-from then.core.filters import Field, walk
-from then.core.rules import ANY, EventDecl, Pattern, Rule, RuleSet, Single, TaskDecl, Unmatched
+from then.core.filters import Coalesce, Compare, Const, Field, FlowVariable, IsMissing, IsNull, LoadRef, operands, walk
+from then.core.rules import ANY, EventDecl, Pattern, Rule, RuleSet, Save, Single, TaskDecl, Unmatched
 from then.core.tasks import OWN_FIELDS
 from then.language.scope import ENGINE_EVENTS
 from then.language.units import Unit
+from then.language.walks import acts_of, all_rules, expressions, has_code
 
 Warn: TypeAlias = Callable[..., None]
 
@@ -82,3 +83,28 @@ def _fields(declared: EventDecl | TaskDecl | None) -> list[str] | None:
     if declared is None or declared.inputs is None or declared.result is None:
         return None
     return [field.name for field in (*declared.inputs, *declared.result)]
+
+
+def check_variables(rules: RuleSet, own: set[str], warn: Warn) -> None:
+    """Warns of flow variables that are read and that no rule saves. Functions and scripts may save any."""
+    if has_code(rules):
+        return
+    known = {act.name for rule in all_rules(rules) for act in acts_of(rule) if isinstance(act, Save)}
+    read = [node for expr in expressions(rules) for node in walk(expr)]
+    # Who asks whether one is there knows that it may not be.
+    asked = {
+        str(node.path[0])
+        for one in read
+        if isinstance(one, Coalesce | IsMissing | IsNull)
+        or (isinstance(one, Compare) and any(isinstance(side, Const) and side.value is None for side in operands(one)))
+        for node in walk(one)
+        if isinstance(node, FlowVariable)
+    }
+    for node in read:
+        if isinstance(node, FlowVariable | LoadRef) and node.span is not None and node.span.file in own:
+            name = str(node.path[0])
+            if name not in known and name not in asked:
+                message = f'no rule saves the flow variable "{name}"{nearest(name, known)}'
+                warn(
+                    "T619", message, node.span, f"write `save {name}: …` in a rule before, or ask by `has flow.{name}`"
+                )

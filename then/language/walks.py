@@ -6,17 +6,25 @@ Who calls: `then.language.check`, `then.language.check_flows`, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from then.core.filters import Expr
 from then.core.rules import (
     Act,
+    CancelTasks,
     Consequence,
+    Emit,
+    EndFlow,
+    FieldDecl,
     Join,
     Loop,
     Pattern,
+    Return,
     Rule,
     RuleSet,
+    Save,
     Single,
+    Skip,
     Trigger,
     Unmatched,
 )
@@ -67,3 +75,54 @@ def patterns_of(trigger: Trigger) -> tuple[Pattern, ...]:
     if isinstance(trigger, Join):
         return tuple(part.pattern for part in trigger.parts)
     return (trigger.pattern,) if isinstance(trigger, Single | Unmatched) else ()
+
+
+def expressions(rules: RuleSet) -> Iterator[Expr]:
+    """All expressions of a set, of declarations too; those of breakpoints and tests aside."""
+    for task in rules.tasks.values():
+        if task.run is not None:
+            yield task.run.target
+            yield from (value for _, value in task.run.options)
+        limit_by = task.limit.by if task.limit is not None else None
+        yield from (expr for expr in (task.retry_while, limit_by, task.idempotent_by) if expr is not None)
+        yield from (need.amount for need in task.needs)
+        yield from _defaults((*(task.inputs or ()), *(task.result or ())))
+    for event in rules.events.values():
+        yield from _defaults(event.fields)
+    for record in rules.records.values():
+        yield from _defaults(record.fields)
+    for posted in [start.args for start in rules.starts] + [timer.args for timer in rules.timers.values()]:
+        yield from (value for _, value in posted)
+    for procedure in rules.procedures.values():
+        yield from _defaults((*(procedure.inputs or ()), *(procedure.result or ())))
+    for rule in all_rules(rules):
+        yield from (pattern.where for pattern in patterns_of(rule.trigger) if pattern.where is not None)
+        if isinstance(rule.trigger, Join):
+            yield from (part.where_joined for part in rule.trigger.parts if part.where_joined is not None)
+        for act in acts_of(rule):
+            yield from _of_act(act)
+
+
+def _defaults(fields: Iterable[FieldDecl]) -> Iterator[Expr]:
+    return (field.default for field in fields if field.default is not None)
+
+
+def _of_act(act: Act) -> Iterator[Expr]:
+    match act:
+        case Emit(_, args) | Return(args) | Skip(_, args):
+            yield from (value for _, value in args)
+        case Save(_, value):
+            yield value
+        case Loop(_, items):
+            yield items
+        case CancelTasks(_, where) if where is not None:
+            yield where
+        case EndFlow(_, reason) if reason is not None:
+            yield reason
+        case _:
+            pass
+    if isinstance(act, Emit):
+        by = act.at_most.by if act.at_most is not None else None
+        yield from (expr for expr in (act.retry_while, act.after, act.at, by) if expr is not None)
+    if act.guard is not None:
+        yield act.guard
