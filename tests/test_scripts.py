@@ -241,6 +241,7 @@ def test_a_script_that_raises_fails_with_a_traceback_of_its_own_lines(tmp_path: 
 def test_a_script_that_calls_sys_exit_fails_and_ends_nothing_else(tmp_path: Path) -> None:
     assert error(tmp_path, "import sys\n\ndef main(): sys.exit(0)")["type"] == "SystemExit"
     assert error(tmp_path, "def main(): raise KeyboardInterrupt")["message"] == "KeyboardInterrupt"
+    assert error(tmp_path, "def main(): raise KeyboardInterrupt")["message"] == "KeyboardInterrupt"
 
 
 def test_a_script_that_returns_no_object_fails(tmp_path: Path) -> None:
@@ -513,6 +514,19 @@ def test_a_script_that_was_edited_fails_at_the_first_step_that_differs_and_does_
         assert "is recorded" in job.error["message"]
         assert job.error["message"].count("job.py") >= 2, "both steps are named by their places"
         assert [task.id for task in flow.tasks] == before
+
+
+def test_a_script_that_is_no_python_any_more_says_where(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with then.Engine(project(tmp_path, BASE), state) as engine:
+        flow = engine.post("job")
+        until_asked(engine, flow)
+    with then.Engine(project(tmp_path, "def main(:"), state) as engine:
+        flow = engine.flow(flow.id)
+        completes(engine, flow, "person")
+        failed = flow.wait(PATIENCE_S).tasks[0].error
+        assert failed is not None
+        assert "`the end of main by RuleError: job.py:1:10: invalid syntax (Python)`, and `" in failed["message"]
 
 
 def test_a_script_that_differs_may_not_catch_that_and_go_on(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def run_script(play: Play, root: Path) -> object:
             raise play.differs from error  # The script caught it, and ended by another.
         if play.is_unwound:
             raise Unwound from error
-        play.finish(f"the end of main by {type(error).__name__}")
+        play.finish(f"the end of main by {said_of(error)}")
         if isinstance(error, RuleError) and error.span is None:
             error.span = _place(error, play)
         raise
@@ -70,6 +70,15 @@ def result_of(given: object) -> tuple[Body | None, str | None]:
         return taken_over(given, "result")[0], None
     except BodyRefused as refused:
         return None, refused.text()
+
+
+def said_of(error: BaseException) -> str:
+    """The class of an exception, and the first line of its text."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 (a user's `__str__`)
+        text = ""
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _place(error: BaseException, play: Play) -> Span | None:

@@ -65,7 +65,11 @@ class Trying:
             raise
         except BaseException as error:  # noqa: BLE001 (whatever a script raises)
             kind = "load" if isinstance(error, CannotLoad) else "exception"
-            failure: Body = {"kind": kind, "message": f"{type(error).__name__}: {error}".removesuffix(": "), "type": type(error).__name__}
+            failure: Body = {
+                "kind": kind,
+                "message": f"{type(error).__name__}: {error}".removesuffix(": "),
+                "type": type(error).__name__,
+            }
             return Ended("failed", None, failure)
         if wrong is not None:
             return Ended("failed", None, {"kind": "result", "message": wrong})
