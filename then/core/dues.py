@@ -17,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final, TypeAlias
@@ -47,7 +48,7 @@ class Dues:
     def __init__(self) -> None:
         self.is_used = False
         """Whether anything ever was due: asked of each turn, where `next` would take longer."""
-        self._kinds: dict[str, dict[str, int]] = {}
+        self._kinds: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._heap: list[Due] = []
         self._heap_max = NEAR_MAX
         self._newest = 0
@@ -64,12 +65,10 @@ class Dues:
 
     def put(self, at: int, kind: str, of: str) -> None:
         """Something is due then, in place of when it was due before."""
-        times = self._kinds.get(kind)
-        if times is None:
-            times = self._kinds[kind] = {}
-            self.is_used = True
+        times = self._kinds[kind]
         if times.get(of) == at:
             return
+        self.is_used = True
         if at != self._newest:
             self._newest = at | 0  # Without the room that a sum has for a carry.
         times[of] = at = self._newest
@@ -81,9 +80,7 @@ class Dues:
 
     def drop(self, kind: str, of: str) -> None:
         """Something is due no more; what never was is passed over."""
-        times = self._kinds.get(kind)
-        if times:
-            times.pop(of, None)
+        self._kinds[kind].pop(of, None)
 
     @property
     def next(self) -> int | None:

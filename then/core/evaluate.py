@@ -175,7 +175,7 @@ def _compiled_field(reads: Callable[[Task], Json], alias: str | None, absent: Ca
 def _compiled_name(expr: Name, name: str) -> Compiled:
     def value(scope: Scope) -> Json:
         bound = scope.bindings.get(name, MISSING)
-        return read(expr, scope) if bound is MISSING or isinstance(bound, Task) else bound
+        return read(expr, scope) if bound is MISSING or type(bound) is Task else bound
 
     return value
 

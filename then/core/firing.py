@@ -131,7 +131,7 @@ def plan_rule(firing: Firing, edition: Edition, match: Match, variables: dict[st
         _collect(firing, edition, rule.name, rule.generator, match, {})
         return
     for name, bound in match.bindings.items():
-        if isinstance(bound, Task):
+        if type(bound) is Task:
             firing.records[name] = bound
         else:
             firing.values[name] = bound

@@ -227,7 +227,9 @@ def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
     if fact.is_whole and "\0\0" in key:
         # Without a scope it is tied to nothing: what it was need not be looked at.
         waits.drop(key)
-        state.drop("wait", key)
+        dirty = state.dirty["wait"]
+        if dirty.pop(key, True):
+            dirty[key] = True
         return
     wait = waits.wait(key)
     if wait is not None:

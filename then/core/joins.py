@@ -32,7 +32,6 @@ from then.core.state import FAILURES
 from then.core.stepping import Stepping
 from then.core.tasks import Json, Task
 from then.core.unfilled import cannot_be_filled, is_answered
-from then.core.values import CannotSay
 from then.core.waits import Wait, as_kept, wait_key, without
 from then.core.windows import let_go_old
 
@@ -66,31 +65,29 @@ def take(
 ) -> Taking:
     """A settled record came for a part."""
     rule = found.of
-    join = rule.trigger
-    assert type(join) is Join
-    part = join.parts[found.part]
+    join: Join = rule.trigger  # type: ignore[assignment]
     if join.kind == "every":
         coming = Coming(at, rule, join, record, edition, names, fired, record.call)
-        is_part, takes_up = _take_of_set(coming, part, is_of_procedure)
+        is_part, takes_up = _take_of_set(coming, join.parts[found.part], is_of_procedure)
         return Taking(is_part, takes_up, coming.is_last)
     if rule.name in fired:
         return _TAKEN  # It was another part of what fired.
     keys = found.keys
     if keys is None:
+        part = join.parts[found.part]
         own = own_scope(part, record, names)
         values = [edition.value(key, own) for key in part.keys]
     elif len(keys) == 1:
         values = [keys[0](record)]
     else:
         values = [read(record) for read in keys]
-    for value in values:
-        if type(value) is CannotSay:
-            return _NOT_TAKEN
     state, completed = at.state, record.completed or 0
     scope = (record.call or "") if is_of_procedure else record.flow if join.is_by_flow else ""
     if not scope and record.flow in state.holds.forks:
         return _NOT_TAKEN
     key = wait_key(rule.name, scope, values)
+    if not key:
+        return _NOT_TAKEN
     kept = as_kept(state.waits, key)
     if kept is not None and kept.due is not None and completed >= kept.due and join.kind != "quiet":
         let_go_old(at, key, completed)
@@ -102,15 +99,15 @@ def take(
             fired.append(rule.name)
             if record.outcome == "done" and not rule.final and firing.returns is None:
                 return _TAKEN
-            takes_up = record.outcome in FAILURES and part.pattern.outcomes != FINISHED
+            takes_up = record.outcome in FAILURES and join.parts[found.part].pattern.outcomes != FINISHED
             return Taking(True, takes_up, rule.final or firing.returns is not None)
     coming = Coming(at, rule, join, record, edition, names, fired, record.call)
-    return _taken(coming, found, part, Place(key, scope, values))
+    return _taken(coming, found, Place(key, scope, values))
 
 
-def _taken(coming: Coming, found: Listening, part: Part, place: Place) -> Taking:
+def _taken(coming: Coming, found: Listening, place: Place) -> Taking:
     """What the kind of the join makes of it."""
-    record, kind = coming.record, coming.join.kind
+    record, kind, part = coming.record, coming.join.kind, coming.join.parts[found.part]
     if found.has_else and kind == "all" and not part.is_absent and is_answered(coming, place, found):
         return Taking(True, record.outcome in FAILURES)
     if found.ends_otherwise:
@@ -215,8 +212,7 @@ def _other_parts(coming: Coming, part: int, place: Place) -> Iterator[int]:
         if where is not None and coming.edition.value(where, Scope(record, scope.bindings, variables)) is not True:
             continue
         values = [coming.edition.value(key, scope) for key in one.keys]
-        is_said = not any(isinstance(value, CannotSay) for value in values)
-        if is_said and wait_key(coming.rule.name, place.scope, values) == place.key:
+        if wait_key(coming.rule.name, place.scope, values) == place.key:
             yield number
 
 
@@ -231,46 +227,35 @@ def _completes(
     kept: Wait,
 ) -> Firing | None:
     """Fires, where the record is the last that was missing, of parts that nothing else decides: it is never kept."""
-    came = kept.parts
-    if came.count([]) != 1 or came[found.part]:
-        return None
-    id, completed = record.id, record.completed or 0
+    completed = record.completed or 0
     parts: list[Task] = []
     ids: list[str] = []
     is_whole = not kept.keeps
-    for tasks in came:
-        if not tasks:
-            parts.append(record)
-            ids.append(id)
-            continue
-        first = tasks[0]
-        if first.id == id:
-            return None
-        for task in tasks:
-            if (task.completed or 0) > completed:
-                return None  # It was heard of late: the windows are looked at.
-        if len(tasks) > 1:
-            is_whole = False
+    for tasks in kept.parts:
+        first = record  # For each that is missing: twice, where more are, or it came before.
+        if tasks:
+            first = tasks[0]
+            for task in tasks:
+                if (task.completed or 0) > completed:
+                    return None  # It was heard of late: the windows are looked at.
+            if len(tasks) > 1:
+                is_whole = False
         parts.append(first)
         ids.append(first.id)
-    if len(ids) > 2 and len(set(ids)) < len(ids):
+    if kept.parts[found.part] or ids.count(record.id) > 1 or (len(ids) > 2 and len(set(ids)) < len(ids)):
         return None
-    rule = found.of
-    join: Join = rule.trigger  # type: ignore[assignment]
-    names: dict[str, Json | Task] = dict(zip(join.names, values, strict=False))
-    names.pop("", None)
-    if arguments:
-        names = {**arguments, **names}
-    if found.aliases:
-        for number, alias in found.aliases:
-            names[alias] = parts[number]
+    names: dict[str, Json | Task] = {**arguments}
+    for number, name in found.names:
+        names[name] = values[number]
+    for number, name in found.aliases:
+        names[name] = parts[number]
     if is_whole:
         # Nearly always nothing is left.
         at.add(record.flow, f.Met(key, ids, False, None, "", True))
     elif (wait := at.state.waits.wait(key)) is not None:
-        _met(at, join, record, wait, parts)
-    match = Match(rule, record, None, Met(tuple(parts), names))
-    return fire(at, match, edition, at.state.flows[record.flow], names=arguments, call=record.call)
+        _met(at, found.of.trigger, record, wait, parts)  # type: ignore[arg-type]
+    match = Match(found.of, record, None, Met(tuple(parts), names))
+    return fire(at, match, edition, at.state.flows[record.flow], False, arguments, record.call)
 
 
 def _pick(coming: Coming, wait: Wait) -> dict[int, Task] | None:

@@ -34,6 +34,8 @@ class Listening(Rule):
     """Of `all of`: every part has to come, no clause looks at several of them, and this is the end it waits for."""
     aliases: tuple[tuple[int, str], ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
     """Of the join: by the number of a part, the name of its record."""
+    names: tuple[tuple[int, str], ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
+    """Of the join: by the number of a component of its key, what the consequence calls that."""
     keys: tuple[Reader, ...] | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
     """Of a key that is fields of the record: what reads them; None: they are evaluated."""
 
@@ -82,6 +84,7 @@ def _listening(rule: Rule, part: int, filed: Rule, *, ends_otherwise: bool = Fal
         and not ends_otherwise
         and not any(one.is_absent or one.where_joined is not None for one in join.parts),
         aliases=tuple((number, one.pattern.alias) for number, one in enumerate(join.parts) if one.pattern.alias),
+        names=tuple((number, name) for number, name in enumerate(join.names[: len(join.parts[part].keys)]) if name),
         keys=_readers(join.parts[part]),
     )  # fmt: skip
 

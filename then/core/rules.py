@@ -229,7 +229,7 @@ class Rule:
             raise RuleError(f'rule "{self.name}" needs a consequence or a generator, one of the two', self.span)
 
 
-class Met(msgspec.Struct, frozen=True):
+class Met(msgspec.Struct, frozen=True, gc=False):
     """What a join brought together, or a call handed over."""
 
     parts: tuple[Task, ...]
@@ -260,12 +260,13 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     @property
     def bindings(self) -> dict[str, Json | Task]:
         """Aliases (to records) and regex groups (to texts)."""
+        bound: dict[str, Json | Task] = {} if self.met is None else self.met.names.copy()
         trigger = self.rule.trigger
-        alias = trigger.pattern.alias if isinstance(trigger, Single | Unmatched) else None
-        bound: dict[str, Json | Task] = {} if alias is None else {alias: self.record}
+        if (type(trigger) is Single or type(trigger) is Unmatched) and trigger.pattern.alias is not None:
+            bound[trigger.pattern.alias] = self.record
         if self.groups:
             bound.update(self.groups)
-        return bound if self.met is None else {**self.met.names, **bound}
+        return bound
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from then.core.dues import Dues
 from then.core.tasks import Body, Json, Task
 from then.core.ties import Ties
 from then.core.twins import Twin
-from then.core.values import canonical
+from then.core.values import CannotSay, canonical
 
 MARKS_MAX: Final = 1000
 _PLAIN: Final = (str, int)
@@ -161,11 +161,13 @@ def _kind_of(timer: TimerState) -> str:
 
 
 def wait_key(rule: str, scope: str, values: Sequence[Json]) -> str:
-    """The name of a join's wait for one key: the same for values that are equal as JSON."""
+    """The name of a join's wait for one key: the same for values that are equal as JSON; "" where one cannot be said."""
     if len(values) == 1 and type(values[0]) is int:
         return f"{rule}\0{scope}\0[{values[0]}]"
     for value in values:
         if type(value) not in _PLAIN:
+            if any(type(one) is CannotSay for one in values):
+                return ""
             values = [canonical(value) for value in values]
             break
     return f"{rule}\0{scope}\0{_encode_values(values).decode()}"
