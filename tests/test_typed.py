@@ -142,7 +142,8 @@ def test_a_result_is_looked_at_like_a_body() -> None:
     ],
 )
 def test_texts_of_a_command_line_are_read_by_the_declared_type(type: str, name: str, text: str, value: Json) -> None:
-    assert Types(RULES).read(type, name, text) == value
+    types = Types(RULES)
+    assert types.read(type, name, text, types.inputs(type)) == value
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_texts_of_a_command_line_are_read_by_the_declared_type(type: str, name: 
 )
 def test_texts_that_are_no_value_of_the_type_are_refused(name: str, text: str, said: str) -> None:
     with pytest.raises(BodyRefused) as caught:
-        Types(RULES).read("pay", name, text)
+        Types(RULES).read("pay", name, text, Types(RULES).inputs("pay"))
     assert str(caught.value).startswith(said)
 
 

@@ -246,3 +246,16 @@ def test_a_command_beside_a_run_is_carried_out_by_it(shell: Shell) -> None:
     ended = program.end()
     assert ended.code == 0
     assert "done       note" in ended.out
+
+
+def test_a_list_that_a_person_reports_is_read_by_its_declared_type(shell: Shell) -> None:
+    shell.write("count.then", "event go()\ntask count() -> (each: list[int])\nrule r when go then count()\n")
+    with then.Engine(then.Rules().load("count.then"), ".then"):
+        _post(shell, "go")
+        (count,) = _live(shell)
+        said = shell("complete", count["id"], "done", 'each=[1, "x"]')
+        assert (said.code, said.out) == (2, "")
+        # It said each.[1].
+        assert said.err.startswith('andthen: count: each[1]: the text "x", int is declared')
+        assert shell("complete", count["id"], "done", "each=[1, 2]").code == 0
+        assert shell("show", count["id"], "--json").objects[0]["result"] == {"each": [1, 2]}

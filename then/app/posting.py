@@ -7,14 +7,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from then.core.edition import Edition
-from then.core.errors import BodyRefused, ConfigError, UnknownName, nearest
+from then.core.errors import ConfigError, UnknownName, nearest
 from then.core.evaluate import Scope
-from then.core.rules import ANY, FieldDecl, Join, RuleSet, Single, Unmatched
-from then.core.tasks import Body, Json, Task, check_json, check_name
-from then.core.values import CannotSay, check_keys
+from then.core.rules import ANY, Join, RuleSet, Single, Unmatched
+from then.core.tasks import Body, Task, check_json, check_name
+from then.core.values import CannotSay
 
 
 def check_type(rules: RuleSet, type: str) -> None:
@@ -76,7 +74,8 @@ def body_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body)
     wrong = edition.types.unknown(type, [*texts, *values])
     if wrong:
         raise ConfigError(f"{type} has no field {', '.join(wrong)}")
-    body = {**values, **{name: edition.types.read(type, name, text) for name, text in texts.items()}}
+    fields = edition.types.inputs(type)
+    body = {**values, **{name: edition.types.read(type, name, text, fields) for name, text in texts.items()}}
     check_json(body, type)
     return body
 
@@ -84,24 +83,10 @@ def body_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body)
 def result_of(edition: Edition, type: str, texts: Mapping[str, str], values: Body) -> Body:
     """Likewise the result of a task that a person reports on."""
     declared = edition.rules.tasks.get(type)
-    fields = {field.name: field for field in (declared.result if declared is not None else None) or ()}
-    result = {**values, **{name: _read(edition, type, fields.get(name), name, text) for name, text in texts.items()}}
+    fields = declared.result if declared is not None else None
+    result = {**values, **{name: edition.types.read(type, name, text, fields) for name, text in texts.items()}}
     check_json(result, type)
     return result
-
-
-def _read(edition: Edition, type: str, field: FieldDecl | None, name: str, text: str) -> Json:
-    if field is not None and field.type.name in ("str", "file", "task"):
-        return text
-    try:
-        value = msgspec.json.decode(text)
-        check_keys(text, type, name)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        value = text
-    fault = edition.types.check(field.type)(value) if field is not None else None
-    if fault is not None:
-        raise BodyRefused(type, f"{name}{'.' if fault.path else ''}{fault.path}", fault.reason)
-    return value
 
 
 def posts_of(

@@ -154,7 +154,7 @@ def _steady_streams() -> None:
 
 
 def _refuse(error: Exception, settings: Settings) -> int:
-    from then.core.errors import FormatError, RuleError, ThenError
+    from then.core.errors import RuleError, ThenError
 
     if settings.is_debug:
         import traceback
@@ -166,7 +166,7 @@ def _refuse(error: Exception, settings: Settings) -> int:
         case click.ClickException():
             return _refuse_usage(error)
         case ThenError():
-            has_place = isinstance(error, RuleError | FormatError) and error.span is not None
+            has_place = isinstance(error, RuleError) and error.span is not None
             say(str(error) if has_place else f"{PROGRAM}: {error}")
             return error.exit_code
         case OSError() if error.filename is not None:

@@ -217,22 +217,7 @@ class ScheduleRefused(RuleError):
         self.length = length
 
 
-# -- the author of a foreign file, the operator ------------------------------
-
-
-class FormatError(ThenError):
-    """A foreign file (INI, YAML, JSON) that cannot be read as what it is."""
-
-    number = "T200"
-    exit_code = 2
-
-    def __init__(self, message: str, span: Span | None = None) -> None:
-        super().__init__(message, span)
-        self.message = message
-        self.span = span
-
-    def text(self) -> str:
-        return f"{self.span}: {self.message}" if self.span else self.message
+# -- the operator ------------------------------------------------------------
 
 
 class ConfigError(ThenError):

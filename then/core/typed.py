@@ -117,13 +117,17 @@ class Types:
         known = [field.name for field in inputs]
         return tuple(f'"{name}"{nearest(name, known)}' for name in names if name not in known)
 
-    def read(self, type: str, name: str, text: str) -> Json:
+    def read(self, type: str, name: str, text: str, fields: Iterable[FieldDecl] | None) -> Json:
         """A value of the command line, `KEY=VALUE`, read by the declared type of that field.
+
+        Args:
+            type: of the record, for messages.
+            fields: that are declared: its inputs, or its result; None where nothing is.
 
         Raises:
             BodyRefused: the text is no value of the type, or an object in it has a key twice.
         """
-        ref = next((field.type for field in self.inputs(type) or () if field.name == name), None)
+        ref = next((field.type for field in fields or () if field.name == name), None)
         if ref is not None and ref.name in _TEXTS:
             return text
         try:
