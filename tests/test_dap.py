@@ -455,6 +455,25 @@ def test_arguments_that_are_no_object_are_refused_and_the_session_goes_on(desk: 
     client.request("initialize")
 
 
+def test_half_of_a_surrogate_pair_is_answered_with_an_error_and_the_session_goes_on(desk: Adapter) -> None:
+    # It ended the connection, though it is known where the next message begins.
+    client = desk.connect()
+    text = rb'{"seq": 1, "type": "request", "command": "evaluate", "arguments": {"expression": "x\ud800"}}'
+    client.link.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(text), text))
+    with pytest.raises(Refused, match=r'request "evaluate": half of a surrogate pair'):
+        client.answer(1)
+    client.request("initialize")
+
+
+def test_a_second_initialize_is_refused_and_the_session_goes_on(desk: Adapter) -> None:
+    client = desk.connect()
+    client.request("initialize", linesStartAt1=False)
+    client.event("initialized")
+    with pytest.raises(Refused, match='"initialize" was answered before'):
+        client.request("initialize")
+    assert client.request("threads") == {"threads": []}
+
+
 def test_a_client_that_never_reads_is_given_up_and_holds_nobody_up() -> None:
     ours, theirs = socket.socketpair()
     with ours:

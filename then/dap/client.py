@@ -67,6 +67,7 @@ class Client(Voice):
         self.who = who
         self.access: Access | None = None
         self.is_read_only = False
+        self.is_initialized = False
         self.has_begun = False
         """Flows are there, and followed."""
         self.is_configured = False

@@ -12,7 +12,7 @@ from then.dap import going, looking, pointing, starting
 from then.dap.client import Client
 from then.dap.desk import Desk
 from then.dap.link import Link
-from then.dap.wire import Frames, Request, framed
+from then.dap.wire import Frames, HalfPair, Request, framed
 
 
 class Answer(NamedTuple):
@@ -67,9 +67,16 @@ def converse(link: Link, desk: Desk, who: str) -> int:
     try:
         while data := link.read():
             frames.feed(data)
-            while not desk.is_refused and (request := frames.take()) is not None:
+            while not desk.is_refused:
+                wrong: HalfPair | None = None
+                try:
+                    request = frames.take()
+                except HalfPair as error:
+                    request, wrong = error.request, error
+                if request is None:
+                    break
                 if request.type == "request":
-                    _answer(client, desk, request)
+                    _answer(client, desk, request, wrong)
         return 0
     except ProtocolError as error:
         # Where the next message begins is not known: it cannot go on.
@@ -84,12 +91,14 @@ def converse(link: Link, desk: Desk, who: str) -> int:
         link.close()
 
 
-def _answer(client: Client, desk: Desk, request: Request) -> None:
+def _answer(client: Client, desk: Desk, request: Request, wrong: HalfPair | None) -> None:
     with client.lock:
         response: Body = {
             "type": "response", "request_seq": request.seq, "command": request.command, "success": True,
         }  # fmt: skip
         try:
+            if wrong is not None:
+                raise wrong
             answer = REQUESTS.get(request.command)
             if answer is None:
                 raise ProtocolError(f'request "{request.command}" is not answered here')

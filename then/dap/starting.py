@@ -9,7 +9,7 @@ from typing import Final
 from then.app.engine import Engine
 from then.app.posting import posts_of
 from then.app.rules import Rules
-from then.core.errors import ConfigError, ThenError
+from then.core.errors import ConfigError, ProtocolError, ThenError
 from then.core.tasks import Body
 from then.dap.arguments import Arguments, AttachArguments, DisconnectArguments, InitializeArguments, LaunchArguments
 from then.dap.client import Client, Thread
@@ -45,6 +45,9 @@ CAPABILITIES: Final = {
 
 
 def initialize(client: Client, desk: Desk, given: InitializeArguments) -> Body:
+    if client.is_initialized:
+        raise ProtocolError('request "initialize" was answered before; a connection takes one')
+    client.is_initialized = True
     client.supports_invalidated = given.supports_invalidated_event
     client.starts_debugging = given.supports_start_debugging_request
     client.counts_from(1 if given.lines_start_at1 else 0, 1 if given.columns_start_at1 else 0)

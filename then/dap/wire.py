@@ -6,12 +6,14 @@ Source: the Debug Adapter Protocol, "Base Protocol".
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Final, Literal
 
 import msgspec
 
 from then.core.errors import ProtocolError
 from then.core.tasks import Json
+from then.core.values import HALF_PAIR
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 """A client that says more is not read on."""
@@ -30,6 +32,14 @@ class Request(msgspec.Struct, frozen=True):
     """An object, as the request is told where it is none."""
 
 
+class HalfPair(ProtocolError):
+    """A request with half of a surrogate pair, of which it can be told who asks what."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(f'request "{request.command}": half of a surrogate pair (\\ud800 to \\udfff) is no text')
+        self.request = request
+
+
 _decode = msgspec.json.Decoder(Request).decode
 
 
@@ -38,6 +48,7 @@ class Frames:
 
     Raises:
         ProtocolError: from `take`: what came is none; what follows it cannot be read.
+        HalfPair: from `take`: what follows it can.
     """
 
     def __init__(self) -> None:
@@ -58,6 +69,8 @@ class Frames:
         try:
             return _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise HalfPair(_decode(HALF_PAIR.sub("?", text.decode()))) from error
             raise ProtocolError(f"a message is no request: {error}") from error
 
     def _header(self) -> int | None:
