@@ -15,6 +15,7 @@ import pytest
 
 import then
 from then.app.client import SOCKET, Client, Refused, connect
+from then.app.commands import OPS, Commands
 from then.app.control import CONNECTIONS_MAX
 from then.app.desk import tell
 from then.core.errors import ConfigError, JournalError
@@ -194,6 +195,51 @@ def test_clients_that_only_sit_there_keep_no_engine_from_ending(folder: Path) ->
         assert client is not None
         with client, pytest.raises(JournalError, match="went away"):
             client.call("running")
+
+
+def test_who_ends_the_last_flow_of_a_run_is_told_so_before_the_engine_goes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The run ended, and with it the engine, between what was asked and its answer: "the engine went away", exit 3.
+    (tmp_path / "rules.then").write_text(RULES)
+    engine = then.Engine(then.Rules().load(tmp_path / "rules.then"), folder)
+    flow = engine.post("ask", text="well?")
+    is_done, may_answer = threading.Event(), threading.Event()
+
+    def complete(commands: Commands, **given: Any) -> object:
+        told = Commands.complete(commands, **given)
+        is_done.set()
+        may_answer.wait()
+        return told
+
+    monkeypatch.setitem(OPS, "complete", complete)
+
+    def end_it() -> None:
+        is_done.wait()
+        engine.close()
+
+    ending = threading.Thread(target=end_it)
+    ending.start()
+
+    def let_answer() -> None:
+        is_done.wait()
+        while (folder / SOCKET).exists():
+            os.sched_yield()
+        may_answer.set()
+
+    letting = threading.Thread(target=let_answer)
+    letting.start()
+    try:
+        client = connect(folder)
+        assert client is not None
+        with client:
+            told = client.call("complete", id=flow.id, outcome="done", texts={"answer": "yes"}, result={})
+    finally:
+        is_done.set()
+        ending.join()
+        letting.join()
+    assert isinstance(told, dict)
+    assert told["id"] == flow.id
 
 
 def test_without_an_engine_a_command_opens_the_state_itself_and_starts_nothing(folder: Path, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ LINE_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
 """A body as JSON text, and room for escapes."""
 CONNECTIONS_MAX: Final = 64
 RETENTION_EVERY_S: Final = 3600.0
+ANSWER_S: Final = 5.0
+"""So long an engine that ends waits for its last answers to be given."""
+WAITS: Final = frozenset(("wait", "watch", "attach"))
+"""What is asked only to wait, until the engine ends if need be."""
 LOOK_EVERY_S: Final = 2.0
 """So often it is looked whether the state folder is still there: an engine at rest writes nothing that would tell."""
 
@@ -52,7 +56,9 @@ class Control:
         self._starts = _Starts(engine)
         self._commands = Commands(engine, self._starts.since)
         self._links: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._owed: set[socket.socket] = set()
+        """Those of them on which something was asked that is not answered yet; who only waits is not among them."""
+        self._lock = threading.Condition()
         self._is_closed = False
         self._listener = _listen(folder)
         self._bell, self._string = socket.socketpair()
@@ -60,7 +66,7 @@ class Control:
         self._thread.start()
 
     def close(self) -> None:
-        """Answers nothing more; the socket is taken away. Twice is well."""
+        """Answers what is being done, and nothing more; the socket is taken away. Twice is well."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -69,6 +75,8 @@ class Control:
             self._thread.join()
         self._starts.close()
         with self._lock:
+            # What ends the last flow of a run is done before it is answered: who asked hears of it all the same.
+            self._lock.wait_for(lambda: not self._owed, ANSWER_S)
             links = list(self._links)
         for link in links:
             _shut(link)
@@ -114,6 +122,7 @@ class Control:
             with link, link.makefile("rb") as lines:
                 while line := lines.readline(LINE_BYTES_MAX + 1):
                     link.sendall(msgspec.json.encode(self._answer(line, link)) + b"\n")
+                    self._settle(link)
                     if len(line) > LINE_BYTES_MAX:
                         return
         except OSError:
@@ -123,14 +132,23 @@ class Control:
                 # It may have been taken away before; and an engine that has ended forgets nothing.
                 with contextlib.suppress(ThenError):
                     self._engine.breakpoints.remove(name)
+            self._settle(link)
             with self._lock:
                 self._links.discard(link)
+
+    def _settle(self, link: socket.socket) -> None:
+        with self._lock:
+            self._owed.discard(link)
+            self._lock.notify_all()
 
     def _answer(self, line: bytes, link: socket.socket) -> Body:
         try:
             request = msgspec.json.decode(line, type=dict[str, object])
             check_keys(line, "request")
             op = str(request.pop("op"))
+            if op not in WAITS:
+                with self._lock:
+                    self._owed.add(link)
             if op == "attach":
                 return {"ok": self._engine.debuggers.come(link)}
             run: Callable[..., object] = OPS[op]
