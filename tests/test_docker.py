@@ -21,6 +21,7 @@ from then.core.tasks import Body, Task
 from then.executors.docker.container import Container
 from then.executors.docker.executor import DockerExecutor
 from then.executors.docker.host import Host
+from then.executors.keeper_client import now_us
 from then.executors.outputs import output_path
 
 
@@ -436,9 +437,12 @@ def test_what_ended_meanwhile_is_collected_whole(desk: DockerDesk) -> None:
         desk.engine.client.api.wait(container)
 
     assert desk.restart(end_it) == ["ended"]
+    taken_up = now_us()
     desk.executor.recover([desk.job("ended", "never run again")])
     report = desk.reports.one()
     assert (report.outcome, report.result) == ("done", {"n": 1, "code": 0})
+    assert report.started is not None
+    assert report.started < report.completed < taken_up, "when it began and ended, and not when that was found"
     assert (desk.output("ended"), desk.output("ended", "err")) == (b"one\ntwo\n", b"err\n")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import attrs
+from msgspec.structs import replace
 
 from then.abc import Job, Report
 from then.core.claims import MEMORY, amount_text
@@ -51,7 +52,7 @@ def collect(job: Job, ended: Ended, host: Host, shop: Shop, folder: TaskFolder) 
         Refused, Unreachable: its engine does not do as asked; done again, it goes on.
         OSError: what it left cannot be written.
     """
-    code, is_oom, memory = _code(ended, host.calls)
+    code, is_oom, memory, finished = _code(ended, host.calls)
     if not ended.is_whole:
         _catch_up(ended.id, host, folder)
     if ended.is_copied and folder.is_boxed():
@@ -67,6 +68,8 @@ def collect(job: Job, ended: Ended, host: Host, shop: Shop, folder: TaskFolder) 
         report = endings.lost(job, why, ended.started)
     else:
         report = endings.judged(job, folder, code, started=ended.started, is_oom=is_oom, memory=memory)
+    if finished:
+        report = replace(report, completed=endings.seen_us(job, finished))
     if "secrets" in job.options and shop.secrets is not None:
         results.mask_files(shop.folder, job.task.id, shop.secrets.mask)
     if shop.syncs:
@@ -74,21 +77,22 @@ def collect(job: Job, ended: Ended, host: Host, shop: Shop, folder: TaskFolder) 
     return report
 
 
-def _code(ended: Ended, calls: Calls) -> tuple[int, bool, str]:
-    """Its code, whether it ran out of memory, and the bound that it had."""
+def _code(ended: Ended, calls: Calls) -> tuple[int, bool, str, str]:
+    """Its code, whether it ran out of memory, and the bound that it had; and when it ended, where nobody heard."""
     if ended.code not in (None, endings.KILLED):
-        return ended.code, False, ""
+        return ended.code, False, "", ""
     try:
         found = calls.inspect(ended.id)
     except Missing:
         if ended.code is None:
             raise Gone(f"its container {ended.id[:12]} is not there any more") from None
-        return ended.code, False, ""
+        return ended.code, False, "", ""
     bound = found["HostConfig"]["Memory"]
     return (
         int(found["State"]["ExitCode"]),
         bool(found["State"]["OOMKilled"]),
         amount_text(MEMORY, bound) if bound else "",
+        str(found["State"]["FinishedAt"]) if ended.code is None else "",
     )
 
 

@@ -174,7 +174,7 @@ class Container:
             return
         with self._lock:
             self._phase = "running"
-            self._started = self._started or now_us()
+            self._started = self._started or endings.seen_us(self.job, found["State"]["StartedAt"])
             self._is_whole = False
         self.found(status)
         self._stop_as_told()

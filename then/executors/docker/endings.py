@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from then.abc import Job, Report
@@ -46,6 +47,13 @@ def judged(
             "message": f"out of memory: its bound{bound} was reached; give it more by memory",
         }
     return Report(job.task.id, end.outcome, end.result, error, started, now_us())
+
+
+def seen_us(job: Job, text: str) -> int:
+    """When something became of a container that we did not see: by its engine's clock, which may differ from ours."""
+    at, now = datetime.fromisoformat(text), now_us()
+    # It says the year 1 of what never was.
+    return now if at.year == 1 else max(job.task.created, min(now, int(at.timestamp() * 1e6)))
 
 
 def lost(job: Job, why: str, started: int | None = None) -> Report:
