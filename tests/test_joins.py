@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.checked import Checked
-from tests.joining import joined, told
+from tests.joining import HEAD, joined, told
 from then.core import facts as f
-from then.core.causes import Cancel, Post
+from then.core.causes import Adopt, Cancel, Post
+from then.core.edition import Edition
 from then.core.tasks import Json
+from then.language.loading import load_text
 
 # -- all of -------------------------------------------------------------------------------
 
@@ -74,6 +78,42 @@ def test_a_wait_of_which_nothing_is_left_is_said_to_be_used_up_whole() -> None:
     assert not list(world.state.waits.open_waits())
     assert not len(world.state.waits.dues)
     assert told(world) == ["13", "24"]
+
+
+def changed(world: Checked, rules: str) -> None:
+    """These rules come in force."""
+    world.editions["v2"] = Edition("v2", load_text(HEAD + rules).rules)
+    world.give(Adopt("v2"))
+
+
+@pytest.mark.parametrize("late", ["", " on timeout then d()"])
+@pytest.mark.parametrize(("first", "rest"), [("x", "yz"), ("x", "zy"), ("xz", "y")])
+@pytest.mark.parametrize("is_more", [True, False])
+def test_what_waits_is_taken_up_by_its_rule_with_a_part_more_or_less(
+    is_more: bool, first: str, rest: str, late: str
+) -> None:
+    # A part that was new was looked for behind the end of what had come.
+    two, three = (
+        f'rule r when all of x as p, y as q{more} by k within 1h then seen(what: "{{p.n}}{{q.n}}"){late}'
+        for more in ("", ", z as o")
+    )
+    world = joined(two if is_more else three)
+    for type in first:
+        world.post(type, k=1, n=4)
+    changed(world, three if is_more else two)
+    for type in rest:
+        world.post(type, k=1, n=2)
+    assert told(world) == (["42"] if not is_more or "z" in rest else [])
+
+
+def test_the_else_of_a_rule_with_a_part_less_runs_beside_what_waits_for_that_part() -> None:
+    text = 'rule r when all of a done as p, b done as q{} by k within 1h then c() else seen(what: "no")'
+    world = joined(text.format(", z as o"))
+    world.post("z", k=1)
+    changed(world, text.format(""))
+    world.post("a", k=1)
+    world.end("a", "failed")
+    assert told(world) == ["no"]
 
 
 def test_two_rules_use_a_record_up_each_for_itself() -> None:

@@ -98,9 +98,9 @@ def home(at: Stepping, wait: Wait) -> str:
 def keeper_of(at: Stepping, join: Join, parts: Sequence[Sequence[Task]]) -> str:
     if join.kind != "quiet" and join.late is None and join.late_generator is None:
         return ""
-    return keeper(
-        at, [task for number, tasks in enumerate(parts) if not join.parts[number].is_absent for task in tasks]
-    )
+    # The rule may have had more parts when the first came: what is of those keeps nothing.
+    pairs = zip(join.parts, parts, strict=False)
+    return keeper(at, [task for part, tasks in pairs if not part.is_absent for task in tasks])
 
 
 def says_no(coming: Coming, part: Part, record: Task) -> bool:

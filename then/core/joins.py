@@ -242,7 +242,9 @@ def _completes(
                 is_whole = False
         parts.append(first)
         ids.append(first.id)
-    if kept.parts[found.part] or ids.count(record.id) > 1 or (len(ids) > 2 and len(set(ids)) < len(ids)):
+    if len(ids) != found.count or kept.parts[found.part] or ids.count(record.id) > 1:
+        return None  # The rule has other parts than when the first came, or more are missing.
+    if found.count > 2 and len(set(ids)) < found.count:
         return None
     names: dict[str, Json | Task] = {**arguments}
     for number, name in found.names:

@@ -32,6 +32,8 @@ class Listening(Rule):
     """An `else` answers the join, and not a later step."""
     is_plain: bool = attrs.field(default=False, kw_only=True)
     """Of `all of`: every part has to come, no clause looks at several of them, and this is the end it waits for."""
+    count: int = attrs.field(default=1, eq=False, repr=False, kw_only=True)
+    """Of the join: how many parts it has."""
     aliases: tuple[tuple[int, str], ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
     """Of the join: by the number of a part, the name of its record."""
     names: tuple[tuple[int, str], ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
@@ -83,6 +85,7 @@ def _listening(rule: Rule, part: int, filed: Rule, *, ends_otherwise: bool = Fal
         is_plain=join.kind == "all"
         and not ends_otherwise
         and not any(one.is_absent or one.where_joined is not None for one in join.parts),
+        count=len(join.parts),
         aliases=tuple((number, one.pattern.alias) for number, one in enumerate(join.parts) if one.pattern.alias),
         names=tuple((number, name) for number, name in enumerate(join.names[: len(join.parts[part].keys)]) if name),
         keys=_readers(join.parts[part]),

@@ -22,7 +22,8 @@ def cannot_be_filled(coming: Coming, place: Place, part: int) -> bool:
         or _another_lives(coming, place, of)
     ):
         return False
-    bound = {number: tasks[0] for number, tasks in enumerate(wait.parts) if tasks} if wait is not None else {}
+    came = wait.parts[: len(join.parts)] if wait is not None else []
+    bound = {number: tasks[0] for number, tasks in enumerate(came) if tasks}
     if wait is not None:
         at.add(home(at, wait), f.Parted(place.key))
     others = [one for number, one in enumerate(join.parts) if number not in bound and not one.is_absent]

@@ -216,7 +216,8 @@ class Waits:
     def joined(self, fact: f.Joined, flow: str, wait: Wait | None) -> Wait:
         """Takes a record in."""
         came = wait.parts if wait is not None else []
-        parts: list[list[Task]] = came.copy() or [[] for _ in range(fact.parts)]
+        # The rule may have fewer parts than it has now, where the first came.
+        parts: list[list[Task]] = [*came, *([] for _ in range(len(came), fact.parts))]
         parts[fact.part] = [fact.task] if fact.is_last else [*parts[fact.part], fact.task]
         if wait is None:
             new = Wait(fact.key, fact.rule, fact.scope, flow, fact.values, parts, fact.due, fact.keeps)
