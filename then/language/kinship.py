@@ -108,4 +108,4 @@ def shown_value(expr: Const) -> str:
 
 def bare(ref: TypeRef) -> str:
     """A type without its question mark, as messages name it."""
-    return str(attrs.evolve(ref, optional=False))
+    return ref.name if ref.name == "error" else str(attrs.evolve(ref, optional=False))

@@ -28,6 +28,8 @@ NULL: Final = TypeRef("null")
 """The type of `null`; it has no name in the language."""
 ERROR: Final = TypeRef("error")
 """The type of a record's `error`: `kind` and `message` are texts, what stands beside them is anything."""
+CANCELLATION: Final = TypeRef("error", (attrs.evolve(STR, optional=True),))
+"""The same of what was cancelled, or skipped: it has a kind, and perhaps a message."""
 
 RECORD_TYPES: Final[dict[str, TypeRef]] = {
     "id": STR, "type": STR, "body": MAP, "flow": STR, "parent": attrs.evolve(STR, optional=True),
@@ -282,4 +284,6 @@ def _own_types(outcomes: frozenset[str]) -> Mapping[str, TypeRef]:
         known["completed"] = FLOAT
     if outcomes and outcomes <= _FAILURES | {RETRIED}:
         known["error"] = ERROR
+    elif outcomes and outcomes <= _FAILURES | {RETRIED, "cancelled"}:
+        known["error"] = CANCELLATION
     return known

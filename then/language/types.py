@@ -186,6 +186,8 @@ class Typer:
             self._refuse(UnknownName(f"field of {ref.name}", step, [field.name for field in record.fields]), span)
             return ANY_TYPE
         if ref.name == "error" and isinstance(step, str):
+            if step == "message" and ref.args:
+                return ref.args[0]
             return STR if step in ("kind", "message") else ANY_TYPE
         if (ref.name == "list" and isinstance(step, int)) or (ref.name == "map" and isinstance(step, str)):
             return ref.args[0] if ref.args else ANY_TYPE
