@@ -68,11 +68,12 @@ def converse(link: Link, desk: Desk, who: str) -> int:
         while data := link.read():
             frames.feed(data)
             while not desk.is_refused:
-                wrong: HalfPair | None = None
+                wrong: ProtocolError | None = None
                 try:
                     request = frames.take()
                 except HalfPair as error:
-                    request, wrong = error.request, error
+                    request = error.request
+                    wrong = ProtocolError(f'request "{request.command}": half of a surrogate pair is no text')
                 if request is None:
                     break
                 if request.type == "request":
@@ -91,7 +92,7 @@ def converse(link: Link, desk: Desk, who: str) -> int:
         link.close()
 
 
-def _answer(client: Client, desk: Desk, request: Request, wrong: HalfPair | None) -> None:
+def _answer(client: Client, desk: Desk, request: Request, wrong: ProtocolError | None) -> None:
     with client.lock:
         response: Body = {
             "type": "response", "request_seq": request.seq, "command": request.command, "success": True,

@@ -32,11 +32,11 @@ class Request(msgspec.Struct, frozen=True):
     """An object, as the request is told where it is none."""
 
 
-class HalfPair(ProtocolError):
-    """A request with half of a surrogate pair, of which it can be told who asks what."""
+class HalfPair(Exception):
+    """A request with half of a surrogate pair, which is no text; it can be told who asks what."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(f'request "{request.command}": half of a surrogate pair (\\ud800 to \\udfff) is no text')
+        super().__init__(request)
         self.request = request
 
 
