@@ -90,6 +90,16 @@ def test_of_very_many_clauses_over_one_field_the_first_256_are_compared() -> Non
     assert _numbers("then", rule.format(" and ".join([*many, "n < 0"]))) == set()
 
 
+def test_a_command_of_very_many_words_is_refused_where_it_stands() -> None:
+    # It took 25 µs a word to load, and at run the system refused it.
+    rules = f'task t() run process ["true"{", 1" * 10_000}]'
+    (found,) = check_text(rules, "r.then")
+    assert found.text().split("\n")[0] == (
+        "r.then:1:14: error T113: run process has 10,001 words, and 10,000 are the most that may be written; "
+        'a list is taken as several: run process ["program", paths]'
+    )
+
+
 def test_numbers_of_errors_are_nobody_elses() -> None:
     for module in pkgutil.walk_packages(then.__path__, "then."):
         if not module.name.endswith("__main__"):

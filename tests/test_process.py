@@ -261,7 +261,7 @@ def test_what_cannot_be_started_says_what_is_in_the_way_and_what_to_do(desk: Des
 def test_what_the_system_cannot_take_is_refused_with_the_way_out(desk: Desk) -> None:
     large = spawn_message(desk.run("true", "x" * 3_000_000))
     assert large.endswith(
-        "arguments (3000006 bytes) and environment are more than the system takes; give large data by stdin or a file"
+        "arguments (2 words of 3,000,006 bytes in all) and environment are more than the system takes; give large data by stdin or a file"
     )
     assert "are more than the system takes" in spawn_message(desk.run("true", env={"BIG": "x" * 200_000}))
     said = [

@@ -72,7 +72,7 @@ def check_rules(
     _check_event_cycles(declarative, rules, warn)
     check_strangers(rules, by_file, warn)
     if is_alone:
-        check_variables(rules, own, warn)
+        check_variables(rules, by_file, own, warn)
     check_elses(declarative, rules, warn)
     check_flows(rules, own, warn, is_alone=is_alone)
 

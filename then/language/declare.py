@@ -34,7 +34,7 @@ from then.core.rules import (
 from then.core.source import Span
 from then.core.tasks import check_name
 from then.core.values import CannotSay
-from then.language.executors import Kinds, check_option, check_target
+from then.language.executors import WORDS_MAX, Kinds, check_option, check_target
 from then.language.findings import Misplaced, NoValue
 from then.language.modifiers import FAILURES, Modifiers
 from then.language.resolve import POISON, Resolver
@@ -160,6 +160,13 @@ class Declarer:
         kind = self.kinds.get(name)
         if kind is None:
             self.unit.refuse(UnknownName("executor", name, self.kinds), kind_token)
+            return None
+        if isinstance(target, Tree) and len(target.children) > WORDS_MAX:
+            message = (
+                f"run {name} has {len(target.children):,} words, and {WORDS_MAX:,} are the most that may be written; "
+                f'a list is taken as several: run {name} ["program", paths]'
+            )
+            self.unit.refuse(Misplaced(message), kind_token)
             return None
         given = []
         seen: set[tuple[str, bool]] = set()

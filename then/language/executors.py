@@ -33,6 +33,10 @@ WORDS_AFTER: Final = (
 """Words of the language that may stand after the options; misspelt, one of them is read as an option."""
 
 
+WORDS_MAX: Final = 10_000
+"""Of a `run process`, as it is written; a list among them may bring more, up to what the system takes."""
+
+
 @attrs.frozen
 class Option:
     forms: frozenset[Form]

@@ -6,6 +6,7 @@ posted. One that is nearly called like something declared is hardly meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -19,6 +20,7 @@ from then.language.walks import acts_of, all_rules, expressions, has_code
 
 Warn: TypeAlias = Callable[..., None]
 
+_READS: Final = re.compile(r"\bflow\s*\.|\bload\b")
 STRANGERS_MAX: Final = 100
 """So many names are compared with those declared, some milliseconds each; who has more did not misspell them."""
 
@@ -85,9 +87,9 @@ def _fields(declared: EventDecl | TaskDecl | None) -> list[str] | None:
     return [field.name for field in (*declared.inputs, *declared.result)]
 
 
-def check_variables(rules: RuleSet, own: set[str], warn: Warn) -> None:
+def check_variables(rules: RuleSet, by_file: Mapping[str, Unit], own: set[str], warn: Warn) -> None:
     """Warns of flow variables that are read and that no rule saves. Functions and scripts may save any."""
-    if has_code(rules):
+    if has_code(rules) or not any(_READS.search(unit.text) for unit in by_file.values()):
         return
     known = {act.name for rule in all_rules(rules) for act in acts_of(rule) if isinstance(act, Save)}
     read = [node for expr in expressions(rules) for node in walk(expr)]
