@@ -270,7 +270,8 @@ def _spawn_message(number: int, what: str, path: str, options: Mapping[str, obje
         case "spawn", errno.E2BIG:
             argv: list[str] = options["argv"]  # type: ignore[assignment]
             size = sum(len(word) + 1 for word in argv)
-            return f'program "{path}": arguments ({len(argv):,} words of {size:,} bytes in all) and environment are more than the system takes; give large data by stdin or a file'
+            given = f"arguments ({len(argv):,} words of {size:,} bytes in all) and environment"
+            return f'program "{path}": {given} are more than the system takes; give large data by stdin or a file'
         case "spawn", errno.EAGAIN | errno.ENOMEM:
             return f'program "{path}": the system has no room for another process ({reason}); see ulimit -u and free memory'
         case _, errno.ENOSPC | errno.EDQUOT:
