@@ -266,6 +266,7 @@ def test_a_load_of_what_nothing_saved_fails_as_a_load(tmp_path: Path, name: str)
     failed = error(tmp_path, f"def main(): load({name!r})")
     assert failed["kind"] == "load"
     assert f'flow variable "{name}" was never saved' in failed["message"]
+    assert error(tmp_path, "def main(): load(5)")["message"].endswith("load(5): a name is expected, as text")
 
 
 def test_what_is_logged_may_be_anything_that_can_be_written(tmp_path: Path) -> None:
@@ -514,19 +515,6 @@ def test_a_script_that_was_edited_fails_at_the_first_step_that_differs_and_does_
         assert "is recorded" in job.error["message"]
         assert job.error["message"].count("job.py") >= 2, "both steps are named by their places"
         assert [task.id for task in flow.tasks] == before
-
-
-def test_a_script_that_is_no_python_any_more_says_where(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    with then.Engine(project(tmp_path, BASE), state) as engine:
-        flow = engine.post("job")
-        until_asked(engine, flow)
-    with then.Engine(project(tmp_path, "def main(:"), state) as engine:
-        flow = engine.flow(flow.id)
-        completes(engine, flow, "person")
-        failed = flow.wait(PATIENCE_S).tasks[0].error
-        assert failed is not None
-        assert "`the end of main by RuleError: job.py:1:10: invalid syntax (Python)`, and `" in failed["message"]
 
 
 def test_a_script_that_differs_may_not_catch_that_and_go_on(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import then
 from tests.cli.shell import RULES, Shell
 from tests.cli.terminal import ROOT
+from tests.docker_engine import DockerEngine
 
 
 def _flows(shell: Shell) -> list[str]:
@@ -106,3 +107,11 @@ def test_commands_ids_types_and_outcomes_are_completed(shell: Shell, flows: list
 def test_where_nothing_is_known_nothing_is_completed_and_nothing_said(shell: Shell) -> None:
     assert _complete(shell, "show", "0") == []
     assert _complete(shell, "run", "absent.py", "x") == []
+
+
+def test_containers_that_go_are_counted(shell: Shell, docker_engine: DockerEngine) -> None:
+    run = f'run docker "{docker_engine.image}" host "{docker_engine.host}" args ["true"] network none keep always'
+    shell.write("kept.then", f"task kept() {run}\nstart kept()\n")
+    assert shell("run", "kept.then").code == 0
+    said = shell("prune", "--keep", 0)
+    assert (said.code, said.err) == (0, "1 flow, 1 record, 2 journal entries, 1 container gone\n")

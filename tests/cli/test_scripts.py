@@ -83,6 +83,25 @@ def test_a_resume_loads_a_script_from_where_it_was(shell: Shell) -> None:
     assert shell("show", ids["job"], "--json").objects[0]["result"] == {"by": "Ada"}
 
 
+def test_a_script_that_is_no_python_any_more_says_where(shell: Shell) -> None:
+    shell.write("job.py", 'def main():\n    wait(run("ask"))\n')
+    shell.write("tasks.then", "task ask()\n")
+    program = shell.start("run", "job.py")
+    program.read_until("asked ")
+    program.signal(SIGKILL)
+    program.end()
+    shell.write("job.py", "def main(:\n")
+    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+    assert shell("complete", ids["ask"], "done").code == 0
+    said = shell("resume")
+    assert said.code == 1
+    recorded = "`run ask` (job.py:2) is recorded"
+    assert f"`the end of main by RuleError: job.py:1:10: invalid syntax (Python)`, and {recorded}" in said.out
+    whole = shell("log", ids["job"], "--err").out
+    assert "job.py:1:10" in whole
+    assert "sources.py" not in whole, "no line of ours, which says nothing to its author"
+
+
 def test_check_names_what_a_script_starts_and_nothing_declares(shell: Shell) -> None:
     shell.write("fan.py", FAN.replace('"ping"', '"pong"'))
     shell.write("tasks.then", PING + 'task fan(hosts: list[str]) run script "fan.py"\n')

@@ -55,7 +55,12 @@ def command_(
             sys.stdout.write(f"{stray['container']} of {stray['task']} on {stray['host']}\n")
     for text in gone["unreached"]:
         say(text)
-    counts = ((len(gone["flows"]), "flow", "flows"), (gone["records"], "record", "records"))
+    counts = [
+        (len(gone["flows"]), "flow", "flows"),
+        (gone["records"], "record", "records"),
+        (gone["entries"], "journal entry", "journal entries"),
+    ]
+    if gone["containers"]:
+        counts.append((len(gone["containers"]), "container", "containers"))
     said = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
-    entries = "entry" if gone["entries"] == 1 else "entries"
-    say(f"{said}, {gone['entries']} journal {entries} {'would go' if dry_run else 'gone'}")
+    say(f"{said} {'would go' if dry_run else 'gone'}")

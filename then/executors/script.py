@@ -127,7 +127,8 @@ class ScriptExecutor:
         self._give(ask)
 
     def _raised(self, live: Live, error: BaseException, output: _Output) -> Report:
-        failure = failure_of(error, _without_own_frames(error.__traceback__), self._mask)
+        _drop_own_frames(error)
+        failure = failure_of(error, error.__traceback__, self._mask)
         if isinstance(error, CannotLoad):
             failure["kind"] = "load"
         output.error(failure["traceback"])
@@ -166,8 +167,20 @@ class _Output:
             self._out = None
 
 
+def _drop_own_frames(error: BaseException) -> None:
+    """Takes frames of ours, above the script's and below, out of its traceback and those of what it came of."""
+    seen: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and not any(one is other for other in seen):
+            seen.append(one)
+            one.__traceback__ = _without_own_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
+
+
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without frames of ours, above the script's and below: they say nothing to its author."""
+    """A traceback without frames of ours: they say nothing to the author of a script."""
     own: list[TracebackType] = []
     while trace is not None:
         if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):

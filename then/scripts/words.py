@@ -244,6 +244,7 @@ def load(name: str, /) -> Json:
     Raises:
         CannotLoad: nothing has saved it.
     """
+    _check_text("load", name)
     return own_copy(playing().step("load", _what("load", name), name).value)
 
 
