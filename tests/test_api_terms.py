@@ -302,7 +302,7 @@ REFUSED: list[tuple[Callable[[then.Rules], object], str]] = [
     (lambda rules: rules.every("day", "gone", at="25:00"), "the times of a day are 00:00 to 23:59"),
     (lambda rules: rules.cron("30 2 31 2 *", "gone"), "never comes"),
     (lambda rules: rules.cron("0 3 * * *", "gone", zone="Mars/Base"), 'unknown zone "Mars/Base"'),
-    (lambda rules: rules.cron("0 3 * * *", "gone", overlap="maybe"), 'unknown word for overlap "maybe"'),  # type: ignore[arg-type]
+    (lambda rules: rules.cron("0 3 * * *", "gone", overlap="maybe"), 'unknown word for overlap "maybe"; there are skip, queue, allow'),  # type: ignore[arg-type]
     (lambda rules: rules.cron("0 3 * * *", "gone", body={"a": it.b}), "a timer posts JSON values"),
     (lambda rules: rules.task("x", limit=-1), 'task "x": limit: how many run at once is a whole number from 1'),
     (lambda rules: rules.task("x", limit="4"), "limit: how many run at once is a whole number"),  # type: ignore[arg-type]
@@ -315,7 +315,7 @@ REFUSED: list[tuple[Callable[[then.Rules], object], str]] = [
     (lambda rules: rules.task("x", retry_while=it.a == 1), "give retry=… too"),
     (lambda rules: rules.task("x", needs={"memory": "1GB"}), '"1GB" is no amount'),
     (lambda rules: rules.task("x", needs={"cores": 0}), "0 is not more than nothing"),
-    (lambda rules: rules.task("x", needs={"lock.a": "mine"}), 'unknown way to hold a lock "mine"'),
+    (lambda rules: rules.task("x", needs={"lock.a": "mine"}), 'unknown way to hold a lock "mine"; there are shared, exclusive'),
     (lambda rules: rules.procedure("p", n=int)(lambda m: None), 'procedure "p": nothing is bound to "m"'),
     (lambda rules: rules.procedure("p", n=set), "is no type of a field"),
     (lambda rules: then.retry(2, backoff=5, to=1), "a wait from 5 to 1 shrinks"),

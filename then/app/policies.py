@@ -94,7 +94,7 @@ def _needs(given: Mapping[str, Json | Expression], slots: int) -> tuple[int, tup
             slots = 1 if amount == 1 else 0
         elif name.startswith("lock."):
             if amount not in LOCK_WORDS:
-                raise UnknownName("way to hold a lock", str(amount), LOCK_WORDS)
+                raise UnknownName("way to hold a lock", str(amount), hint=f"; there are {', '.join(LOCK_WORDS)}")
             needs.append(Need(name, Const(amount)))
         else:
             needs.append(Need(name, _amount(name, amount)))

@@ -77,7 +77,7 @@ def declare_timer(rules: RuleSet, schedule: Schedule, posting: Posting, span: Sp
         ("catch_up", posting.catch_up, ("none", "once", "all")),
     ):
         if word not in known:
-            raise UnknownName(f"word for {what}", word, known, span)
+            raise UnknownName(f"word for {what}", word, span=span, hint=f"; there are {', '.join(known)}")
     args = tuple((key, _due(expression_of(value), span)) for key, value in (posting.body or {}).items())
     rules.declare(TimerDecl(type, schedule, type, args, posting.overlap, posting.catch_up, span=span))
 

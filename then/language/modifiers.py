@@ -139,8 +139,8 @@ class Modifiers:
         return attrs.evolve(task, slots=slots, needs=tuple(needs.values()))
 
     def _lock(self, name: str, value: Tree | Token) -> Const | None:
-        word = str(value.children[0]) if isinstance(value, Tree) and value.data == "path" else ""
-        if word in LOCK_WORDS and isinstance(value, Tree) and len(value.children) == 1:
+        word = _lock_word(value)
+        if word is not None:
             return Const(word, span=self.unit.span(value))
         shown = value.lines.text[value.start_pos : value.end_pos][:40]
         error = UnknownName("way to hold a lock", shown, LOCK_WORDS)
@@ -149,6 +149,10 @@ class Modifiers:
         return None
 
     def _amount(self, name: str, value: Tree | Token, task: TaskDecl) -> Expr | None:
+        word = _lock_word(value)
+        if word is not None and all(field.name != word for field in task.inputs or ()):
+            self.unit.refuse(Misplaced(f"only a lock is held {word}: write lock.{name}: {word}"), value)
+            return None
         amount = self._input(value, task)
         known = amount.value if isinstance(amount, Const) else 1
         if isinstance(known, int | float) and not isinstance(known, bool):
@@ -160,3 +164,11 @@ class Modifiers:
                 self.unit.refuse(NumberRefused("memory is whole bytes, as in `needs {memory: 512MiB}`"), value)
                 return None
         return amount
+
+
+def _lock_word(value: Tree | Token) -> str | None:
+    """`shared` or `exclusive`, where that alone stands there."""
+    if isinstance(value, Tree) and value.data == "path" and len(value.children) == 1:
+        word = str(value.children[0])
+        return word if word in LOCK_WORDS else None
+    return None
