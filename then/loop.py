@@ -51,7 +51,7 @@ from then.core.causes import (
     Told,
 )
 from then.core.claims import Capacity
-from then.core.copies import gather
+from then.core.copies import SCATTERING, gather
 from then.core.edition import Edition
 from then.core.engine import Terms, step
 from then.core.errors import InternalError, JournalError, JournalFull, ThenError
@@ -64,6 +64,7 @@ from then.core.stepping import ReadBreakpoint, no_breakpoint
 from then.core.tasks import Task
 from then.core.timers import are_far
 from then.dispatch import GRACE_S, Dispatcher
+from then.freeing import give_back
 from then.starting import forget, left_behind
 from then.turns import STAND_INS, Batch, Brought, changed_cells, together
 from then.waiting import FlowNews, Ticket, Waiter, Waiters
@@ -130,6 +131,8 @@ class Loop:
         self._checkpoint_seq = state.seq
         self._facts = 0
         """How many were decided since the last checkpoint."""
+        self._rested = 0
+        """How many records were laid to rest since memory was given back."""
         self._is_closed = False
         self._heeds_time = False
         self._times = Timekeeper(clock, lambda: self.give(Tick()))
@@ -506,7 +509,11 @@ class Loop:
             self._dispatcher.carry_out(batch.gated)
         if batch.cells:
             batch.cells, batch.entries, batch.pages = (), [], []  # Who called this knows the batch, too.
+            self._rested += self.state.rested
             gather(self.state)
+            if self._rested >= SCATTERING:
+                self._rested = 0
+                give_back()
         return True
 
     # -- when the journal cannot go on ------------------------------------------------

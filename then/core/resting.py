@@ -12,6 +12,7 @@ from then.core.tasks import Task
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_flow = msgspec.msgpack.Decoder(Flow).decode
+"""A flow as a journal has it."""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -26,6 +27,7 @@ _TAIL_FIELDS: Final = 7
 """From `outcome` on: each is a byte where it is as in most."""
 _HEAD: Final = b"\xdc" + (len(Flow.__struct_fields__) - _TAIL_FIELDS).to_bytes(2)
 """How an array begins of as many fields as are left."""
+_NO_ID: Final = _encode("")
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 
 
@@ -41,14 +43,21 @@ def trimmed(data: bytes) -> bytes:
     return bytes(memoryview(data))
 
 
-def _without_tail(flow: Flow, data: bytes) -> bytes:
-    """What a flow is encoded, without its last fields where they are as in most: decoding fills them in."""
+def _slim(flow: Flow, data: bytes) -> bytes:
+    """What a flow is encoded, less its id, which its key tells, and its last fields where they are as in most."""
+    begin = len(_HEAD) + len(_encode(flow.id))
     if (
         flow.outcome is not None or flow.ended is not None or flow.stopped or flow.waits is not None
         or flow.calls or flow.origin is not None or flow.skipped
     ):  # fmt: skip
-        return data
-    return _HEAD + data[len(_HEAD) : -_TAIL_FIELDS]
+        return data[: len(_HEAD)] + _NO_ID + data[begin:]
+    return _HEAD + _NO_ID + data[begin:-_TAIL_FIELDS]
+
+
+def _awoken(id: str, data: bytes) -> Flow:
+    flow = decode_flow(data)
+    flow.id = id
+    return flow
 
 
 class Flows(dict[str, Flow]):
@@ -65,7 +74,7 @@ class Flows(dict[str, Flow]):
     def rest(self, id: str, data: bytes) -> None:
         """This is what a flow is encoded; nothing holds the flow itself."""
         flow = super().pop(id, None)
-        self._resting[id] = data if flow is None else _without_tail(flow, data)
+        self._resting[id] = data if flow is None else _slim(flow, data)
 
     def take_up(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Flows as a journal has them."""
@@ -79,7 +88,7 @@ class Flows(dict[str, Flow]):
         return copy
 
     def __missing__(self, id: str) -> Flow:
-        flow = self[id] = decode_flow(self._resting.pop(id))
+        flow = self[id] = _awoken(id, self._resting.pop(id))
         return flow
 
     def get(self, id: str | None, default: None = None) -> Flow | None:  # type: ignore[override]
@@ -118,11 +127,11 @@ class Flows(dict[str, Flow]):
     def values(self) -> Iterator[Flow]:  # type: ignore[override]
         """All; to look at, and not to change."""
         yield from super().values()
-        for data in self._resting.values():
-            yield decode_flow(data)
+        for id, data in self._resting.items():
+            yield _awoken(id, data)
 
     def items(self) -> Iterator[tuple[str, Flow]]:  # type: ignore[override]
         """All; to look at, and not to change."""
         yield from super().items()
         for id, data in self._resting.items():
-            yield id, decode_flow(data)
+            yield id, _awoken(id, data)
