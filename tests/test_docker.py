@@ -335,6 +335,7 @@ def test_the_folders_of_tasks_may_be_mounted(desk: DockerDesk) -> None:
         ("privilege", '"privilege" (did you mean "privileged"?); there are capability=NAME, '),
         ("mount=data", '"mount=data" has to name a whole path: mount=/…'),
         ("pid=1", '"pid=1"'),
+        ("mount=/data,network=host", '"mount=/data,network=host" names several; they are told apart by spaces'),
     ],
 )
 def test_a_setting_that_is_none_is_refused(tmp_path: Path, word: str, text: str) -> None:

@@ -12,6 +12,8 @@ from tests.docker_desk import DockerDesk
 from tests.docker_engine import DockerEngine
 from tests.seams.executor_suite import PATIENCE_S
 from then.abc import Job
+from then.executors.docker.actions import UNREAD
+from then.executors.docker.folders import TaskFolder
 
 
 @pytest.fixture
@@ -95,3 +97,20 @@ def test_a_command_that_cannot_be_reached_inside_is_given_up_and_that_is_said(de
     assert report.error is not None
     assert "it goes on in its container" in str(report.error["message"])
     wait_inside(desk, "sleep 1000000", "sleep 1000001")
+
+
+def test_a_command_that_wrote_while_nobody_read_is_lost_for_its_code_is_not_kept(desk: DockerDesk) -> None:
+    assert desk.run("mkfifo", "/go", target=warm(desk), action="exec").outcome == "done"
+    desk.executor.start([command(desk, "unread", "echo up; read line < /go; echo more; exit 0")])
+    desk.wait_output("unread", b"up\n")
+    desk.restart()
+    assert desk.run("sh", "-c", "echo > /go", target=warm(desk), action="exec").outcome == "done"
+    noted = TaskFolder(desk.state, "unread").noted()
+    assert noted is not None
+    end = time.monotonic() + PATIENCE_S
+    while desk.engine.client.api.exec_inspect(noted[1])["ExitCode"] != UNREAD:
+        assert time.monotonic() < end
+    desk.executor.recover([command(desk, "unread", "never")])
+    report = desk.report_of("unread")
+    assert report.error is not None
+    assert (report.outcome, report.error["kind"]) == ("failed", "lost")

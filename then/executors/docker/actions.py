@@ -32,6 +32,8 @@ GRACE_S: Final = 10.0
 """Between TERM and KILL for `stop`, as Docker has it."""
 LOOK_S: Final = 0.2
 """A command that closed its outputs and goes on is asked for so often."""
+UNREAD: Final = 126
+"""What Docker says of a command that wrote where nobody read any more, whatever it ended with. Seen with Docker 20.10."""
 KILLS_MAX: Final = 25
 """So often a command that is to end is killed, until it is given up."""
 STOPPED_S: Final = 30.0
@@ -70,6 +72,8 @@ class Act:
         self._exec = ""
         self._is_begun = is_old and job.options.get("action") == "exec"
         """Its command may run."""
+        self._is_unread = False
+        """What it writes may reach nobody: an engine before had it, or its stream ended before it did."""
         self._is_forced = False
         """Its time to end by itself is over."""
         self._kills = 0
@@ -161,7 +165,7 @@ class Act:
     def _begin_command(self, wanted: Wanted) -> None:
         noted = self._folder.noted()
         if noted is not None:
-            self._exec = noted[1]
+            self._exec, self._is_unread = noted[1], True
             self._look_at_command()
             return
         self._folder.make()
@@ -200,6 +204,7 @@ class Act:
             self._over(endings.lost(self.job, why, self._started))
             return
         if found["Running"]:
+            self._is_unread = True
             self._look_later()
             return
         if found["ExitCode"] is None and not self._is_stopped:
@@ -211,6 +216,9 @@ class Act:
             outputs.sync(self._shop.folder, self.job.task.id)
         if self._is_stopped:
             self._over(endings.cancelled(self.job, found["ExitCode"], self._started))
+        elif self._is_unread and found["ExitCode"] == UNREAD:
+            why = "the command wrote while nobody was there to read, and Docker does not keep what it ended with"
+            self._over(endings.lost(self.job, why, self._started))
         else:
             self._over(endings.judged(self.job, None, int(found["ExitCode"]), started=self._started))
 

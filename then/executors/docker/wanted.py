@@ -57,6 +57,8 @@ def check_allowances(given: Iterable[str]) -> frozenset[str]:
     words = frozenset(given)
     forms = [form.partition("=") for form in ALLOWANCES]
     for word in sorted(words):
+        if any(part.partition("=")[0] in {form[0] for form in forms} for part in word.split(",")[1:]):
+            raise ConfigError(f'{SETTING}: "{word}" names several; they are told apart by spaces')
         name, _, value = word.partition("=")
         fits = [form for form in forms if form[0] == name and bool(form[1]) == bool(value)]
         if not fits or (fits[0][2] == "host" and not (value == "host" or (name == "network" and value))):
