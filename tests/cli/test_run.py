@@ -518,6 +518,8 @@ def test_an_attempt_out_of_the_tries_of_a_call_says_which_it_was(shell: Shell) -
     assert said.code == 1
     failed = [line for line in said.out.splitlines() if " t  " in line and "failed" in line]
     assert ["(attempt 1)" in failed[0], "(attempt 2)" in failed[1], len(failed)] == [True, True, 2]
+    # Of the call it was said that it was the first of two attempts.
+    assert ["attempt" in line for line in said.out.splitlines() if " p  " in line and "failed" in line] == [False]
 
 
 def test_an_attempt_that_while_does_not_try_again_is_said_to_be_the_last(shell: Shell) -> None:

@@ -53,6 +53,8 @@ def why_failed(task: Task) -> str:
     kind, message = str(error.get("kind", "")), str(error.get("message", ""))
     first = message.partition("\n")[0]
     retry = task.policy.retry if task.policy is not None else None
+    if retry is not None and retry.is_from_failed and task.is_call:
+        retry = None  # What failed in it is tried again, and says so; the call itself is made once.
     of = f" of {retry.times + 1}" if retry is not None else ""
     if retry is not None and task.settled and task.attempt <= retry.times:
         of += ", not tried again"  # Its `while`, its deadline or its kind is against it.
