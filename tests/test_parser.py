@@ -298,6 +298,14 @@ def test_a_template_falls_into_texts_and_expressions(text: str, parts: list[str]
     ("text", "reason"),
     [
         ('"a}"', r'x:1:7: this "}" ends nothing; a brace that is text is written "}}"'),
+        (
+            r'"echo {\"a\": 1}"',
+            r'found ":"; here may stand an operator or the end; braces that are text are written "{{" and "}}"',
+        ),
+        (
+            '"{ print $1 }"',
+            r'found "$"; a name stands without a sign before it; braces that are text are written "{{" and "}}"',
+        ),
         ('"a {b"', r'x:1:8: this "{" is not closed; a brace that is text is written "{{"'),
         ('"{ }"', r'x:1:6: nothing stands in these braces; braces that are text are written "{{}}"'),
         (r'"\d"', r'x:1:6: "\d" is no escape; write "\\d", or r"…"'),

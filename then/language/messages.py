@@ -238,6 +238,10 @@ def _hint(stop: Stop, text: str, found: str, expected: frozenset[str]) -> str | 
         return f' (did you mean "{meant}"?)'
     if found == "when" and "RULE" in expected:
         return '; a rule begins with its name: "rule NAME when …"'
+    if stop.after == stop.begin and text[stop.begin - 1 : stop.begin] == '"' and found[:1].isalnum():
+        if text[stop.begin - 2 : stop.begin - 1] == "\\":
+            return """; a raw text ends at its next quote; one that holds double quotes stands in r'…'"""
+        return r"""; the text before it ends at that quote; one that it holds is written \", or the text r'…'"""
     before = text[max(0, stop.begin - 40) : stop.begin].rstrip(" ")
     if stop.terminal == "NAME" and before[-1:].isdigit() and (unit := _UNITS.get(found.lower())):
         return f'; durations and sizes are written in one piece: "{_number_before(before)}{unit}"'

@@ -16,7 +16,7 @@ import re
 from bisect import bisect_left
 from typing import Final, TypeAlias
 
-from then.core.errors import RuleSyntaxError
+from then.core.errors import RulesRefused, RuleSyntaxError
 from then.language.messages import syntax_error
 from then.language.parser import parse_inner
 from then.language.tree import InnerLines, Lines, Token, Tree
@@ -35,6 +35,8 @@ _ESCAPED: Final = re.compile(_LITERAL.pattern.replace(r"[^{}\\]+", r"[^\\]+", 1)
 _PLAIN: Final = re.compile(r"(?P<text>[^{}]+)|(?P<brace>\{\{|\}\})|(?P<open>\{)|(?P<close>\})")
 _SHORT: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
+_FOREIGN: Final = re.compile(r'\s*["\w.-]+\s*:|[^"]*[$;]')
+"""JSON, or a program of awk or the shell, rather than an expression."""
 _INNER: Final = re.compile(
     r"""(?P<open>\{)|(?P<close>\})|(?<![A-Za-z0-9_])r(?:'[^']*'|"[^"]*")|"(?:\\.|[^"\\])*\""""
     r"""|\bmatches\s*/(?:\\.|[^\\/])+/|[^{}"rm]+|.""",
@@ -144,7 +146,12 @@ class _Splitter:
         low, high = bisect_left(self._removed, start), bisect_left(self._removed, at - 1)
         removed = tuple(offset - start for offset in self._removed[low:high])
         lines = InnerLines(text, self._lines, self._at + opening + 1, removed)
-        return parse_inner(lines, self._file), self._to_body(at)
+        try:
+            return parse_inner(lines, self._file), self._to_body(at)
+        except RulesRefused as refused:
+            if _FOREIGN.match(text):
+                refused.errors[0].message += '; braces that are text are written "{{" and "}}"'
+            raise
 
     def _to_inner(self, offset: int) -> int:
         """An offset of the body in `_inner`. `_removed[i]` had i + 1 characters taken out up to it."""
