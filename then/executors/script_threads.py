@@ -166,12 +166,15 @@ class ScriptThreads:
             self.stop(id, grace_s)
 
     def stop(self, id: str, grace_s: float) -> None:
-        """Ends a script at its next step, or wherever its Python is; one that does not end in time is given up."""
+        """Ends a script at its next step, or wherever its Python is; one that does not end in time is given up.
+
+        Told again, it changes nothing but where there is no more time.
+        """
         with self._lock:
             live = self._live.get(id)
             if live is None and self._early is not None:
                 self._early[id] = grace_s
-            if live is None or live.is_stopped:
+            if live is None or (live.is_stopped and grace_s > 0):
                 return
             live.is_stopped = True
             is_at_rest = live.place in ("queued", "parked")
