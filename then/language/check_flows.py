@@ -7,9 +7,10 @@ also be posted from outside: so only tasks are looked at that something runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from then.core.filters import Const
+from then.core.listening import has_else
 from then.core.rules import (
     FINISHED,
     Consequence,
@@ -26,7 +27,11 @@ from then.core.rules import (
     family_covers,
 )
 from then.core.source import Span
+from then.language.patterns import DONE
 from then.language.walks import acts_of, every_rule, has_code, patterns_of
+
+Taken: TypeAlias = tuple[str, frozenset[str]]
+"""Records by their family, and by how they ended."""
 
 
 class Warn(Protocol):
@@ -116,22 +121,28 @@ def _check_sets(rules: RuleSet, own: set[str], warn: Warn) -> None:
 
     What a call returns on is seen by no rule at top level; in the call itself nothing is waited for any more then.
     """
-    returning: dict[str, Rule] = {}
+    returning: dict[Taken, Rule] = {}
     for procedure in rules.procedures.values():
         for rule in (procedure.first, *procedure.rules):
-            for family in _returns_on(rule):
-                returning.setdefault(family, rule)
+            for taken in _returns_on(rule):
+                returning.setdefault(taken, rule)
         _check_hearing(procedure.rules, {}, own, warn)
     _check_hearing(rules.rules, returning, own, warn)
 
 
-def _check_hearing(beside: Sequence[Rule], takers: dict[str, Rule], own: set[str], warn: Warn) -> None:
-    """Of rules in their order. `takers`: by family of what they take, rules that stand before all of them."""
+def _check_hearing(beside: Sequence[Rule], takers: dict[Taken, Rule], own: set[str], warn: Warn) -> None:
+    """Of rules in their order. `takers`: by what they take, rules that stand before all of them."""
     for rule in beside:
         is_set = isinstance(rule.trigger, Join) and rule.trigger.kind == "every"
         if is_set and rule.span is not None and rule.span.file in own:
-            wanted = rule.pattern.family
-            found = (taker for family, taker in takers.items() if _meet(family, wanted))
+            wanted, where = rule.pattern.family, rule.pattern.where
+            # One that ended otherwise closes the set anyhow, unless its clause leaves that out, or an `else` answers.
+            needed = FINISHED if where is not None or has_else(rule) else rule.pattern.outcomes
+            found = (
+                taker
+                for (family, outcomes), taker in takers.items()
+                if _meet(family, wanted) and not outcomes.isdisjoint(needed)
+            )
             if (taker := next(found, None)) is not None:
                 how, hint = (
                     ("is final", "put it before that rule")
@@ -146,21 +157,22 @@ def _check_hearing(beside: Sequence[Rule], takers: dict[str, Rule], own: set[str
         if rule.final and isinstance(rule.trigger, Single | Join):
             for pattern in patterns_of(rule.trigger):
                 if pattern.callee is None and not pattern.outcomes.isdisjoint(FINISHED):
-                    takers.setdefault(pattern.family, rule)
+                    takers.setdefault((pattern.family, pattern.outcomes), rule)
 
 
-def _returns_on(rule: Rule) -> Iterator[str]:
-    """The families of the records on which a rule of a procedure returns."""
+def _returns_on(rule: Rule) -> Iterator[Taken]:
+    """The records on which a rule of a procedure returns."""
     if rule.consequence is None:
         return
     before: Step | None = None
     for step in rule.consequence.steps:
         if any(isinstance(act, Return) or isinstance(act.otherwise, Return) for act in step):
             if before is None:
-                yield from (pattern.family for pattern in patterns_of(rule.trigger) if pattern.callee is None)
+                patterns = patterns_of(rule.trigger)
+                yield from ((one.family, one.outcomes) for one in patterns if one.callee is None)
             else:
                 emits = (act.emit if isinstance(act, Loop) else act for act in before)
-                yield from (act.type for act in emits if isinstance(act, Emit))
+                yield from ((act.type, DONE) for act in emits if isinstance(act, Emit))
         before = step
 
 
