@@ -16,6 +16,7 @@ from then.core.errors import UnknownName
 from then.core.filters import Const, Expr, Field, Function, ListOf, Template
 from then.core.rules import Run, TypeRef
 from then.language.findings import Misplaced
+from then.language.resolve import POISON
 from then.language.tree import Token, Tree
 from then.language.units import Unit
 
@@ -208,13 +209,15 @@ def _check_shell(command: Sequence[Expr], inputs: Mapping[str, TypeRef], unit: U
 
 def _bare_values(line: Expr, inputs: Mapping[str, TypeRef]) -> list[Expr]:
     parts = line.parts if isinstance(line, Template) else (line,)
-    return [part for part in parts if not isinstance(part, str) and not _is_harmless(part, inputs)]
+    return [
+        part
+        for part in parts
+        if not isinstance(part, str | Const) and part is not POISON and not _is_harmless(part, inputs)
+    ]
 
 
 def _is_harmless(part: Expr, inputs: Mapping[str, TypeRef]) -> bool:
     match part:
-        case Const():
-            return True
         case Function(name):
             return name in ("sh", "int", "float", "len", "abs", "round")
         case Field((str(name),), "body"):
