@@ -88,8 +88,11 @@ def _fields(declared: EventDecl | TaskDecl | None) -> list[str] | None:
 
 
 def check_variables(rules: RuleSet, by_file: Mapping[str, Unit], own: set[str], warn: Warn) -> None:
-    """Warns of flow variables that are read and that no rule saves. Functions and scripts may save any."""
-    if has_code(rules) or not any(_READS.search(unit.text) for unit in by_file.values()):
+    """Warns of flow variables that are read and that no rule saves. Functions and scripts may save any.
+
+    Where there are procedures and tasks alone, others use them, and save what these read.
+    """
+    if not rules.rules or has_code(rules) or not any(_READS.search(unit.text) for unit in by_file.values()):
         return
     known = {act.name for rule in all_rules(rules) for act in acts_of(rule) if isinstance(act, Save)}
     read = [node for expr in expressions(rules) for node in walk(expr)]
