@@ -13,6 +13,7 @@ import pytest
 
 from tests.seams.executor_suite import Reports, job
 from then.abc import Job
+from then.executors.docker.endings import seen_us
 from then.executors.docker.executor import DockerExecutor
 from then.executors.docker.host import WORKERS_MAX
 
@@ -226,3 +227,11 @@ def refused_by(folder: Path, asked: Job) -> str:
     assert report.error is not None
     assert (report.outcome, report.error["kind"]) == ("failed", "engine")
     return str(report.error["message"])
+
+
+def test_what_ended_by_a_clock_that_is_behind_ours_did_not_end_before_it_began() -> None:
+    # The engine's clock was hours behind; its stream broke, and the end was not heard of: the task took less than nothing.
+    one = job("slow")
+    started = 1_700_000_000_000_000
+    assert seen_us(one, "2023-11-14T20:13:20.000000001Z", started) == started
+    assert seen_us(one, "2023-11-14T22:13:21.5Z", started) == started + 1_500_000

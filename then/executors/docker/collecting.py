@@ -69,7 +69,7 @@ def collect(job: Job, ended: Ended, host: Host, shop: Shop, folder: TaskFolder) 
     else:
         report = endings.judged(job, folder, code, started=ended.started, is_oom=is_oom, memory=memory)
     if finished:
-        report = replace(report, completed=endings.seen_us(job, finished))
+        report = replace(report, completed=endings.seen_us(job, finished, ended.started))
     if "secrets" in job.options and shop.secrets is not None:
         results.mask_files(shop.folder, job.task.id, shop.secrets.mask)
     if shop.syncs:

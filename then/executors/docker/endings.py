@@ -49,11 +49,15 @@ def judged(
     return Report(job.task.id, end.outcome, end.result, error, started, now_us())
 
 
-def seen_us(job: Job, text: str) -> int:
-    """When something became of a container that we did not see: by its engine's clock, which may differ from ours."""
+def seen_us(job: Job, text: str, started: int | None = None) -> int:
+    """When something became of a container that we did not see: by its engine's clock, which may differ from ours.
+
+    Args:
+        started: when it began, by our clock perhaps: nothing became of it before.
+    """
     at, now = datetime.fromisoformat(text), now_us()
     # It says the year 1 of what never was.
-    return now if at.year == 1 else max(job.task.created, min(now, int(at.timestamp() * 1e6)))
+    return now if at.year == 1 else max(job.task.created, started or 0, min(now, int(at.timestamp() * 1e6)))
 
 
 def lost(job: Job, why: str, started: int | None = None) -> Report:
