@@ -213,6 +213,7 @@ def test_who_ends_the_last_flow_of_a_run_is_told_so_before_the_engine_goes(
         return told
 
     monkeypatch.setitem(OPS, "complete", complete)
+    monkeypatch.setattr("then.app.control.ANSWER_S", 600.0)  # However long the one that lets it answer stands still.
 
     def end_it() -> None:
         is_done.wait()
