@@ -227,9 +227,7 @@ def _met(state: State, fact: f.Met, flow: str, time: int) -> None:
     if fact.is_whole and "\0\0" in key:
         # Without a scope it is tied to nothing: what it was need not be looked at.
         waits.drop(key)
-        dirty = state.dirty["wait"]
-        if dirty.pop(key, True):
-            dirty[key] = True
+        state.drop("wait", key)
         return
     wait = waits.wait(key)
     if wait is not None:
