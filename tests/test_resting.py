@@ -86,8 +86,8 @@ def test_one_at_rest_is_what_it_was_whatever_its_last_fields_are(changes: dict[s
     data = f.encode(flow)
     flows.rest("a", data)
     is_plain = not changes.keys() - {"live", "variables", "trail"}
-    # Its id is its key, and seven fields at the end are a byte each.
-    assert len(data) - len(flows._resting["a"]) == (8 if is_plain else 1)
+    # Its id is its key, and eight fields at the end are a byte each.
+    assert len(data) - len(flows._resting["a"]) == (9 if is_plain else 1)
     assert dict(flows.versions()) == {"a": "v1"}
     assert flows["a"] == flow
     assert f.encode(flows["a"]) == data

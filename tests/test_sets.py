@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.checked import Checked
 from tests.world import World
+from then.core import facts as f
 from then.core.causes import Move, Retry
 from then.core.edition import Edition
 
@@ -289,3 +290,38 @@ def test_the_index_of_an_item_is_at_hand() -> None:
     world = sets("rule s when go as g then for i, n in g.ns emit a(n: n * 10 + i)")
     world.post("go", ns=[5, 6])
     assert [task.body["n"] for task in world.emitted("a")] == [50, 61]
+
+
+def test_the_end_of_a_flow_names_the_joins_and_sets_that_it_leaves_half_filled() -> None:
+    # The final rule keeps a record from the set. That fewer came, no failure did, or none that fits, is as often meant.
+    world = sets(
+        FAN + "rule pair when all of a done, b done by flow then c() "
+        "rule odd when all of b done, no a done by flow then c() "
+        "rule bad when all of a done, b failed by flow then c() "
+        "rule dear when all of a done, b done where n > 1 by flow then c() "
+        "rule often when 4 times a done by flow then c() "
+        "final rule big when a done where n == 3 then c(n: 0) "
+        "rule whole when every a done then c() "
+    )
+    world.post("go", ns=[1, 2, 3])
+    for _ in range(3):
+        world.end("a")
+    world.end("c")
+    assert ends(world) == [("done", ["pair", "whole"])]
+
+
+def test_the_end_of_a_flow_names_nothing_where_all_was_filled_or_it_was_cancelled() -> None:
+    world = sets(FAN + "rule pair when all of a done, b done by flow then c() rule t when a done as x then b(n: x.n)")
+    world.post("go", ns=[1])
+    for type in ("a", "b", "c"):
+        world.end(type)
+    cancelled = world.post("go", ns=[1, 2])
+    world.end("a")
+    world.cancel(flow=cancelled.flow)
+    for task in world.live():
+        world.end(task, "cancelled")
+    assert ends(world) == [("done", None), ("cancelled", None)]
+
+
+def ends(world: World) -> list[tuple[str, list[str] | None]]:
+    return [(fact.outcome, fact.unfilled) for fact in world.facts(f.FlowEnded) if isinstance(fact, f.FlowEnded)]

@@ -256,3 +256,22 @@ def test_a_script_that_waits_says_for_what_where_and_until_when(shell: Shell) ->
     assert tasks["job"]["created"] <= since < waits["until"]
     shown = shell("show", tasks["job"]["id"]).out
     assert f"waits      {said.removeprefix('waits ')}, since {since}\n           {tasks['ask']['id']} ask\n" in shown
+
+
+def test_the_line_of_a_flows_end_names_what_it_left_half_filled(shell: Shell) -> None:
+    shell.write(
+        "half.then",
+        """
+event go()
+event never()
+task pay() run process ["true"]
+rule begin when go then pay()
+rule pair when all of pay done, never by flow then pay()
+""",
+    )
+    said = shell("run", "half.then", "go")
+    assert said.code == 0
+    assert said.out.rstrip().endswith("; half-filled: pair")
+    (flow,) = shell("flows", "--json").objects
+    assert flow["unfilled"] == ["pair"]
+    assert "pair: not all came before the flow ended" in shell("show", flow["id"]).out

@@ -74,6 +74,7 @@ def flow_object(flow: Flow) -> Body:
         "held": flow.held,
         "records": flow.records,
         "skipped": flow.skipped,
+        "unfilled": flow.unfilled or [],
         "live": flow.live,
         "version": flow.version,
         "variables": flow.variables,

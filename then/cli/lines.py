@@ -144,11 +144,12 @@ class PlainLines:
 
 
 def flow_line(flow: Flow, now_us: int, has_color: bool) -> str:
-    """`flow ID done: 5 records in 2.1 s`."""
+    """`flow ID done, 5 records in 2.1 s`; and what waited in it for more, in vain."""
     said = (flow.outcome or flow.state).replace("_", " ")
     records = f"{flow.records} record{'' if flow.records == 1 else 's'}"
     if flow.skipped:
         records += f" ({flow.skipped} skipped)"
     span = duration(((flow.ended or now_us) - flow.created) / 1e6)
     text = f": {flow.text}" if flow.text else ""
-    return f"flow {flow.id} {colored(said, COLORS.get(said, '0'), has_color)}{text}, {records} in {span}"
+    unfilled = f"; half-filled: {', '.join(flow.unfilled)}" if flow.unfilled else ""
+    return f"flow {flow.id} {colored(said, COLORS.get(said, '0'), has_color)}{text}, {records} in {span}{unfilled}"

@@ -82,6 +82,8 @@ def _lines(shown: Body, record: Record, history: FlowHistory, frames: Sequence[F
     ended = f", {flow.outcome}" if flow.outcome is not None else f", {flow.state}"
     records = f"{flow.records} record{'' if flow.records == 1 else 's'}"
     yield "flow", f"{flow.id}{ended}, {records}" + (": this is its root" if is_root else "")
+    if flow.unfilled:
+        yield "half-filled", f"{', '.join(flow.unfilled)}: not all came before the flow ended"
     if flow.origin is not None:
         yield "origin", origin_text(flow.origin)
     if flow.held is not None:

@@ -68,6 +68,7 @@ from then.core.stepping import Terms as Terms  # noqa: PLC0414 (who steps needs 
 from then.core.tasks import Body, Json, Outcome, Task
 from then.core.timers import arm, flow_ended, set_timer
 from then.core.times import tick
+from then.core.unfilled import left_unfilled
 
 STEP_BYTES_MAX: Final = 256 * 1024
 """Facts of so many bytes end a step that takes several reports."""
@@ -486,12 +487,13 @@ class _Stepper(Stepping):
                 continue
             outcome: Outcome = flow.bent or ("failed" if flow.untaken else "done")
             version, is_stubbed = flow.version, flow.is_stubbed
-            self.add(id, f.FlowEnded(outcome, flow.text))
+            edition = self.terms.editions[version]
+            unfilled = None if outcome == "cancelled" else left_unfilled(self.state, id, edition)
+            self.add(id, f.FlowEnded(outcome, flow.text, unfilled))
             self.orders.append(Over(flow))
             if self.state.waits.timers:
                 for timer in [one.name for one in self.state.waits.timers.values() if one.flow == id]:
                     flow_ended(self, id, timer)
-            edition = self.terms.editions[version]
             if flow.type != FLOW_ENDED and edition.announces_ends and not is_stubbed:
                 fresh = self.new_id()
                 body: Body = {"flow": id, "type": flow.type, "outcome": outcome, "text": flow.text}

@@ -65,6 +65,8 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
     """Of a fork: from where."""
     skipped: int = 0
     """How many of its records `skip` left out."""
+    unfilled: list[str] | None = None
+    """Of one that has ended: the rules whose joins and sets it left half-filled."""
 
     @property
     def is_stubbed(self) -> bool:
@@ -229,6 +231,8 @@ class FlowEnded(_Fact, tag=17, frozen=True):
 
     outcome: Outcome
     text: str | None = None
+    unfilled: list[str] | None = None
+    """Rules whose joins and sets have some parts, and wait no more."""
 
 
 class FlowReopened(_Fact, tag=18, frozen=True):

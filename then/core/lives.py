@@ -345,7 +345,7 @@ def _taken_up(state: State, fact: f.TakenUp, flow: str, time: int) -> None:
 
 def _flow_reopened(state: State, fact: f.FlowReopened, flow: str, time: int) -> None:
     again = decode_flow(f.encode(fact.flow))
-    again.outcome = again.ended = again.bent = again.text = again.held = None
+    again.outcome = again.ended = again.bent = again.text = again.held = again.unfilled = None
     state.flows[flow] = again
     state.touch("flow", flow, is_new=True)
     if again.is_stubbed:
@@ -358,7 +358,7 @@ def _flow_reopened(state: State, fact: f.FlowReopened, flow: str, time: int) -> 
 def _flow_ended(state: State, fact: f.FlowEnded, flow: str, time: int) -> None:
     over = state.flows.pop(flow)
     state.stuck_in.pop(flow, None)
-    over.outcome, over.text, over.ended = fact.outcome, fact.text, time
+    over.outcome, over.text, over.ended, over.unfilled = fact.outcome, fact.text, time, fact.unfilled
     for key in state.waits.ties.take(flow):
         # Half-filled, and nothing is left to fill it.
         if state.chains.pop(key, None) is not None:

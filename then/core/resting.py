@@ -23,7 +23,7 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
     version: str
 
 
-_TAIL_FIELDS: Final = 7
+_TAIL_FIELDS: Final = 8
 """From `outcome` on: each is a byte where it is as in most."""
 _HEAD: Final = b"\xdc" + (len(Flow.__struct_fields__) - _TAIL_FIELDS).to_bytes(2)
 """How an array begins of as many fields as are left."""
@@ -48,7 +48,7 @@ def _slim(flow: Flow, data: bytes) -> bytes:
     begin = len(_HEAD) + len(_encode(flow.id))
     if (
         flow.outcome is not None or flow.ended is not None or flow.stopped or flow.waits is not None
-        or flow.calls or flow.origin is not None or flow.skipped
+        or flow.calls or flow.origin is not None or flow.skipped or flow.unfilled
     ):  # fmt: skip
         return data[: len(_HEAD)] + _NO_ID + data[begin:]
     return _HEAD + _NO_ID + data[begin:-_TAIL_FIELDS]

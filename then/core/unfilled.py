@@ -1,14 +1,19 @@
-"""Joins that can no longer be filled: whether that is so, and the `else` that answers."""
+"""Joins that can no longer be filled: whether that is so, the `else` that answers, and what a flow's end leaves of them."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from then.core import facts as f
 from then.core.coming import Coming, Place, aliased, home, named, own_scope, says_no
+from then.core.edition import Edition
 from then.core.ids import id_text
 from then.core.listening import Listening
-from then.core.rules import Part, family_covers
-from then.core.state import FAILURES
+from then.core.rules import EVENT, Join, Part, family_covers
+from then.core.state import FAILURES, State
 from then.core.waits import wait_key
+
+_WELL: Final = frozenset(("done", EVENT))
 
 
 def cannot_be_filled(coming: Coming, place: Place, part: int) -> bool:
@@ -60,3 +65,32 @@ def _another_lives(coming: Coming, place: Place, part: Part) -> bool:
         if wait_key(coming.rule.name, place.scope, own) in ("", place.key):
             return True
     return False
+
+
+def left_unfilled(state: State, flow: str, edition: Edition) -> list[str] | None:
+    """The rules whose joins and sets end with a flow though a part of them came; None where there are none.
+
+    Told of `all of` and of sets. That fewer came than `N times` says, or no failure, or none that fits a clause, is as often meant.
+    """
+    return [key.partition("\0")[0] for key in state.waits.ties.of(flow) if _is_begun(state, key, edition)] or None
+
+
+def _is_begun(state: State, key: str, edition: Edition) -> bool:
+    tally = state.waits.tallies.get(key)
+    if tally is not None:
+        return tally.open > 0 and not tally.is_closed
+    wait = state.waits.wait(key)
+    if wait is None:
+        return False  # A chain: what did not come of that has ended otherwise.
+    rule = edition.rule(wait.rule)
+    join = rule.trigger if rule is not None else None
+    if not isinstance(join, Join) or join.kind != "all":
+        return False
+    pairs = [(part, tasks) for part, tasks in zip(join.parts, wait.parts, strict=False) if not part.is_absent]
+    missing = [part for part, tasks in pairs if not tasks]
+    return len(missing) < len(pairs) and all(map(_is_expected, missing))
+
+
+def _is_expected(part: Part) -> bool:
+    """Whether it is to come in a flow in which all goes well, whatever is in it."""
+    return not part.pattern.outcomes.isdisjoint(_WELL) and part.pattern.where is None and part.where_joined is None
