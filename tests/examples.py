@@ -45,7 +45,7 @@ def transcript(example: str) -> str:
     They run in a copy: two runs of the tests at a time build the same wheel.
     """
     lines: list[str] = []
-    with tempfile.TemporaryDirectory() as copy:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as copy:  # A keeper may be leaving it.
         shutil.copytree(ROOT / "rules" / example, Path(copy, "rules", example), ignore=_MADE)
         environment = {**os.environ, "THEN_STATE": f"{copy}/.then", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
         for command in commands(example):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,6 +362,35 @@ def test_a_reader_that_comes_after_the_end_reads_that_task_or_nothing(desk: Desk
     if file is not None:
         with file:
             assert file.read() == b""
+
+
+LEASES = """
+import fcntl, os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("leased", flush=True)
+signal.sigwait([signal.SIGIO])
+"""
+
+
+def test_what_was_printed_is_read_also_while_the_keeper_looks_at_its_file(tmp_path: Path) -> None:
+    """Whoever came in the moment of its lease was told that there is no output."""
+    folder = tmp_path / "tasks" / "t"
+    folder.mkdir(parents=True)
+    (folder / "out").write_text("said\n")
+    with subprocess.Popen([sys.executable, "-c", LEASES, folder / "out"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"leased\n"
+        assert tail(tmp_path, "t", 1, "out") == ["said"]
+    assert holder.returncode == 0
+
+
+def test_a_pipe_in_the_place_of_an_output_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks" / "t"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "out")
+    assert open_output(tmp_path, "t", "out") is None
 
 
 def test_output_is_readable_while_it_grows(desk: Desk) -> None:

@@ -8,6 +8,7 @@ left nothing the folder goes to another task; that is why a reader opens by
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -41,18 +42,35 @@ def open_output(folder: Path, id: str, stream: Stream) -> BinaryIO | None:
     """
     path = _task_folder(folder, id) / stream
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = _open_regular(path)
     except OSError:
         return None
     try:
         # The open may have waited until the keeper had renamed the folder away: then the path is gone.
-        is_there = os.path.samestat(os.fstat(fd), os.lstat(path)) and stat.S_ISREG(os.fstat(fd).st_mode)
+        is_there = os.path.samestat(os.fstat(fd), os.lstat(path))
     except OSError:
         is_there = False
     if is_there:
         return open(fd, "rb")
     os.close(fd)
     return None
+
+
+def _open_regular(path: Path) -> int:
+    """Opens a file for reading, and nothing else: to open a pipe could last for ever.
+
+    It waits while the keeper has the file leased, to see whether it is empty; an open that does not wait fails then.
+
+    Raises:
+        OSError: there is none.
+    """
+    at = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(at).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(at)
 
 
 def tail(folder: Path, id: str, lines: int, stream: Stream = "err", mask: Mask | None = None) -> list[str]:
