@@ -70,28 +70,27 @@ def test_a_script_that_fails_ends_the_command_with_1_and_its_reason(shell: Shell
     assert shell("log", id).out == "so far\n"
 
 
-def test_a_resume_loads_a_script_from_where_it_was(shell: Shell) -> None:
-    shell.write("job.py", 'def main():\n    return {"by": wait(run("ask")).result["by"]}\n')
+def _killed_while_it_asks(shell: Shell, script: str) -> dict[str, str]:
+    """Runs `job.py` until it waits for the task `ask`, and kills the engine. Ids of what lives, by type."""
+    shell.write("job.py", script)
     shell.write("tasks.then", "task ask()\n")
     program = shell.start("run", "job.py")
     program.read_until("asked ")
     program.signal(SIGKILL)
     program.end()
-    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+    return {task["type"]: task["id"] for task in shell("ps", "--json").objects}
+
+
+def test_a_resume_loads_a_script_from_where_it_was(shell: Shell) -> None:
+    ids = _killed_while_it_asks(shell, 'def main():\n    return {"by": wait(run("ask")).result["by"]}\n')
     assert shell("complete", ids["ask"], "done", "by=Ada").code == 0
     assert shell("resume").code == 0
     assert shell("show", ids["job"], "--json").objects[0]["result"] == {"by": "Ada"}
 
 
 def test_a_script_that_is_no_python_any_more_says_where(shell: Shell) -> None:
-    shell.write("job.py", 'def main():\n    wait(run("ask"))\n')
-    shell.write("tasks.then", "task ask()\n")
-    program = shell.start("run", "job.py")
-    program.read_until("asked ")
-    program.signal(SIGKILL)
-    program.end()
+    ids = _killed_while_it_asks(shell, 'def main():\n    wait(run("ask"))\n')
     shell.write("job.py", "def main(:\n")
-    ids = {task["type"]: task["id"] for task in shell("ps", "--json").objects}
     assert shell("complete", ids["ask"], "done").code == 0
     said = shell("resume")
     assert said.code == 1
